@@ -1,0 +1,75 @@
+// The policy: what must be the same on every replica. Its fingerprint stands in every decision.
+import { type Static, Type } from '@sinclair/typebox'
+import { Catalogue } from './catalogue.js'
+import { Thresholds } from './manifest.js'
+import { TransactionSchema } from './transaction.js'
+
+const ModelRef = Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,63}@[A-Za-z0-9][A-Za-z0-9._-]{0,31}$', description: 'name@version' })
+
+export const Currencies = Type.Object(
+  {
+    base: Type.String({ pattern: '^[A-Z]{3}$' }),
+    unlisted: Type.Union([Type.Literal('refuse'), Type.Literal('missing')]),
+    list: Type.Record(
+      Type.String({ pattern: '^[A-Z]{3}$' }),
+      Type.Object(
+        {
+          exponent: Type.Integer({ minimum: 0, maximum: 4 }),
+          rate: Type.Number({ exclusiveMinimum: 0, description: 'base units for one unit of this currency' }),
+        },
+        { additionalProperties: false },
+      ),
+    ),
+  },
+  { additionalProperties: false },
+)
+export type Currencies = Static<typeof Currencies>
+
+/** Seed of the live routes. `share` is in 1/10,000 of the entities named by `sticky_by`. */
+export const Routes = Type.Object(
+  {
+    name: Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,63}$' }),
+    champion: ModelRef,
+    challenger: Type.Union([ModelRef, Type.Null()]),
+    share: Type.Integer({ minimum: 0, maximum: 10_000 }),
+    baseline: ModelRef,
+    sticky_by: Type.String(),
+    experiment: Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' }),
+  },
+  { additionalProperties: false },
+)
+export type Routes = Static<typeof Routes>
+
+export const Policy = Type.Object(
+  {
+    format: Type.Literal(1),
+    schema: TransactionSchema,
+    catalogue: Catalogue,
+    currencies: Currencies,
+    clock: Type.Union([Type.Literal('live'), Type.Literal('replay')]),
+    routes: Routes,
+    thresholds: Type.Record(Type.String(), Thresholds, { description: 'name@version → cuts that replace those of the manifest' }),
+    budgets: Type.Object(
+      { deadline_ms: Type.Number({ minimum: 1, maximum: 1000 }), log_wait_ms: Type.Number({ minimum: 1, maximum: 10_000 }) },
+      { additionalProperties: false },
+    ),
+    durability: Type.Union([Type.Literal('synced'), Type.Literal('buffered')]),
+    on_log_unavailable: Type.Union([Type.Literal('reject'), Type.Literal('serve_and_count')]),
+    idempotency: Type.Object(
+      { window_ms: Type.Integer({ minimum: 1000 }), ids_max: Type.Integer({ minimum: 1, maximum: 50_000_000 }) },
+      { additionalProperties: false },
+    ),
+    breaker: Type.Object(
+      {
+        error_percent: Type.Number({ minimum: 1, maximum: 100 }),
+        volume: Type.Integer({ minimum: 1 }),
+        window_ms: Type.Integer({ minimum: 100 }),
+        probe_after_ms: Type.Integer({ minimum: 10 }),
+      },
+      { additionalProperties: false },
+    ),
+    server_timing: Type.Boolean(),
+  },
+  { additionalProperties: false },
+)
+export type Policy = Static<typeof Policy>

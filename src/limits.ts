@@ -1,0 +1,93 @@
+// Every bound of the system, with its unit and its reason. Nothing that grows is without one.
+// `TINY` holds the same keys with values so small that tests really hit them.
+
+export interface Limits {
+  /** Rows admitted and not yet answered; also the reorder buffer of replay. Enough for 64 connections of full batches. */
+  readonly inFlightMax: number
+  /** Bytes of one request body. A transaction is under 1 KiB; a batch of 256 with room. */
+  readonly bodyBytesMax: number
+  /** Bytes of all bodies being received at once. */
+  readonly pendingBytesMax: number
+  /** Transactions in one batch request. */
+  readonly batchRowsMax: number
+  /** Milliseconds for a body to arrive after its headers. */
+  readonly bodyTimeoutMs: number
+  /** Requests of one transaction_id that wait for its first decision. */
+  readonly duplicatesWaitingMax: number
+  /** Loop lag, ms, above which the gate refuses: the deadline could not be kept anyway. */
+  readonly loopLagMsMax: number
+  /** Rows of one flight: nearly all of the gain of batching is reached at 16 to 32 rows. */
+  readonly flightRowsMax: number
+  /** Rows waiting in one lane's ring. */
+  readonly laneRowsMax: number
+  /** Milliseconds a lane thread gets to stop before it is abandoned. */
+  readonly laneStopMs: number
+  /** Flights failed in a row that open a breaker at low traffic. */
+  readonly breakerFailuresInRow: number
+  /** Bytes of one record in the decision log, both sections and the frame. */
+  readonly recordBytesMax: number
+  /** Bytes of the ring between the main thread and the decision-log thread. */
+  readonly logRingBytes: number
+  /** Bytes of one segment of the decision log. */
+  readonly segmentBytes: number
+  /** Declared fields of a transaction beside the core. */
+  readonly fieldsMax: number
+  /** Characters of one string value of a transaction. */
+  readonly stringCharsMax: number
+  /** Features of one catalogue. */
+  readonly featuresMax: number
+  /** Entities held per entity field; the least recently seen leaves first. */
+  readonly entitiesMax: number
+  /** Events held per entity; beyond it the oldest leaves and the entity is `truncated`. */
+  readonly eventsPerEntityMax: number
+  /** Labels that wait for a transaction not seen yet. */
+  readonly labelsUnmatchedMax: number
+  /** Milliseconds by which occurred_at may lie ahead of the clock of the server. */
+  readonly clockAheadMsMax: number
+  /** Models loaded at once: each costs a thread and a session. */
+  readonly modelsMax: number
+}
+
+export const LIMITS: Limits = Object.freeze({
+  inFlightMax: 4096,
+  bodyBytesMax: 1 << 20,
+  pendingBytesMax: 32 << 20,
+  batchRowsMax: 256,
+  bodyTimeoutMs: 5_000,
+  duplicatesWaitingMax: 8,
+  loopLagMsMax: 50,
+  flightRowsMax: 32,
+  laneRowsMax: 1024,
+  laneStopMs: 2_000,
+  breakerFailuresInRow: 3,
+  recordBytesMax: 8 << 10,
+  logRingBytes: 8 << 20,
+  segmentBytes: 64 << 20,
+  fieldsMax: 64,
+  stringCharsMax: 256,
+  featuresMax: 256,
+  entitiesMax: 1_000_000,
+  eventsPerEntityMax: 4096,
+  labelsUnmatchedMax: 100_000,
+  clockAheadMsMax: 300_000,
+  modelsMax: 8,
+})
+
+export const TINY: Limits = Object.freeze({
+  ...LIMITS,
+  inFlightMax: 8,
+  bodyBytesMax: 2048,
+  pendingBytesMax: 8192,
+  batchRowsMax: 4,
+  bodyTimeoutMs: 200,
+  flightRowsMax: 4,
+  laneRowsMax: 8,
+  laneStopMs: 200,
+  recordBytesMax: 4 << 10,
+  logRingBytes: 32 << 10,
+  segmentBytes: 64 << 10,
+  stringCharsMax: 64,
+  entitiesMax: 16,
+  eventsPerEntityMax: 8,
+  labelsUnmatchedMax: 4,
+})
