@@ -46,6 +46,8 @@ export interface Limits {
   readonly clockAheadMsMax: number
   /** Models loaded at once: each costs a thread and a session. */
   readonly modelsMax: number
+  /** Models ever given metric labels in one process; later ones count as `other`. */
+  readonly metricModelsMax: number
 }
 
 export const LIMITS: Limits = Object.freeze({
@@ -71,6 +73,7 @@ export const LIMITS: Limits = Object.freeze({
   labelsUnmatchedMax: 100_000,
   clockAheadMsMax: 300_000,
   modelsMax: 8,
+  metricModelsMax: 64,
 })
 
 export const TINY: Limits = Object.freeze({
@@ -90,4 +93,5 @@ export const TINY: Limits = Object.freeze({
   entitiesMax: 16,
   eventsPerEntityMax: 8,
   labelsUnmatchedMax: 4,
+  metricModelsMax: 3,
 })

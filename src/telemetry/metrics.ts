@@ -1,0 +1,289 @@
+// Every metric of the scoring server. The hot path writes typed arrays through numeric indices; prom-client sees them
+// only while a scrape runs (its own children cost 0.7 µs an observation, these about 10 ns).
+// Invariant: label sets are bounded: closed lists, and at most `metricModelsMax` models (later ones count as `other`).
+import { ACTIONS, FALLBACK_REASONS, ROLES } from '../contract/decision.js'
+import { ERRORS, type ErrorCode } from '../errors.js'
+import type { Limits } from '../limits.js'
+import { Histogram } from './histogram.js'
+import { createExposition, type Exposed, type Sample } from './exposition.js'
+
+/** The rungs of a transaction's life that are timed, in order. */
+export const STAGES = [
+  'receive',
+  'validate',
+  'replay',
+  'admit',
+  'features',
+  'route',
+  'infer',
+  'decide',
+  'log',
+  'respond',
+] as const
+export type Stage = (typeof STAGES)[number]
+
+/**
+ * Why an answered transaction has no record: no room in the ring, the log refused, the drain ended before the write,
+ * or the upper bound that the next epoch read for a process that died.
+ */
+export const LOST_REASONS = ['no_room', 'log_failing', 'drain', 'crash'] as const
+export type LostReason = (typeof LOST_REASONS)[number]
+
+/** Seconds: from 50 µs to 1 s. */
+const DURATION_BOUNDS_S = [
+  0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
+] as const
+const ROWS_BOUNDS = [1, 2, 4, 8, 16, 32, 64, 128, 256] as const
+
+/** Milliseconds between two slices of the last minute. */
+const ROLL_MS = 10_000
+
+/** Names a model in calls of the hot path; got once per loaded model by `model`. */
+export type ModelIndex = number
+
+/** What a registered reader returns at a scrape: one number, or one per label set. */
+export type Reading = number | readonly Sample[]
+
+/** A metric read only when somebody scrapes. `labels` names the label set of the samples; none by default. */
+export interface ReadMetric {
+  readonly name: string
+  readonly help: string
+  readonly labels?: readonly string[]
+  read(): Reading
+}
+
+export interface Metrics {
+  /** Index of a model (`name@version`) for `decision` and `degraded`; the same name gives the same index. */
+  model(name: string): ModelIndex
+  /** A decision was made: index into ACTIONS, model, index into ROLES. */
+  decision(action: number, model: ModelIndex, role: number): void
+  /** A model was left for the next: which, and the index into FALLBACK_REASONS. */
+  degraded(from: ModelIndex, reason: number): void
+  /** A stage (index into STAGES) took so many microseconds. */
+  stage(stage: number, microseconds: number): void
+  /** A request took so many microseconds from headers to answer. */
+  request(microseconds: number): void
+  rejected(code: ErrorCode): void
+  /** `count` records were answered and will never be in the log. */
+  lost(reason: LostReason, count?: number): void
+  /** A record was answered before it was durable (`logged: "pending"`). */
+  pending(): void
+  /** Rows that a lane ran at once. */
+  batchRows(rows: number): void
+  /** A sync of the decision log took so many microseconds. */
+  logSync(microseconds: number): void
+  /** A gauge read at the scrape. */
+  gauge(metric: ReadMetric): void
+  /** A counter read at the scrape; its reading never falls. */
+  counter(metric: ReadMetric): void
+  /** Totals and the last minute's p50 and p99 for `/v1/status`. */
+  summary(): MetricsSummary
+  /** The exposition: OpenMetrics where the Accept header asks for it, else Prometheus text. */
+  scrape(accept: string): Promise<{ contentType: string; body: string }>
+  close(): void
+}
+
+export interface Quantiles {
+  readonly count: number
+  readonly p50_ms: number
+  readonly p99_ms: number
+}
+
+export interface MetricsSummary {
+  readonly decisions: number
+  readonly degraded: number
+  readonly rejected: Readonly<Record<string, number>>
+  readonly lost: Readonly<Record<string, number>>
+  readonly pending: number
+  readonly last_minute: {
+    readonly request: Quantiles
+    readonly stages: Readonly<Record<string, Quantiles>>
+    readonly log_sync: Quantiles
+  }
+}
+
+/** Makes the metrics of one process. `nodeMetrics` adds Node's own (event loop, collections, memory). */
+export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean } = {}): Metrics {
+  const models = createModelNames(limits.metricModelsMax)
+  const actions = ACTIONS.length
+  const roles = ROLES.length
+  const decisions = new Float64Array(limits.metricModelsMax * roles * actions)
+  const degraded = new Float64Array(limits.metricModelsMax * FALLBACK_REASONS.length)
+  const codes = Object.keys(ERRORS)
+  const codeIndex = new Map(codes.map((code, index) => [code, index]))
+  const rejected = new Float64Array(codes.length)
+  const lost = new Float64Array(LOST_REASONS.length)
+  let pending = 0
+  const stages = STAGES.map(() => new Histogram())
+  const request = new Histogram()
+  const batchRows = new Histogram()
+  const logSync = new Histogram()
+
+  const own: Exposed[] = [
+    {
+      kind: 'counter',
+      name: 'assay_decisions_total',
+      help: 'Decisions by action, model and role',
+      labels: ['action', 'model', 'role'],
+      read: () =>
+        nonZero(decisions, (index) => ({
+          action: ACTIONS[index % actions],
+          role: ROLES[Math.floor(index / actions) % roles],
+          model: models.name(Math.floor(index / (actions * roles))),
+        })),
+    },
+    {
+      kind: 'counter',
+      name: 'assay_degraded_total',
+      help: 'Times that a model was left for the next, by model left and reason',
+      labels: ['from', 'reason'],
+      read: () =>
+        nonZero(degraded, (index) => ({
+          from: models.name(Math.floor(index / FALLBACK_REASONS.length)),
+          reason: FALLBACK_REASONS[index % FALLBACK_REASONS.length],
+        })),
+    },
+    {
+      kind: 'counter',
+      name: 'assay_requests_rejected_total',
+      help: 'Transactions refused, by error code',
+      labels: ['code'],
+      read: () => nonZero(rejected, (index) => ({ code: codes[index] })),
+    },
+    {
+      kind: 'counter',
+      name: 'assay_records_lost_total',
+      help: 'Answered transactions whose record will never be in the decision log, by reason',
+      labels: ['reason'],
+      read: () => LOST_REASONS.map((reason, index) => ({ labels: { reason }, value: lost[index] })),
+    },
+    {
+      kind: 'counter',
+      name: 'assay_records_pending_total',
+      help: 'Transactions answered before their record was durable',
+      labels: [],
+      read: () => pending,
+    },
+    {
+      kind: 'histogram',
+      name: 'assay_stage_duration_seconds',
+      help: 'Time spent in each stage',
+      labels: ['stage'],
+      bounds: DURATION_BOUNDS_S,
+      unitsPerBound: 1e6,
+      parts: stages.map((histogram, index) => ({ labels: { stage: STAGES[index] }, histogram })),
+    },
+    durations('assay_request_duration_seconds', 'Time from headers to answer', request),
+    durations('assay_log_sync_duration_seconds', 'Time of one sync of the decision log', logSync),
+    {
+      kind: 'histogram',
+      name: 'assay_batch_rows',
+      help: 'Rows that a lane ran at once',
+      labels: [],
+      bounds: ROWS_BOUNDS,
+      unitsPerBound: 1,
+      parts: [{ labels: {}, histogram: batchRows }],
+    },
+  ]
+  const exposition = createExposition(own, options.nodeMetrics ?? true)
+  const rolled = [...stages, request, logSync]
+  const timer = setInterval(() => {
+    for (const histogram of rolled) histogram.roll()
+  }, ROLL_MS)
+  timer.unref()
+
+  return {
+    model: (name) => models.index(name),
+    decision(action, model, role) {
+      decisions[(model * roles + role) * actions + action] += 1
+    },
+    degraded(from, reason) {
+      degraded[from * FALLBACK_REASONS.length + reason] += 1
+    },
+    stage(stage, microseconds) {
+      stages[stage].record(microseconds)
+    },
+    request: (microseconds) => request.record(microseconds),
+    rejected(code) {
+      rejected[codeIndex.get(code)!] += 1
+    },
+    lost(reason, count = 1) {
+      lost[LOST_REASONS.indexOf(reason)] += count
+    },
+    pending() {
+      pending += 1
+    },
+    batchRows: (rows) => batchRows.record(rows),
+    logSync: (microseconds) => logSync.record(microseconds),
+    gauge: (metric) => exposition.add({ kind: 'gauge', ...bound(metric) }),
+    counter: (metric) => exposition.add({ kind: 'counter', ...bound(metric) }),
+    summary: () => ({
+      decisions: total(decisions),
+      degraded: total(degraded),
+      rejected: named(rejected, codes),
+      lost: named(lost, LOST_REASONS),
+      pending,
+      last_minute: {
+        request: quantiles(request),
+        stages: Object.fromEntries(STAGES.map((stage, index) => [stage, quantiles(stages[index])])),
+        log_sync: quantiles(logSync),
+      },
+    }),
+    scrape: (accept) => exposition.scrape(accept),
+    close: () => clearInterval(timer),
+  }
+}
+
+function bound(metric: ReadMetric): { name: string; help: string; labels: readonly string[]; read(): Reading } {
+  return { name: metric.name, help: metric.help, labels: metric.labels ?? [], read: () => metric.read() }
+}
+
+function durations(name: string, help: string, histogram: Histogram): Exposed {
+  return {
+    kind: 'histogram',
+    name,
+    help,
+    labels: [],
+    bounds: DURATION_BOUNDS_S,
+    unitsPerBound: 1e6,
+    parts: [{ labels: {}, histogram }],
+  }
+}
+
+/** Names models by small integers; the last index is `other`, for whatever comes after the table is full. */
+function createModelNames(max: number): { index(name: string): ModelIndex; name(index: ModelIndex): string } {
+  const names: string[] = []
+  const indices = new Map<string, ModelIndex>()
+  return {
+    index(name) {
+      const known = indices.get(name)
+      if (known !== undefined) return known
+      if (names.length >= max - 1) return max - 1
+      indices.set(name, names.length)
+      names.push(name)
+      return names.length - 1
+    },
+    name: (index) => names[index] ?? 'other',
+  }
+}
+
+function nonZero(values: Float64Array, labelsOf: (index: number) => Record<string, string>): Sample[] {
+  const samples: Sample[] = []
+  for (let index = 0; index < values.length; index++) {
+    if (values[index] > 0) samples.push({ labels: labelsOf(index), value: values[index] })
+  }
+  return samples
+}
+
+function total(values: Float64Array): number {
+  return values.reduce((sum, value) => sum + value, 0)
+}
+
+function named(values: Float64Array, names: readonly string[]): Record<string, number> {
+  return Object.fromEntries(names.map((name, index) => [name, values[index]] as const).filter(([, value]) => value > 0))
+}
+
+function quantiles(histogram: Histogram): Quantiles {
+  const { count, values } = histogram.lastMinute([0.5, 0.99])
+  return { count, p50_ms: values[0] / 1000, p99_ms: values[1] / 1000 }
+}
