@@ -62,6 +62,7 @@ void t.test(
       { numRuns: 500 },
     )
     t.pass('500 random programs')
+    t.end()
   },
 )
 
