@@ -1,0 +1,42 @@
+// Canonical JSON by RFC 8785 (JCS): what every digest and fingerprint is taken over.
+// Keys are sorted by UTF-16 code units, numbers are written as ECMAScript does, nothing is added between tokens.
+// Refuses what JSON cannot say: NaN and infinities, lone surrogates, functions, symbols, bigints, undefined in lists.
+import { createHash } from 'node:crypto'
+
+const LONE_SURROGATE = /\p{Surrogate}/u
+
+/** The RFC 8785 text of a JSON value. Object members that are undefined are left out. Throws a TypeError otherwise. */
+export function canonicalJson(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+      if (LONE_SURROGATE.test(value)) throw new TypeError('a lone surrogate has no canonical form')
+      return JSON.stringify(value)
+    case 'number':
+      if (!Number.isFinite(value)) throw new TypeError('a number that is not finite has no canonical form')
+      return JSON.stringify(value)
+    case 'boolean':
+      return value ? 'true' : 'false'
+    case 'object':
+      if (value === null) return 'null'
+      return Array.isArray(value) ? `[${value.map(canonicalJson).join(',')}]` : canonicalObject(value)
+    default:
+      throw new TypeError(`a ${typeof value} has no canonical form`)
+  }
+}
+
+function canonicalObject(value: object): string {
+  const members = Object.entries(value)
+    .filter(([, member]) => member !== undefined)
+    .sort(([left], [right]) => (left < right ? -1 : 1))
+  return `{${members.map(([key, member]) => `${canonicalJson(key)}:${canonicalJson(member)}`).join(',')}}`
+}
+
+/** SHA-256 over the canonical text, 32 bytes. */
+export function canonicalDigest(value: unknown): Buffer {
+  return createHash('sha256').update(canonicalJson(value), 'utf8').digest()
+}
+
+/** The digest as `sha256:` and 64 hexadecimal digits. */
+export function digestText(digest: Uint8Array): string {
+  return `sha256:${Buffer.from(digest.buffer, digest.byteOffset, digest.byteLength).toString('hex')}`
+}
