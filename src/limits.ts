@@ -22,6 +22,18 @@ export interface Limits {
   readonly laneRowsMax: number
   /** Milliseconds a lane thread gets to stop before it is abandoned. */
   readonly laneStopMs: number
+  /** Rows of one run of a lane, flights joined: beyond it a longer batch gains nothing and everybody in it waits. */
+  readonly laneBatchRowsMax: number
+  /** Microseconds one run may take by the measured time per row: an eighth of the default deadline. */
+  readonly laneBatchMicrosMax: number
+  /** Milliseconds a lane thread gets to load its model and match the golden rows; sessions take 15 to 350 ms. */
+  readonly laneStartMs: number
+  /** Milliseconds before the first replacement of a dead lane thread; doubles with each death. */
+  readonly laneRestartMs: number
+  /** Milliseconds the back-off ends at; a thread that lived longer than this starts the count again. */
+  readonly laneRestartMsMax: number
+  /** Deaths in a row after which a lane's model stays unloaded: a thread that cannot live costs more than it gives. */
+  readonly laneRestartsMax: number
   /** Flights failed in a row that open a breaker at low traffic. */
   readonly breakerFailuresInRow: number
   /** Bytes of one record in the decision log, both sections and the frame. */
@@ -61,6 +73,12 @@ export const LIMITS: Limits = Object.freeze({
   flightRowsMax: 32,
   laneRowsMax: 1024,
   laneStopMs: 2_000,
+  laneBatchRowsMax: 64,
+  laneBatchMicrosMax: 1_000,
+  laneStartMs: 30_000,
+  laneRestartMs: 100,
+  laneRestartMsMax: 10_000,
+  laneRestartsMax: 8,
   breakerFailuresInRow: 3,
   recordBytesMax: 8 << 10,
   logRingBytes: 8 << 20,
@@ -86,6 +104,10 @@ export const TINY: Limits = Object.freeze({
   flightRowsMax: 4,
   laneRowsMax: 8,
   laneStopMs: 200,
+  laneBatchRowsMax: 4,
+  laneRestartMs: 5,
+  laneRestartMsMax: 500,
+  laneRestartsMax: 3,
   recordBytesMax: 4 << 10,
   logRingBytes: 32 << 10,
   segmentBytes: 64 << 10,
