@@ -56,8 +56,26 @@ export interface Limits {
   readonly labelsUnmatchedMax: number
   /** Milliseconds by which occurred_at may lie ahead of the clock of the server. */
   readonly clockAheadMsMax: number
+  /** Answers that left before their record was durable, held until a reply record names them. */
+  readonly repliesMax: number
+  /** Ordinals in one reply record: 16 bytes each, well under recordBytesMax. */
+  readonly replyEntriesMax: number
+  /** Bytes of the decisions' facts kept for repeats. */
+  readonly factsBytesMax: number
+  /** Entities whose bucket is remembered. */
+  readonly bucketsHeldMax: number
   /** Models loaded at once: each costs a thread and a session. */
   readonly modelsMax: number
+  /** Bytes of one model file: gradient-boosted trees stay under 100 MB; it is held twice while it loads. */
+  readonly modelBytesMax: number
+  /** Bytes of one JSON file of a bundle: 1,024 golden rows of 256 features fit. */
+  readonly bundleJsonBytesMax: number
+  /** Golden rows of one bundle: enough to reach every part of a model, few enough to run at each start. */
+  readonly goldenRowsMax: number
+  /** Bundles under one models directory that a listing looks at. */
+  readonly bundlesMax: number
+  /** Milliseconds for which the gate measures one batch size; a slower model is measured by a single run. */
+  readonly gateMeasureMs: number
   /** Models ever given metric labels in one process; later ones count as `other`. */
   readonly metricModelsMax: number
 }
@@ -90,7 +108,16 @@ export const LIMITS: Limits = Object.freeze({
   eventsPerEntityMax: 4096,
   labelsUnmatchedMax: 100_000,
   clockAheadMsMax: 300_000,
+  repliesMax: 65_536,
+  replyEntriesMax: 256,
+  factsBytesMax: 256 << 20,
+  bucketsHeldMax: 100_000,
   modelsMax: 8,
+  modelBytesMax: 512 << 20,
+  bundleJsonBytesMax: 16 << 20,
+  goldenRowsMax: 1024,
+  bundlesMax: 1024,
+  gateMeasureMs: 100,
   metricModelsMax: 64,
 })
 
@@ -115,5 +142,14 @@ export const TINY: Limits = Object.freeze({
   entitiesMax: 16,
   eventsPerEntityMax: 8,
   labelsUnmatchedMax: 4,
+  repliesMax: 16,
+  replyEntriesMax: 4,
+  factsBytesMax: 64 << 10,
+  bucketsHeldMax: 16,
   metricModelsMax: 3,
+  modelBytesMax: 64 << 10,
+  bundleJsonBytesMax: 64 << 10,
+  goldenRowsMax: 64,
+  bundlesMax: 4,
+  gateMeasureMs: 5,
 })
