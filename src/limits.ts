@@ -46,6 +46,16 @@ export interface Limits {
   readonly fieldsMax: number
   /** Characters of one string value of a transaction. */
   readonly stringCharsMax: number
+  /** UTF-8 bytes of all text values of one transaction together: with facts and vector it must fit recordBytesMax. */
+  readonly transactionTextBytesMax: number
+  /** Minor units of one amount: exact in a double with room for a conversion. */
+  readonly amountMinorMax: number
+  /** Nested arrays and objects of one JSON body. A batch needs 3. */
+  readonly jsonDepthMax: number
+  /** Faults named in one rejection; beyond it a client learns nothing more. */
+  readonly faultsMax: number
+  /** Names of dropped unknown fields that are counted one by one; the rest is counted together. */
+  readonly unknownNamesMax: number
   /** Features of one catalogue. */
   readonly featuresMax: number
   /** Entities held per entity field; the least recently seen leaves first. */
@@ -103,6 +113,11 @@ export const LIMITS: Limits = Object.freeze({
   segmentBytes: 64 << 20,
   fieldsMax: 64,
   stringCharsMax: 256,
+  transactionTextBytesMax: 3 << 10,
+  amountMinorMax: 1e15,
+  jsonDepthMax: 16,
+  faultsMax: 32,
+  unknownNamesMax: 64,
   featuresMax: 256,
   entitiesMax: 1_000_000,
   eventsPerEntityMax: 4096,
@@ -139,6 +154,10 @@ export const TINY: Limits = Object.freeze({
   logRingBytes: 32 << 10,
   segmentBytes: 64 << 10,
   stringCharsMax: 64,
+  transactionTextBytesMax: 1 << 10,
+  jsonDepthMax: 4,
+  faultsMax: 4,
+  unknownNamesMax: 2,
   entitiesMax: 16,
   eventsPerEntityMax: 8,
   labelsUnmatchedMax: 4,

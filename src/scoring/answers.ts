@@ -1,0 +1,197 @@
+// The last two rungs: wait until a record is durable, then answer once. Rows wait in the order of their sequence;
+// repeats of a transaction wait for its first record. Whoever waited longer than log_wait_ms is told so by the
+// operator's policy, and a reply record says later who was told what.
+import type { Policy } from '../contract/policy.js'
+import { renderDecision } from '../contract/answer.js'
+import type { Logged } from '../contract/decision.js'
+import { decisionId } from '../contract/decision-id.js'
+import { problemStatus, renderProblem } from '../contract/problem.js'
+import type { DecisionFacts, RecordCodecs, ReplyRecord } from '../contract/record.js'
+import type { DecisionLog } from '../decision-log/port.js'
+import { type ErrorCode, type Rejection, reject } from '../errors.js'
+import type { Limits } from '../limits.js'
+import type { Clock } from '../runtime/clock.js'
+import { type Metrics, STAGES } from '../telemetry/metrics.js'
+import type { Exchange } from './exchange.js'
+import type { IdIndex } from './id-index.js'
+import type { Context, InFlight } from './in-flight.js'
+
+const LOG_STAGE = STAGES.indexOf('log')
+const RETRY_AFTER_S = 1
+const UNCONFIRMED: ErrorCode = 'ASSAY_DECISION_UNCONFIRMED'
+
+export interface Answers {
+  /** The context has no record (`logged: "none"`): answer now. */
+  answerUnlogged(context: Context): void
+  /** The context's record was appended: answer once it is durable. */
+  awaitRecord(context: Context): void
+  /** A repeat of the entry's transaction: its first decision once durable. False where too many wait already. */
+  awaitFirst(entry: number, exchange: Exchange): boolean
+  /** The durable sequence moved. */
+  progress(): void
+  /** Once a millisecond while anything waits. */
+  tick(): void
+  /** Anything still waiting, repeats included. */
+  waiting(): number
+}
+
+interface Repeat {
+  readonly entry: number
+  readonly ordinal: number
+  readonly exchange: Exchange
+  readonly sinceMs: number
+}
+
+export interface AnswerDeps {
+  readonly policy: Policy
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly log: DecisionLog
+  readonly codecs: RecordCodecs
+  readonly index: IdIndex
+  readonly inFlight: InFlight
+  readonly metrics: Metrics
+}
+
+/** The body of an answer: the decision, or for an observed transaction that it was taken in. */
+export function renderAnswer(logId: Buffer, facts: DecisionFacts, transactionId: string, logged: Logged): string {
+  if (facts.mode === 'observe') return JSON.stringify({ transaction_id: transactionId, accepted: 1, logged })
+  const id = decisionId(logId, facts.epoch, facts.ordinal, facts.unfolded)
+  return renderDecision(facts, transactionId, id, logged)
+}
+
+/** Answers a rejection as problem+json and counts it. */
+export function answerRejection(
+  exchange: Exchange,
+  rejection: Rejection,
+  metrics: Metrics,
+): void {
+  metrics.rejected(rejection.code)
+  const status = problemStatus(rejection)
+  exchange.answer(status, renderProblem(rejection), false, status === 503 ? RETRY_AFTER_S : 0)
+}
+
+/** Makes the queue of rows that wait for their records. Bounded by the pool of contexts and by `inFlightMax` repeats. */
+export function createAnswers(deps: AnswerDeps): Answers {
+  const { policy, limits, clock, log, codecs, index, inFlight, metrics } = deps
+  const logWaitMs = policy.budgets.log_wait_ms
+  const repeatWaitMs = policy.budgets.deadline_ms + logWaitMs
+  const durable: Logged = policy.durability === 'synced' ? 'synced' : 'buffered'
+  const serves = policy.on_log_unavailable === 'serve_and_count'
+  // A circle of contexts in the order of their sequence.
+  const queue: (Context | null)[] = new Array<Context | null>(limits.inFlightMax).fill(null)
+  let head = 0
+  let queued = 0
+  const repeats: Repeat[] = []
+  const told: ReplyRecord['entries'][number][] = []
+
+  function respond(context: Context, logged: Logged): void {
+    const { exchange, facts } = context
+    if (exchange === null) return
+    const nowMs = clock.monoMs()
+    metrics.stage(LOG_STAGE, (nowMs - context.appendedAtMs) * 1000)
+    if (context.labels > 0) exchange.answer(202, `{"accepted":${context.labels},"logged":"${logged}"}`, false, 0)
+    else {
+      const body = renderAnswer(log.logId, facts, context.transactionId, logged)
+      exchange.answer(facts.mode === 'observe' ? 202 : 200, body, false, 0)
+    }
+    metrics.request((nowMs - exchange.receivedAtMs) * 1000)
+  }
+
+  /** log_wait_ms is over: the record will still be written; what the client is told is the operator's choice. */
+  function giveUp(context: Context): void {
+    if (context.labels === 0 && told.length < limits.repliesMax) {
+      const { ordinal, unfolded } = context.facts
+      told.push({ ordinal, unfolded, told: serves ? 'pending' : 'unconfirmed' })
+    }
+    if (serves) {
+      metrics.pending()
+      respond(context, 'pending')
+    } else if (context.exchange !== null) unconfirmed(context.exchange)
+  }
+
+  function unconfirmed(exchange: Exchange): void {
+    answerRejection(exchange, reject(UNCONFIRMED, 'its record was not durable in time: retry with the same id'), metrics)
+  }
+
+  function pop(): void {
+    const context = queue[head]
+    queue[head] = null
+    head = (head + 1) % queue.length
+    queued--
+    if (context !== null) inFlight.give(context)
+  }
+
+  /** True where the repeat was answered. */
+  function answerRepeat(repeat: Repeat, nowMs: number): boolean {
+    const over = nowMs - repeat.sinceMs > repeatWaitMs
+    const held = index.ordinalOf(repeat.entry) === repeat.ordinal
+    const sequence = held ? index.sequenceOf(repeat.entry) : -1
+    const isDurable = sequence >= 0 && sequence <= log.durableSequence()
+    if (!isDurable && !over) return false
+    const first = sequence >= 0 && (isDurable || serves) ? index.read(repeat.entry) : null
+    if (first === null) unconfirmed(repeat.exchange)
+    else {
+      const facts = codecs.decodeFacts(first.facts)
+      const body = renderAnswer(log.logId, facts, first.transactionId, isDurable ? durable : 'pending')
+      repeat.exchange.answer(facts.mode === 'observe' ? 202 : 200, body, true, 0)
+      metrics.request((nowMs - repeat.exchange.receivedAtMs) * 1000)
+    }
+    return true
+  }
+
+  function answerRepeats(): void {
+    if (repeats.length === 0) return
+    const nowMs = clock.monoMs()
+    let kept = 0
+    for (const repeat of repeats) if (!answerRepeat(repeat, nowMs)) repeats[kept++] = repeat
+    repeats.length = kept
+  }
+
+  function writeReplies(): void {
+    if (told.length === 0 || !log.healthy() || !log.reserve()) return
+    const entries = told.splice(0, limits.replyEntriesMax)
+    const record = { epoch: log.epoch, atMs: clock.nowMs(), entries }
+    log.append('reply', (buffer, at) => codecs.encodeReply(record, buffer, at))
+    log.flush()
+  }
+
+  return {
+    answerUnlogged(context) {
+      respond(context, 'none')
+      inFlight.give(context)
+    },
+    awaitRecord(context) {
+      queue[(head + queued) % queue.length] = context
+      queued++
+    },
+    awaitFirst(entry, exchange) {
+      const ordinal = index.ordinalOf(entry)
+      const repeat = { entry, ordinal, exchange, sinceMs: clock.monoMs() }
+      if (answerRepeat(repeat, repeat.sinceMs)) return true
+      let waiting = 0
+      for (const other of repeats) if (other.ordinal === ordinal) waiting++
+      if (waiting >= limits.duplicatesWaitingMax || repeats.length >= limits.inFlightMax) return false
+      repeats.push(repeat)
+      return true
+    },
+    progress() {
+      const sequence = log.durableSequence()
+      for (let first = queue[head]; queued > 0 && first !== null && first.sequence <= sequence; first = queue[head]) {
+        respond(first, durable)
+        pop()
+      }
+      answerRepeats()
+    },
+    tick() {
+      const cutMs = clock.monoMs() - logWaitMs
+      for (let first = queue[head]; queued > 0 && first !== null && first.appendedAtMs < cutMs; first = queue[head]) {
+        giveUp(first)
+        pop()
+      }
+      answerRepeats()
+      writeReplies()
+    },
+    waiting: () => queued + repeats.length + told.length,
+  }
+}

@@ -1,0 +1,108 @@
+// What transports see of the scoring side: the gate, one call per transaction, labels, look-up. It decides nothing.
+import { renderAnswer, answerRejection, type Answers } from './answers.js'
+import type { Logged } from '../contract/decision.js'
+import { parseDecisionId } from '../contract/decision-id.js'
+import { type LabelValidator } from '../contract/label.js'
+import { isRejection } from '../contract/problem.js'
+import type { RecordCodecs } from '../contract/record.js'
+import type { DecisionLog } from '../decision-log/port.js'
+import { reject } from '../errors.js'
+import type { FeatureState } from '../features/state.js'
+import type { Limits } from '../limits.js'
+import type { Clock } from '../runtime/clock.js'
+import type { Hasher } from '../runtime/hash.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import type { Exchange, Scoring } from './exchange.js'
+import type { Heartbeat } from './heartbeat.js'
+import type { IdIndex } from './id-index.js'
+import type { InFlight } from './in-flight.js'
+import type { Order } from './order.js'
+import type { Pipeline } from './pipeline.js'
+
+export interface DoorDeps {
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly pipeline: Pipeline
+  readonly labels: LabelValidator
+  readonly features: FeatureState
+  readonly index: IdIndex
+  readonly idHasher: Hasher
+  readonly log: DecisionLog
+  readonly codecs: RecordCodecs
+  readonly order: Order
+  readonly inFlight: InFlight
+  readonly answers: Answers
+  readonly heartbeat: Heartbeat
+  readonly metrics: Metrics
+  /** False while starting and draining. */
+  readonly open: () => boolean
+  /** How far an answered record is: `synced` or `buffered`, by the policy. */
+  readonly durable: Logged
+}
+
+/** Joins the parts into the port that HTTP and streams call. */
+export function createDoor(deps: DoorDeps): Scoring {
+  const { limits, pipeline, features, index, log, codecs, order, inFlight, answers, heartbeat, metrics } = deps
+
+  function submitLabels(value: unknown, exchange: Exchange): void {
+    const labels = deps.labels(value)
+    if (isRejection(labels)) {
+      answerRejection(exchange, labels, metrics)
+      return
+    }
+    const context = inFlight.take()
+    if (context === null || !reserveAll(log, labels.length)) {
+      if (context !== null) inFlight.give(context)
+      answerRejection(exchange, reject('ASSAY_LOG_UNAVAILABLE', 'no label was taken; retry'), metrics)
+      return
+    }
+    for (const label of labels) {
+      const record = { ordinal: order.nextOrdinal(), epoch: log.epoch, foldedAtMs: order.nowMs(), label }
+      features.label(label, record.ordinal, record.foldedAtMs)
+      context.sequence = log.append('label', (buffer, at) => codecs.encodeLabel(record, buffer, at))
+    }
+    context.exchange = exchange
+    context.labels = labels.length
+    context.appendedAtMs = deps.clock.monoMs()
+    answers.awaitRecord(context)
+    heartbeat.wake()
+  }
+
+  function answerOf(entry: number): string | null {
+    const held = entry < 0 ? null : index.read(entry)
+    if (held === null) return null
+    const logged = held.sequence <= log.durableSequence() ? deps.durable : 'pending'
+    return renderAnswer(log.logId, codecs.decodeFacts(held.facts), held.transactionId, logged)
+  }
+
+  return {
+    gate(rows) {
+      if (!deps.open()) return 'ASSAY_NOT_READY'
+      const isFull = inFlight.out() + rows > limits.inFlightMax || heartbeat.lagMs() > limits.loopLagMsMax
+      return isFull ? 'ASSAY_OVERLOADED' : null
+    },
+    submit: (bytes, exchange) => pipeline.submit(bytes, exchange),
+    submitValue: (value, exchange) => pipeline.submitValue(value, exchange),
+    submitLabels,
+    findDecision(by) {
+      if ('transactionId' in by) {
+        deps.idHasher.string(by.transactionId)
+        const entry = index.find(deps.idHasher.a, deps.idHasher.b)
+        return answerOf(entry)
+      }
+      const reference = parseDecisionId(by.decisionId)
+      if (reference === null || reference.unfolded || !reference.logId.equals(log.logId)) return null
+      return answerOf(index.findOrdinal(reference.epoch, reference.ordinal))
+    },
+  }
+}
+
+/** Room for all or for none. */
+function reserveAll(log: DecisionLog, count: number): boolean {
+  for (let reserved = 0; reserved < count; reserved++) {
+    if (log.reserve()) continue
+    for (; reserved > 0; reserved--) log.release()
+    return false
+  }
+  return true
+}

@@ -1,0 +1,352 @@
+// The order of the stages, and nothing else that decides: validate → replay → admit → features → route → infer →
+// decide → log → respond. It is the only place that knows this order; each stage lives in a file of its own.
+// Invariant: after `reserve` nothing can refuse the record any more; before the fold nothing was changed.
+import assert from 'node:assert'
+import { writeCanonical } from '../contract/content.js'
+import { ACTIONS, type FallbackReason, FALLBACK_REASONS, type Role, ROLES } from '../contract/decision.js'
+import type { Policy } from '../contract/policy.js'
+import type { RecordCodecs } from '../contract/record.js'
+import type { Transaction } from '../contract/transaction.js'
+import { isRejection } from '../contract/problem.js'
+import type { TransactionValidator } from '../contract/validate.js'
+import { decideByScore } from '../decision/decide.js'
+import type { DecisionLog } from '../decision-log/port.js'
+import { type ErrorCode, reject } from '../errors.js'
+import type { CompiledCatalogue } from '../features/compile.js'
+import type { FeatureState } from '../features/state.js'
+import type { Limits } from '../limits.js'
+import type { Clock } from '../runtime/clock.js'
+import type { Hasher } from '../runtime/hash.js'
+import { type Metrics, type Stage, STAGES } from '../telemetry/metrics.js'
+import { type Answers, answerRejection } from './answers.js'
+import type { Exchange } from './exchange.js'
+import { CHAINS, giveUpAt, secondTryFits } from './fallback.js'
+import type { IdIndex, SettledDecision } from './id-index.js'
+import type { Context, InFlight } from './in-flight.js'
+import type { Lane, LaneListener } from './lane/port.js'
+import type { LaneModel, ModelSet, ServedModel } from './models.js'
+import type { Order } from './order.js'
+import { isChallenged, type LiveRoutes } from './route.js'
+
+export interface PipelineDeps {
+  readonly policy: Policy
+  readonly policyDigest: Buffer
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly validator: TransactionValidator
+  readonly catalogue: CompiledCatalogue
+  readonly features: FeatureState
+  readonly index: IdIndex
+  readonly idHasher: Hasher
+  readonly log: DecisionLog
+  readonly codecs: RecordCodecs
+  readonly order: Order
+  readonly routes: LiveRoutes
+  readonly bucketOf: (entity: string) => number
+  readonly models: ModelSet
+  readonly inFlight: InFlight
+  readonly answers: Answers
+  readonly metrics: Metrics
+  /** Asks for `flush` soon, once per turn of the event loop, and for ticks while anything waits. */
+  readonly wake: () => void
+}
+
+export interface Pipeline extends LaneListener {
+  submit(bytes: Uint8Array, exchange: Exchange): void
+  submitValue(value: unknown, exchange: Exchange): void
+  /** Hands over what this turn has gathered: rows to the lanes, records to the log. */
+  flush(): void
+  /** Once a millisecond: rows whose lane is given up go on to the next model. */
+  tick(): void
+}
+
+const STAGE = Object.fromEntries(STAGES.map((stage, index) => [stage, index])) as Readonly<Record<Stage, number>>
+const RETRY_ADVICE = 'retry with the same transaction_id'
+
+/** Builds the pipeline over its stages. It owns nothing and closes nothing. */
+export function createPipeline(deps: PipelineDeps): Pipeline {
+  const { policy, limits, clock, validator, features, index, log, codecs, order, routes } = deps
+  const { models, inFlight, answers, metrics } = deps
+  const { vectors } = inFlight
+  const stickyField = policy.schema.fields.findIndex((field) => field.name === routes.sticky_by)
+  const propensity = routes.share / 10_000
+  const canonical = Buffer.alloc(limits.recordBytesMax)
+  const hashes = new Uint32Array(4)
+  const vectorBytes = Buffer.alloc(deps.catalogue.vectorBytes)
+  const settled: SettledDecision = { epoch: log.epoch, ordinal: 0, sequence: 0, transactionId: '', buffer: canonical, from: 0, to: 0 }
+
+  // The record being appended: one closure for all, no allocation per record.
+  let appending: Context | null = null
+  const encode = (buffer: Buffer, at: number): number => {
+    assert(appending !== null)
+    const end = codecs.encodeDecision(appending.facts, appending.personal, buffer, at)
+    settled.buffer = buffer
+    settled.from = at
+    settled.to = at + 4 + buffer.readUInt32LE(at)
+    return end
+  }
+
+  function refuse(exchange: Exchange, code: ErrorCode, detail: string): void {
+    answerRejection(exchange, reject(code, detail), metrics)
+  }
+
+  function identify(transaction: Transaction): void {
+    const hasher = deps.idHasher
+    hasher.string(transaction.transactionId)
+    hashes[0] = hasher.a
+    hashes[1] = hasher.b
+    hasher.bytes128(canonical, 0, writeCanonical(transaction, canonical))
+    hashes[2] = hasher.a
+    hashes[3] = hasher.b
+  }
+
+  /** True where the transaction is a repeat, and then it is taken care of. */
+  function replay(exchange: Exchange): boolean {
+    const entry = index.find(hashes[0], hashes[1])
+    if (entry < 0) return false
+    if (!index.sameContent(entry, hashes[2], hashes[3])) {
+      refuse(exchange, 'ASSAY_TRANSACTION_REUSED', 'a transaction_id names one transaction with one content')
+    } else if (!answers.awaitFirst(entry, exchange)) {
+      const most = `at most ${limits.duplicatesWaitingMax} repeats wait for one decision`
+      refuse(exchange, 'ASSAY_DUPLICATES_WAITING', `${most}; ${RETRY_ADVICE}`)
+    } else deps.wake()
+    return true
+  }
+
+  /** The lane that would be tried first is too far behind for this deadline. */
+  function isBehind(exchange: Exchange): boolean {
+    const lane = models.champion.lane
+    if (lane === null || lane.state() !== 'ready' || lane.breakerState() !== 'closed') return false
+    return clock.monoMs() + lane.predictedMs() > exchange.receivedAtMs + exchange.deadlineMs
+  }
+
+  function admit(transaction: Transaction, exchange: Exchange): void {
+    const { mode } = exchange
+    if (mode !== 'evaluate') {
+      identify(transaction)
+      if (replay(exchange)) return
+    }
+    if (mode !== 'observe' && isBehind(exchange)) {
+      refuse(exchange, 'ASSAY_OVERLOADED', `the deadline of ${exchange.deadlineMs} ms cannot be met; ${RETRY_ADVICE}`)
+      return
+    }
+    const context = inFlight.take()
+    if (context === null) {
+      refuse(exchange, 'ASSAY_OVERLOADED', `${limits.inFlightMax} rows are in flight; ${RETRY_ADVICE}`)
+      return
+    }
+    const logged = log.reserve()
+    if (!logged && policy.on_log_unavailable === 'reject') {
+      inFlight.give(context)
+      refuse(exchange, 'ASSAY_LOG_UNAVAILABLE', `nothing was decided; ${RETRY_ADVICE}`)
+      return
+    }
+    if (!logged) metrics.lost(log.healthy() ? 'no_room' : 'log_failing')
+    begin(context, transaction, exchange)
+    context.logged = logged
+    fold(context, mode !== 'evaluate' && logged)
+    if (mode === 'observe') observe(context)
+    else route(context)
+  }
+
+  function begin(context: Context, transaction: Transaction, exchange: Exchange): void {
+    const { facts, personal } = context
+    context.exchange = exchange
+    context.transactionId = transaction.transactionId
+    context.entry = -1
+    context.lane = null
+    context.step = 0
+    context.handedOver = false
+    context.labels = 0
+    context.deadlineAtMs = exchange.receivedAtMs + exchange.deadlineMs
+    personal.transaction = transaction
+    personal.traceparent = exchange.traceparent
+    personal.source = exchange.source
+    facts.mode = exchange.mode
+    facts.policy = deps.policyDigest
+    facts.routesRevision = routes.revision
+    facts.degraded = false
+    if (facts.fallback.length > 0) facts.fallback = []
+    if (facts.reasons.length > 0) facts.reasons = []
+    facts.stages.validateUs = micros(clock.monoMs() - exchange.receivedAtMs)
+  }
+
+  /** Takes the ordinal, folds the transaction into its windows and fills the vector. */
+  function fold(context: Context, folds: boolean): void {
+    const { facts, personal, vectorAt } = context
+    const startMs = clock.monoMs()
+    const nowMs = order.nowMs()
+    facts.unfolded = !folds
+    facts.epoch = log.epoch
+    facts.ordinal = folds ? order.nextOrdinal() : order.nextUnfolded()
+    facts.receivedAtMs = nowMs
+    facts.foldedAtMs = nowMs
+    facts.features = folds
+      ? features.fold(personal.transaction, facts.ordinal, nowMs, vectors, vectorAt)
+      : features.evaluate(personal.transaction, nowMs, vectors, vectorAt)
+    if (folds) context.entry = index.insert(hashes, log.epoch, facts.ordinal, nowMs)
+    facts.stages.featuresUs = micros(clock.monoMs() - startMs)
+    metrics.stage(STAGE.features, facts.stages.featuresUs)
+  }
+
+  function route(context: Context): void {
+    const { facts, personal } = context
+    const entity = stickyField < 0 ? null : personal.transaction.fields[stickyField]
+    facts.bucket = deps.bucketOf(typeof entity === 'string' ? entity : personal.transaction.transactionId)
+    const challenger = models.challenger
+    const challenged = challenger !== null && isChallenged(facts.bucket, routes.share)
+    context.prescribed = challenged ? 'challenger' : 'champion'
+    facts.prescribedModel = challenged ? challenger.reference : models.champion.reference
+    facts.experiment = challenger === null ? null : routes.experiment
+    facts.arm = challenger === null ? null : context.prescribed
+    facts.propensity = challenger === null ? null : challenged ? propensity : 1 - propensity
+    infer(context)
+  }
+
+  /** Offers the row to the next model of its chain; the baseline ends every chain. */
+  function infer(context: Context): void {
+    const chain = CHAINS[context.prescribed]
+    for (; context.step < chain.length; context.step++) {
+      const role = chain[context.step]
+      if (role === 'baseline') {
+        conclude(context, models.baseline, models.baseline.score(vectors, context.vectorAt), null)
+        return
+      }
+      const model = role === 'challenger' ? models.challenger : models.champion
+      if (model === null) continue
+      const reason = offer(context, model, role)
+      if (reason === null) return
+      leave(context, model, role, reason)
+    }
+  }
+
+  function offer(context: Context, model: LaneModel, role: Role): FallbackReason | null {
+    const { lane } = model
+    if (lane === null) return 'not_loaded'
+    const nowMs = clock.monoMs()
+    if (context.handedOver && !secondTryFits(lane.predictedMs(), context.deadlineAtMs - nowMs)) return 'deadline'
+    const reason = lane.offer(context.ticket, vectors, context.vectorAt)
+    if (reason !== null) return reason
+    context.lane = model
+    context.handedOver = true
+    context.offeredAtMs = nowMs
+    context.giveUpAtMs = giveUpAt(role, context.deadlineAtMs - policyDeadline(context), policyDeadline(context))
+    inFlight.startWaiting(context)
+    deps.wake()
+    return null
+  }
+
+  function policyDeadline(context: Context): number {
+    return context.exchange === null ? policy.budgets.deadline_ms : context.exchange.deadlineMs
+  }
+
+  /** Notes the hop: this model was left for the next, and why. */
+  function leave(context: Context, model: ServedModel, role: Role, reason: FallbackReason): void {
+    const { facts } = context
+    facts.degraded = true
+    facts.fallback = [...facts.fallback, { model: model.reference, role, reason }]
+    metrics.degraded(model.metric, FALLBACK_REASONS.indexOf(reason))
+  }
+
+  /** The current lane failed or was given up: on to the next model. */
+  function fallBack(context: Context, reason: FallbackReason): void {
+    const model = context.lane
+    inFlight.stopWaiting(context)
+    if (model === null) return
+    context.lane = null
+    leave(context, model, CHAINS[context.prescribed][context.step], reason)
+    context.step++
+    infer(context)
+  }
+
+  function conclude(context: Context, model: ServedModel, score: number, raw: number | null): void {
+    const { facts } = context
+    const nowMs = clock.monoMs()
+    facts.stages.inferUs = context.handedOver ? micros(nowMs - context.offeredAtMs) : 0
+    facts.model = model.answeredBy
+    facts.score = score
+    facts.scoreRaw = raw ?? score
+    facts.thresholds = model.thresholds
+    facts.scoreAction = decideByScore(model.cuts, score)
+    facts.action = facts.scoreAction
+    if (model === models.baseline) facts.reasons = models.baseline.reasons(vectors, context.vectorAt)
+    facts.decidedAtMs = order.nowMs()
+    facts.stages.decideUs = micros(clock.monoMs() - nowMs)
+    metrics.stage(STAGE.infer, facts.stages.inferUs)
+    metrics.stage(STAGE.decide, facts.stages.decideUs)
+    metrics.decision(ACTIONS.indexOf(facts.action), model.metric, ROLES.indexOf(model.answeredBy.role))
+    record(context)
+  }
+
+  function observe(context: Context): void {
+    const { facts } = context
+    facts.bucket = -1
+    facts.prescribedModel = facts.experiment = facts.arm = facts.propensity = null
+    facts.action = facts.scoreAction = facts.score = facts.scoreRaw = facts.model = facts.thresholds = null
+    facts.decidedAtMs = order.nowMs()
+    record(context)
+  }
+
+  /** Appends the record and waits for its sync; without room (`serve_and_count`) the answer leaves at once. */
+  function record(context: Context): void {
+    context.appendedAtMs = clock.monoMs()
+    if (!context.logged) {
+      answers.answerUnlogged(context)
+      return
+    }
+    const { personal, facts } = context
+    deps.catalogue.encodeVector(vectors, context.vectorAt, vectorBytes, 0)
+    personal.vector = vectorBytes
+    appending = context
+    context.sequence = log.append(facts.mode === 'observe' ? 'observed' : 'decision', encode)
+    appending = null
+    if (context.entry >= 0) {
+      settled.ordinal = facts.ordinal
+      settled.sequence = context.sequence
+      settled.transactionId = context.transactionId
+      index.settle(context.entry, settled)
+    }
+    answers.awaitRecord(context)
+    deps.wake()
+  }
+
+  function take(result: ReturnType<TransactionValidator['parse']>, exchange: Exchange): void {
+    metrics.stage(STAGE.validate, micros(clock.monoMs() - exchange.receivedAtMs))
+    if (isRejection(result)) answerRejection(exchange, result, metrics)
+    else admit(result, exchange)
+  }
+
+  return {
+    submit: (bytes, exchange) => take(validator.parse(bytes, clock.nowMs()), exchange),
+    submitValue: (value, exchange) => take(validator.check(value, clock.nowMs()), exchange),
+    onScore(lane, ticket, score, raw) {
+      const context = inFlight.byTicket(ticket)
+      if (context === null || context.lane === null || context.lane.lane !== lane) return
+      inFlight.stopWaiting(context)
+      conclude(context, context.lane, score, raw)
+    },
+    onFailure(lane: Lane, ticket, reason) {
+      const context = inFlight.byTicket(ticket)
+      if (context !== null && context.lane?.lane === lane) fallBack(context, reason)
+    },
+    flush() {
+      models.challenger?.lane?.flush()
+      models.champion.lane?.flush()
+      log.flush()
+    },
+    tick() {
+      const nowMs = clock.monoMs()
+      // From the end, since giving up swaps the last row into the place of the one that leaves.
+      for (let at = inFlight.waiting.length - 1; at >= 0; at--) {
+        const context = inFlight.waiting[at]
+        if (context === undefined || context.giveUpAtMs > nowMs) continue
+        context.lane?.lane?.expire(context.ticket)
+        fallBack(context, 'deadline')
+      }
+    },
+  }
+}
+
+function micros(ms: number): number {
+  return Math.round(ms * 1000)
+}
