@@ -1,0 +1,8 @@
+// Prints the digest of every feature of a policy's catalogue, as JSON: name → sha256:…
+import { readFileSync } from 'node:fs'
+import { compileCatalogue } from '../../dist/src/features/compile.js'
+
+const policy = JSON.parse(readFileSync(process.argv[2], 'utf8'))
+const { names, featureDigests } = compileCatalogue(policy.catalogue, policy.schema, policy.currencies)
+const digests = Object.fromEntries(names.map((name, at) => [name, featureDigests[at]]))
+process.stdout.write(`${JSON.stringify(digests, null, 1)}\n`)
