@@ -1,6 +1,7 @@
 // Which columns of the catalogue's vector a model reads, in the model's own order. Pure.
 // A feature is the same only if its name and the digest of its definition are: a feature that was redefined under
 // its old name is refused, since the model learned another quantity.
+import type { Catalogue } from '../contract/catalogue.js'
 import type { Manifest } from '../contract/manifest.js'
 import type { InputFault } from '../errors.js'
 
@@ -10,11 +11,18 @@ export type FeatureDtype = 'float32' | 'float64' | 'int64'
 export interface CatalogueFacts {
   readonly names: readonly string[]
   /** sha256:… of each definition. */
-  readonly digests: readonly string[]
+  readonly featureDigests: readonly string[]
   /** The type in which each column is logged. */
   readonly dtypes: readonly FeatureDtype[]
   /** The value for "nothing known"; null for a feature that always has a value. */
   readonly missing: readonly ('nan' | number | null)[]
+}
+
+/** A compiled catalogue with the missing values of its definitions, which stand in the same order. */
+export function catalogueFacts(compiled: Omit<CatalogueFacts, 'missing'>, catalogue: Catalogue): CatalogueFacts {
+  const { names, featureDigests, dtypes } = compiled
+  const missing = catalogue.features.map((spec) => ('missing' in spec ? spec.missing : null))
+  return { names, featureDigests, dtypes, missing }
 }
 
 export type Binding = { readonly columns: Int32Array } | { readonly faults: readonly InputFault[] }

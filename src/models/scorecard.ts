@@ -93,7 +93,8 @@ function createScorecard(file: ScorecardFile): Scorecard {
   const size = file.features.length
   const codes = file.features.map((feature) => feature.reason ?? feature.name)
   const log1p = Uint8Array.from(file.features, (feature) => (feature.log1p === true ? 1 : 0))
-  const column = (value: (feature: ScorecardFile['features'][number]) => number) => Float64Array.from(file.features, value)
+  const column = (value: (feature: ScorecardFile['features'][number]) => number) =>
+    Float64Array.from(file.features, value)
   const weight = column((feature) => feature.weight)
   const low = column((feature) => feature.clip[0])
   const high = column((feature) => feature.clip[1])

@@ -1,14 +1,15 @@
-// One ONNX Runtime session with everything prepared: the input and output tensors of every batch size exist before the
-// first row. `run` copies rows in, runs synchronously inside the runtime, and copies one column out: nothing is
-// allocated per row. One intra-op and one inter-op thread: a lane owns one core, the deadline owns the rest.
-// A bad row (NaN out, NaN into a model that takes none, a fraction into int64) fails alone; a run that throws fails
-// as ASSAY_MODEL_FAILED. It refuses models whose inputs or outputs are not what the manifest says.
+// One ONNX Runtime session with everything prepared: the input tensors of every batch size share one buffer and exist
+// before the first row. `run` copies rows in, runs synchronously inside the runtime and copies one column out; nothing
+// is allocated per row. One intra-op and one inter-op thread, so that a lane is one core.
+// A bad row (NaN out, NaN into a model that takes none, a fraction into int64) fails alone, as NaN; a run that throws
+// fails as ASSAY_MODEL_FAILED. It refuses a model whose inputs or outputs are not what the manifest says.
 import assert from 'node:assert'
-import { InferenceSession, Tensor } from 'onnxruntime-node'
+import { InferenceSession, type Tensor } from 'onnxruntime-node'
 import { AssayError, type InputFault } from '../errors.js'
 import { LIMITS } from '../limits.js'
 import { type Bundle, readModelBytes, refusal } from './bundle.js'
-import { boundScore, compileScoreMap } from './score-map.js'
+import { createRowBuffer, type RowBuffer } from './row-buffer.js'
+import { boundScore, compileScoreMap, type MapScore } from './score-map.js'
 
 export interface ModelSession {
   /** Values per row: the manifest's features, in its order. */
@@ -17,11 +18,11 @@ export interface ModelSession {
   readonly rowsMax: number
   /**
    * Scores `count` rows (row-major in `rows`, from 0; NaN where nothing is known). raw[i] gets the model's own output,
-   * scores[i] the mapped score within [0, 1] or NaN where that row is in error. One run at a time.
-   * Rejects with ASSAY_MODEL_FAILED if the runtime throws; raw and scores are then unspecified.
+   * scores[i] the mapped score within [0, 1], or NaN where that row is in error. One run at a time.
+   * Rejects with ASSAY_MODEL_FAILED if the runtime throws; `out` is then unspecified.
    */
   run(rows: Float64Array | Float32Array, count: number, out: ScoresOut): Promise<void>
-  /** Frees the native session; waits for nothing. */
+  /** Frees the native session, after the run under way if there is one. */
   close(): Promise<void>
 }
 
@@ -36,12 +37,151 @@ export interface SessionOptions {
   readonly rowsMax?: number
 }
 
-interface Wiring {
+/** The parts of an ONNX manifest that wire a session. */
+export interface Wiring {
+  readonly columns: number
   readonly input: { readonly name: string; readonly dtype: 'float32' | 'float64' | 'int64' }
   readonly output: { readonly name: string; readonly column: number }
 }
 
-/** Loads the bundle's model, checks its inputs and outputs against the manifest and prepares every batch size. */
+/** Loads the bundle's model and prepares every batch size. ASSAY_BUNDLE_REFUSED where it does not fit its manifest. */
 export async function openSession(bundle: Bundle, options: SessionOptions = {}): Promise<ModelSession> {
-  throw new Error('soon')
+  const rowsMax = options.rowsMax ?? LIMITS.flightRowsMax
+  assert(rowsMax >= 1)
+  const wiring = wiringOf(bundle)
+  const native = await load(bundle)
+  try {
+    const faults = wiringFaults(native, wiring)
+    if (faults.length > 0) throw refusal(bundle.directory, faults)
+    const map = compileScoreMap(bundle.manifest.score_map)
+    return createModelSession(native, { wiring, rowsMax, map, takesNan: bundle.manifest.takes_nan })
+  } catch (error) {
+    await native.release()
+    throw error
+  }
+}
+
+function wiringOf(bundle: Bundle): Wiring {
+  const { input, output, features } = bundle.manifest
+  if (input === undefined || output === undefined) {
+    throw refusal(bundle.directory, [{ path: '/kind', message: 'a scorecard has no session' }])
+  }
+  return { columns: features.length, input, output }
+}
+
+async function load(bundle: Bundle): Promise<InferenceSession> {
+  const bytes = await readModelBytes(bundle)
+  try {
+    return await InferenceSession.create(bytes, {
+      executionProviders: ['cpu'],
+      executionMode: 'sequential',
+      intraOpNumThreads: 1,
+      interOpNumThreads: 1,
+      logSeverityLevel: 4, // errors reach us as exceptions; the runtime would print them to stderr as well
+    })
+  } catch (cause) {
+    const message = `${bundle.manifest.file.path} does not load: ${messageOf(cause)}`
+    throw refusal(bundle.directory, [{ path: '/file', message }], cause)
+  }
+}
+
+/** What the model itself declares against what the manifest says. Declared output shapes lie, so a run judges those. */
+export function wiringFaults(
+  model: Pick<InferenceSession, 'inputMetadata' | 'outputMetadata'>,
+  wiring: Wiring,
+): InputFault[] {
+  const { input, output, columns } = wiring
+  const faults: InputFault[] = []
+  const inputs = model.inputMetadata.map((one) => one.name).join(', ')
+  const fed = model.inputMetadata.find((one) => one.name === input.name)
+  if (fed === undefined || model.inputMetadata.length !== 1) {
+    faults.push({ path: '/input/name', message: `the model has inputs ${inputs}; exactly ${input.name} is allowed` })
+  } else if (!fed.isTensor || fed.type !== input.dtype) {
+    const got = fed.isTensor ? fed.type : 'no tensor'
+    faults.push({ path: '/input/dtype', message: `input ${input.name} is ${got}, the manifest says ${input.dtype}` })
+  } else if (fed.shape.length > 0) {
+    const fits =
+      fed.shape.length === 2 &&
+      typeof fed.shape[0] === 'string' &&
+      (typeof fed.shape[1] === 'string' || fed.shape[1] === columns)
+    const message = `input ${input.name} has shape [${fed.shape.join(', ')}]; [N, ${columns}] with N free is allowed`
+    if (!fits) faults.push({ path: '/features', message })
+  }
+  const outputs = model.outputMetadata.map((one) => one.name).join(', ')
+  const read = model.outputMetadata.find((one) => one.name === output.name)
+  if (read === undefined) {
+    faults.push({ path: '/output/name', message: `the model has outputs ${outputs}; ${output.name} is not among them` })
+  } else if (!read.isTensor) {
+    const message = `output ${output.name} is no tensor (a ZipMap?); export the probabilities as a tensor`
+    faults.push({ path: '/output/name', message })
+  } else if (read.type !== 'float32' && read.type !== 'float64') {
+    const message = `output ${output.name} is ${read.type} (a label?); a float32 or float64 score is allowed`
+    faults.push({ path: '/output/name', message })
+  }
+  return faults
+}
+
+interface Prepared {
+  readonly wiring: Wiring
+  readonly rowsMax: number
+  readonly map: MapScore
+  readonly takesNan: boolean
+}
+
+function createModelSession(native: InferenceSession, prepared: Prepared): ModelSession {
+  const { wiring, rowsMax, map, takesNan } = prepared
+  const { columns, output } = wiring
+  const buffer = createRowBuffer(wiring.input.dtype, rowsMax, columns)
+  const feeds = prepareFeeds(buffer, wiring, rowsMax)
+  // By name, not into a tensor of ours: given tensors are filled no faster (17.8 against 18.9 µs a run, 16 rows of
+  // `trees`), and are refused where a model declares its output shape wrongly.
+  const fetches = [output.name]
+  let busy: Promise<unknown> | null = null
+
+  const runOnce = async (count: number, out: ScoresOut, bad: Uint8Array): Promise<void> => {
+    const results = await native.run(feeds[count - 1], fetches)
+    const tensor = results[output.name]
+    const { data, dims } = tensor
+    const width = dims.length === 1 ? 1 : dims[1]
+    const fits = dims[0] === count && dims.length <= 2 && output.column < width
+    if (!fits || !(data instanceof Float32Array || data instanceof Float64Array)) {
+      const wanted = `[${count}] or [${count}, more than ${output.column}]`
+      throw new Error(`output ${output.name} is ${tensor.type} [${dims.join(', ')}]; floats of ${wanted} are allowed`)
+    }
+    for (let row = 0; row < count; row += 1) {
+      const raw = bad[row] === 1 ? NaN : data[row * width + output.column]
+      out.raw[row] = raw
+      out.scores[row] = boundScore(map(raw))
+    }
+  }
+  return {
+    columns,
+    rowsMax,
+    async run(rows, count, out) {
+      assert(busy === null && count >= 1 && count <= rowsMax)
+      const bad = buffer.fill(rows, count, takesNan)
+      try {
+        busy = runOnce(count, out, bad)
+        await busy
+      } catch (cause) {
+        throw new AssayError('ASSAY_MODEL_FAILED', messageOf(cause), { cause })
+      } finally {
+        busy = null
+      }
+    },
+    async close() {
+      await busy?.catch(() => undefined)
+      await native.release()
+    },
+  }
+}
+
+function prepareFeeds(buffer: RowBuffer, wiring: Wiring, rowsMax: number): Record<string, Tensor>[] {
+  return Array.from({ length: rowsMax }, (_, index) => ({
+    [wiring.input.name]: buffer.tensor(index + 1),
+  }))
+}
+
+function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause)
 }

@@ -1,0 +1,139 @@
+// The gate: a model serves only after it has shown, on this machine, that it is what its manifest says. Checked are
+// features and their types, inputs and outputs, the golden rows in batches of 1, 8 and 32, and the NaN policy; µs per
+// row is measured on the way, over rotated rows (the same row again and again is twice too fast), after a warm-up.
+// It refuses with every misfit that it found, not the first; `readBundle` has checked paths and digests before.
+import { AssayError, type InputFault } from '../errors.js'
+import { LIMITS, type Limits } from '../limits.js'
+import { type Clock, systemClock } from '../runtime/clock.js'
+import { type Bundle, refusal } from './bundle.js'
+import { bindColumns, type CatalogueFacts, type FeatureDtype } from './columns.js'
+import { checkGolden, checkMissing, createRunner, type Runner } from './golden-rows.js'
+import { type ModelSession, openSession } from './session.js'
+
+/** What the gate found; plain data that may cross threads. */
+export interface Admission {
+  readonly name: string
+  readonly version: string
+  readonly digest: string
+  /** Catalogue indexes in the order of the model's features. */
+  readonly columns: Int32Array
+  readonly goldenRows: number
+  /** Largest absolute difference of a golden score. */
+  readonly goldenErrorMax: number
+  /** Median over the runs of each batch size. */
+  readonly timings: readonly Timing[]
+  /** Milliseconds to load and prepare the model. */
+  readonly loadMs: number
+}
+
+export interface Timing {
+  readonly rows: number
+  readonly microsPerRow: number
+}
+
+export interface GateOptions {
+  readonly limits?: Limits
+  readonly clock?: Clock
+}
+
+/** Batch sizes that are measured: one row, and where nearly all of the gain of batching is reached. */
+const SIZES = [1, 8, 32]
+const RUNS_MAX = 2_000
+/** Column types that lose nothing on the way into a model of that type, so that what is logged is what was fed. */
+const TYPES_FOR: Record<FeatureDtype, readonly FeatureDtype[]> = {
+  float32: ['float32', 'float64', 'int64'],
+  float64: ['float64', 'int64'],
+  int64: ['int64'],
+}
+
+/** Runs the gate and closes the model again. Throws ASSAY_BUNDLE_REFUSED naming every misfit. */
+export async function admit(bundle: Bundle, facts: CatalogueFacts, options: GateOptions = {}): Promise<Admission> {
+  const { admission, session } = await openAdmitted(bundle, facts, options)
+  await session?.close()
+  return admission
+}
+
+/** Runs the gate and keeps the session that passed it, warm; null for a scorecard. Throws ASSAY_BUNDLE_REFUSED. */
+export async function openAdmitted(
+  bundle: Bundle,
+  facts: CatalogueFacts,
+  options: GateOptions = {},
+): Promise<{ admission: Admission; session: ModelSession | null }> {
+  const clock = options.clock ?? systemClock
+  const limits = options.limits ?? LIMITS
+  const faults: InputFault[] = []
+  const columns = bindFeatures(bundle, facts, faults)
+  const startedMs = clock.monoMs()
+  const runner = await openRunner(bundle, limits, faults)
+  const loadMs = clock.monoMs() - startedMs
+  if (runner === null) throw refusal(bundle.directory, faults)
+  try {
+    const golden = await checkGolden(bundle, runner)
+    faults.push(...golden.faults)
+    if (bundle.manifest.takes_nan && !golden.threw) faults.push(...(await checkMissing(bundle, runner)))
+    if (faults.length > 0) throw refusal(bundle.directory, faults)
+    const timings = await measure(bundle, runner, { clock, limits })
+    const { name, version } = bundle.manifest
+    const { digest } = bundle
+    const goldenRows = bundle.golden.count
+    const admission = { name, version, digest, columns, goldenRows, goldenErrorMax: golden.errorMax, timings, loadMs }
+    return { admission, session: runner.session }
+  } catch (error) {
+    await runner.session?.close()
+    throw error
+  }
+}
+
+async function openRunner(bundle: Bundle, limits: Limits, faults: InputFault[]): Promise<Runner | null> {
+  try {
+    const session =
+      bundle.manifest.kind === 'onnx' ? await openSession(bundle, { rowsMax: limits.flightRowsMax }) : null
+    return await createRunner(bundle, session, limits.flightRowsMax)
+  } catch (error) {
+    if (!(error instanceof AssayError) || error.code !== 'ASSAY_BUNDLE_REFUSED') throw error
+    faults.push(...error.errors)
+    return null
+  }
+}
+
+/** Binds the columns and adds the faults of features, types and NaN policy. */
+function bindFeatures(bundle: Bundle, facts: CatalogueFacts, faults: InputFault[]): Int32Array {
+  const { manifest } = bundle
+  const binding = bindColumns(manifest, facts.names, facts.featureDigests)
+  if ('faults' in binding) {
+    faults.push(...binding.faults)
+    return new Int32Array(0)
+  }
+  const dtype = manifest.input?.dtype ?? 'float32'
+  binding.columns.forEach((column, position) => {
+    const path = `/features/${position}`
+    const name = facts.names[column]
+    if (!TYPES_FOR[dtype].includes(facts.dtypes[column])) {
+      const allowed = TYPES_FOR[dtype].join(' or ')
+      faults.push({ path, message: `feature ${name} is ${facts.dtypes[column]}; a ${dtype} model needs ${allowed}` })
+    }
+    if (!manifest.takes_nan && facts.missing[column] === 'nan') {
+      const message = `feature ${name} may be NaN (missing: nan), but takes_nan is false; a numeric missing is needed`
+      faults.push({ path, message })
+    }
+  })
+  return binding.columns
+}
+
+async function measure(bundle: Bundle, runner: Runner, deps: { clock: Clock; limits: Limits }): Promise<Timing[]> {
+  const { clock, limits } = deps
+  const timings: Timing[] = []
+  for (const rows of SIZES.filter((size) => size <= runner.rowsMax)) {
+    const micros: number[] = []
+    const endMs = clock.monoMs() + limits.gateMeasureMs
+    for (let at = 0; micros.length === 0 || (clock.monoMs() < endMs && micros.length < RUNS_MAX); at += rows) {
+      runner.stage(bundle.golden.values, at % bundle.golden.count, rows)
+      const beganMs = clock.monoMs()
+      await runner.run(rows)
+      micros.push((clock.monoMs() - beganMs) * 1000)
+    }
+    micros.sort((a, b) => a - b)
+    timings.push({ rows, microsPerRow: micros[micros.length >> 1] / rows })
+  }
+  return timings
+}
