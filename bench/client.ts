@@ -1,6 +1,6 @@
 // HTTP/1.1 over kept-alive sockets, as cheap as Node allows: it shares the cores with what it measures.
-// One request is out per connection (the server refuses pipelining). A reply is read by its Content-Length; its status and
-// the presence of a decision are all that is looked at. A lost connection is reported and opened again.
+// One request is out per connection (the server refuses pipelining). A reply is read by its Content-Length; its status
+// and the presence of a decision are all that is looked at. A lost connection is reported and opened again.
 import { connect, type Socket } from 'node:net'
 
 const REPLY_BYTES_MAX = 64 << 10

@@ -1,5 +1,5 @@
-// A thread that sleeps precisely. Node's own timers round to whole milliseconds, which at 2,000 requests a second would be
-// charged to the server; a futex wait with a timeout wakes within some 60 µs. Three uses:
+// A thread that sleeps precisely. Node's own timers round to whole milliseconds, which at 2,000 requests a second would
+// be charged to the server; a futex wait with a timeout wakes within some 60 µs. Three uses:
 //   pace    posts a message at every tick, for the open loop
 //   timer   wakes every millisecond and notes the gaps: the control for the processor
 //   disk    writes 4 KiB and syncs 50 times a second beside the decision log: the control for the volume
@@ -7,7 +7,10 @@ import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { monoMs } from './proc.js'
 
-/** Gaps as pairs (from, until) in `gaps` (of a pace: the time of its first tick); `state[0]` is 1 to stop, `state[1]` counts gaps, `state[2]` counts ticks. */
+/**
+ * Gaps as pairs (from, until) in `gaps` (of a pace: the time of its first tick);
+ * `state[0]` is 1 to stop, `state[1]` counts gaps, `state[2]` counts ticks.
+ */
 export interface TickerData {
   readonly kind: 'pace' | 'timer' | 'disk'
   readonly everyMs: number

@@ -1,7 +1,7 @@
 // Reads a TAP stream on stdin, shows what failed and what was skipped, and closes with `N passed, N failed, N skipped`.
-// It counts test cases: a subtest that holds no other subtest is one; a group counts only where it fails by itself (its own
-// assertion, a wrong plan, a crash of the file). Under CI=true a skip is a failure unless its reason names ASSAY_HANDBOOK:
-// the published stream may be absent, a part of the machine may not.
+// It counts test cases: a subtest that holds no other subtest is one; a group counts only where it fails by itself (its
+// own assertion, a wrong plan, a crash of the file). Under CI=true a skip is a failure unless its reason names
+// ASSAY_HANDBOOK: the published stream may be absent, a part of the machine may not.
 import { createInterface } from 'node:readline'
 
 interface Node {
@@ -46,7 +46,7 @@ function onSkip(title: string, reason: string): void {
   }
 }
 
-/** The result line of a subtest stands at the depth of its header, after everything inside it. True where it is news. */
+/** The result of a subtest stands at the depth of its header, after everything inside it. True where it is news. */
 function onClose(node: Node, ok: boolean): boolean {
   const parent = open.at(-1)
   if (ok) {
