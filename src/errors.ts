@@ -41,6 +41,7 @@ export const ERRORS = {
   ASSAY_LOG_IO: entry('fault', 500, true, 'The decision log could not be read or written'),
   ASSAY_INPUT_INVALID: entry('fault', 500, false, 'An input file is not as it must be'),
   ASSAY_USAGE: entry('fault', 500, false, 'The command line is not valid'),
+  ASSAY_INTERNAL: entry('fault', 500, true, 'The server met a fault of its own'),
   ASSAY_BINDING_MISSING: entry('fault', 500, false, 'No uWebSockets.js build loads on this machine'),
   ASSAY_ADDRESS_REFUSED: entry('fault', 500, false, 'A listener cannot be opened'),
 } as const satisfies Record<string, ErrorEntry>

@@ -10,6 +10,10 @@ export interface Limits {
   readonly pendingBytesMax: number
   /** Transactions in one batch request. */
   readonly batchRowsMax: number
+  /** Bytes of a refused body still read, so that its sender sees the answer instead of a reset. */
+  readonly bodyDrainBytesMax: number
+  /** Milliseconds without a new request after which a draining listener closes what is idle. */
+  readonly drainQuietMs: number
   /** Milliseconds for a body to arrive after its headers. */
   readonly bodyTimeoutMs: number
   /** Requests of one transaction_id that wait for its first decision. */
@@ -70,6 +74,8 @@ export interface Limits {
   readonly repliesMax: number
   /** Ordinals in one reply record: 16 bytes each, well under recordBytesMax. */
   readonly replyEntriesMax: number
+  /** Gaps of ordinals that a replay keeps to name; a crash leaves at most a few. */
+  readonly gapsMax: number
   /** Bytes of the decisions' facts kept for repeats. */
   readonly factsBytesMax: number
   /** Entities whose bucket is remembered. */
@@ -95,6 +101,8 @@ export const LIMITS: Limits = Object.freeze({
   bodyBytesMax: 1 << 20,
   pendingBytesMax: 32 << 20,
   batchRowsMax: 256,
+  bodyDrainBytesMax: 8 << 20,
+  drainQuietMs: 500,
   bodyTimeoutMs: 5_000,
   duplicatesWaitingMax: 8,
   loopLagMsMax: 50,
@@ -125,6 +133,7 @@ export const LIMITS: Limits = Object.freeze({
   clockAheadMsMax: 300_000,
   repliesMax: 65_536,
   replyEntriesMax: 256,
+  gapsMax: 10_000,
   factsBytesMax: 256 << 20,
   bucketsHeldMax: 100_000,
   modelsMax: 8,
@@ -142,6 +151,8 @@ export const TINY: Limits = Object.freeze({
   bodyBytesMax: 2048,
   pendingBytesMax: 8192,
   batchRowsMax: 4,
+  bodyDrainBytesMax: 16 << 10,
+  drainQuietMs: 50,
   bodyTimeoutMs: 200,
   flightRowsMax: 4,
   laneRowsMax: 8,
@@ -163,6 +174,7 @@ export const TINY: Limits = Object.freeze({
   labelsUnmatchedMax: 4,
   repliesMax: 16,
   replyEntriesMax: 4,
+  gapsMax: 100,
   factsBytesMax: 64 << 10,
   bucketsHeldMax: 16,
   metricModelsMax: 3,

@@ -1,0 +1,53 @@
+// What the headers of a request say, before its body is looked at.
+// Invariant: nothing of a header is kept but a traceparent of exact W3C shape. It refuses values it does not know.
+import { MODES, type Mode } from '../../../contract/transaction.js'
+import { type Rejection, reject } from '../../../errors.js'
+import type { UwsRequest } from './binding.js'
+
+const MILLISECONDS = /^[0-9]{1,6}(\.[0-9]{1,3})?$/
+const LENGTH = /^[0-9]{1,15}$/
+
+/** The mode asked for; null where the value is none of the known. */
+export function readMode(req: UwsRequest): Mode | null {
+  const text = req.getHeader('assay-mode')
+  if (text === '' || text === 'decide') return 'decide'
+  return MODES.find((mode) => mode === text) ?? null
+}
+
+/** Milliseconds to decide in: the policy's, or fewer where the client asks for fewer; NaN where the value is bad. */
+export function readDeadline(req: UwsRequest, policyMs: number): number {
+  const text = req.getHeader('assay-timeout-ms')
+  if (text === '') return policyMs
+  if (!MILLISECONDS.test(text)) return NaN
+  const asked = Number(text)
+  return asked > 0 ? Math.min(asked, policyMs) : NaN
+}
+
+/** Bytes announced; -1 where the length is not known before the end. */
+export function readLength(req: UwsRequest): number {
+  const text = req.getHeader('content-length')
+  return LENGTH.test(text) ? Number(text) : -1
+}
+
+/** The media type without parameters, in lower case. */
+export function readMediaType(req: UwsRequest): string {
+  const text = req.getHeader('content-type')
+  if (text === 'application/json') return text
+  const end = text.indexOf(';')
+  return (end === -1 ? text : text.slice(0, end)).trim().toLowerCase()
+}
+
+/**
+ * True where the client waits for a 100 that nobody sends: the native code answers the lower-case spelling by itself
+ * and overlooks the others, such as that of Java's HttpClient.
+ */
+export function waitsForContinue(req: UwsRequest): boolean {
+  const text = req.getHeader('expect')
+  return text !== '' && text !== '100-continue' && text.toLowerCase() === '100-continue'
+}
+
+/** What a client is told about a header that it must correct. */
+export function headerRejection(name: 'Assay-Mode' | 'Assay-Timeout-Ms'): Rejection {
+  const message = name === 'Assay-Mode' ? `must be one of ${MODES.join(', ')}` : 'must be milliseconds above 0'
+  return reject('ASSAY_HEADER_INVALID', `${name} ${message}`, [{ path: `/headers/${name.toLowerCase()}`, message }])
+}

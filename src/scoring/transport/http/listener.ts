@@ -1,0 +1,165 @@
+// A listening address with routes, and its end: shared by the score and the operations listener.
+// Invariant: every request reaches a handler inside one catch (the binding aborts the process on a throw), and every
+// path and method has an answer (it would close the socket). It refuses an address that somebody else listens on.
+import { createServer } from 'node:net'
+import { AssayError, type ErrorCode } from '../../../errors.js'
+import type { Limits } from '../../../limits.js'
+import type { Clock } from '../../../runtime/clock.js'
+import type { ListenSocket, Uws, UwsApp, UwsHandler, UwsRequest } from './binding.js'
+import { type Host, HttpExchange } from './http-exchange.js'
+import { prepareRefusal } from './reply.js'
+
+/** Answers a request, now or later. The request object is dead when it returns. */
+export type Handle = (exchange: HttpExchange, req: UwsRequest) => void
+
+export interface Route {
+  readonly method: 'get' | 'post'
+  readonly pattern: string
+  readonly handle: Handle
+}
+
+export interface Listener {
+  /** The port really bound. */
+  readonly port: number
+  /**
+   * Stops listening at once; connections that are open are answered with `Connection: close` until nobody asks any
+   * more or the deadline is over; then everything is closed.
+   */
+  close(deadlineMs: number): Promise<void>
+}
+
+export interface ListenerDeps {
+  readonly uws: Uws
+  readonly limits: Limits
+  readonly clock: Clock
+  onRejected(code: ErrorCode): void
+  onFault(error: unknown): void
+}
+
+export interface Address {
+  readonly host: string
+  readonly port: number
+  /** Skips the test whether the port is free: a server that takes over listens beside the one before it. */
+  readonly shared?: boolean
+}
+
+/** Milliseconds between two looks at slow bodies, and at the state of a drain. */
+const SWEEP_MS = 50
+
+/** Opens the address. Throws ASSAY_ADDRESS_REFUSED with the system's reason. */
+export async function openListener(deps: ListenerDeps, address: Address, routes: readonly Route[]): Promise<Listener> {
+  const port = address.shared === true ? address.port : await freePort(address)
+  const host = createHost(deps)
+  const app = deps.uws.App()
+  addRoutes(app, routes, host)
+  const socket = await new Promise<ListenSocket | false>((resolve) => {
+    app.listen(address.host, port, resolve)
+  })
+  if (socket === false) throw new AssayError('ASSAY_ADDRESS_REFUSED', `cannot listen on ${address.host}:${port}`)
+  const sweep = setInterval(() => sweepSlow(host), SWEEP_MS)
+  sweep.unref()
+  return {
+    port: deps.uws.us_socket_local_port(socket),
+    async close(deadlineMs) {
+      deps.uws.us_listen_socket_close(socket)
+      host.draining = true
+      await drained(host, deadlineMs)
+      clearInterval(sweep)
+      app.close()
+    },
+  }
+}
+
+function createHost(deps: ListenerDeps): Host {
+  return {
+    limits: deps.limits,
+    clock: deps.clock,
+    refusals: {
+      overloaded: prepareRefusal('ASSAY_OVERLOADED', 'more rows or bytes are in flight than the server takes'),
+      notReady: prepareRefusal('ASSAY_NOT_READY', 'the server replays its log, warms up or drains'),
+      tooLarge: prepareRefusal('ASSAY_BODY_TOO_LARGE', `a body has at most ${deps.limits.bodyBytesMax} bytes`),
+      tooSlow: prepareRefusal('ASSAY_BODY_TIMEOUT', `a body arrives within ${deps.limits.bodyTimeoutMs} ms`),
+      unauthenticated: prepareRefusal('ASSAY_UNAUTHENTICATED', 'send Authorization: Bearer or X-API-Key', [
+        'WWW-Authenticate',
+        'Bearer',
+      ]),
+    },
+    slow: new Set(),
+    pendingBytes: 0,
+    open: 0,
+    begun: 0,
+    draining: false,
+    onRejected: (code) => deps.onRejected(code),
+    onFault: (error) => deps.onFault(error),
+  }
+}
+
+/** Specific methods first, then 405 for each path that is known, then 404 for all others. */
+function addRoutes(app: UwsApp, routes: readonly Route[], host: Host): void {
+  const guarded = (handle: Handle): UwsHandler => {
+    return (res, req) => new HttpExchange(host, res).run(handle, req)
+  }
+  for (const route of routes) app[route.method](route.pattern, guarded(route.handle))
+  for (const pattern of new Set(routes.map((route) => route.pattern))) {
+    const allow = routes.filter((route) => route.pattern === pattern).map((route) => route.method.toUpperCase())
+    const reply = prepareRefusal('ASSAY_METHOD_REFUSED', `use ${allow.join(' or ')}`, ['Allow', allow.join(', ')])
+    app.any(
+      pattern,
+      guarded((exchange, req) => exchange.refuse('ASSAY_METHOD_REFUSED', reply, req)),
+    )
+  }
+  const unknown = prepareRefusal('ASSAY_ROUTE_UNKNOWN', 'GET /openapi.json lists what there is')
+  app.any(
+    '/*',
+    guarded((exchange, req) => exchange.refuse('ASSAY_ROUTE_UNKNOWN', unknown, req)),
+  )
+}
+
+/** Bodies wait in the order of their beginning: the first that is in time ends the look. */
+function sweepSlow(host: Host): void {
+  const latest = host.clock.monoMs() - host.limits.bodyTimeoutMs
+  for (const exchange of host.slow) {
+    if (exchange.receivedAtMs > latest) return
+    exchange.expire()
+  }
+}
+
+/** Resolves when nothing is open and nobody has asked for `drainQuietMs`, or when the deadline is over. */
+function drained(host: Host, deadlineMs: number): Promise<void> {
+  const { clock, limits } = host
+  const end = clock.monoMs() + deadlineMs
+  let begun = host.begun
+  let quietSince = clock.monoMs()
+  return new Promise((resolve) => {
+    const look = setInterval(() => {
+      const now = clock.monoMs()
+      if (host.open > 0 || host.begun !== begun) quietSince = now
+      begun = host.begun
+      if (now < end && now - quietSince < limits.drainQuietMs) return
+      clearInterval(look)
+      resolve()
+    }, SWEEP_MS)
+  })
+}
+
+/**
+ * The binding shares a port with whoever else listens there, without a word: an exclusive listen beforehand shows
+ * whether it is free, and why not. Port 0 becomes the port found.
+ */
+function freePort(address: Address): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer()
+    probe.once('error', (cause) =>
+      reject(
+        new AssayError('ASSAY_ADDRESS_REFUSED', `cannot listen on ${address.host}:${address.port}: ${cause.message}`, {
+          cause,
+        }),
+      ),
+    )
+    probe.listen({ host: address.host, port: address.port, exclusive: true }, () => {
+      const bound = probe.address()
+      const port = typeof bound === 'object' && bound !== null ? bound.port : address.port
+      probe.close(() => resolve(port))
+    })
+  })
+}
