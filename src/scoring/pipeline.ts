@@ -2,7 +2,6 @@
 // decide → log → respond. It is the only place that knows this order; each stage lives in a file of its own.
 // Invariant: after `reserve` nothing can refuse the record any more; before the fold nothing was changed.
 import assert from 'node:assert'
-import { writeCanonical } from '../contract/content.js'
 import { ACTIONS, type FallbackReason, FALLBACK_REASONS, type Role, ROLES } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import type { RecordCodecs } from '../contract/record.js'
@@ -20,6 +19,7 @@ import type { Hasher } from '../runtime/hash.js'
 import { type Metrics, type Stage, STAGES } from '../telemetry/metrics.js'
 import { type Answers, answerRejection } from './answers.js'
 import type { Exchange } from './exchange.js'
+import { hashIdentity } from './fold.js'
 import { CHAINS, giveUpAt, secondTryFits } from './fallback.js'
 import type { IdIndex, SettledDecision } from './id-index.js'
 import type { Context, InFlight } from './in-flight.js'
@@ -70,10 +70,10 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const { vectors } = inFlight
   const stickyField = policy.schema.fields.findIndex((field) => field.name === routes.sticky_by)
   const propensity = routes.share / 10_000
-  const canonical = Buffer.alloc(limits.recordBytesMax)
-  const hashes = new Uint32Array(4)
+  const identity = { canonical: Buffer.alloc(limits.recordBytesMax), hashes: new Uint32Array(4) }
+  const { hashes } = identity
   const vectorBytes = Buffer.alloc(deps.catalogue.vectorBytes)
-  const settled: SettledDecision = { epoch: log.epoch, ordinal: 0, sequence: 0, transactionId: '', buffer: canonical, from: 0, to: 0 }
+  const settled: SettledDecision = { epoch: log.epoch, ordinal: 0, sequence: 0, transactionId: '', buffer: identity.canonical, from: 0, to: 0 }
 
   // The record being appended: one closure for all, no allocation per record.
   let appending: Context | null = null
@@ -88,16 +88,6 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   function refuse(exchange: Exchange, code: ErrorCode, detail: string): void {
     answerRejection(exchange, reject(code, detail), metrics)
-  }
-
-  function identify(transaction: Transaction): void {
-    const hasher = deps.idHasher
-    hasher.string(transaction.transactionId)
-    hashes[0] = hasher.a
-    hashes[1] = hasher.b
-    hasher.bytes128(canonical, 0, writeCanonical(transaction, canonical))
-    hashes[2] = hasher.a
-    hashes[3] = hasher.b
   }
 
   /** True where the transaction is a repeat, and then it is taken care of. */
@@ -123,7 +113,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   function admit(transaction: Transaction, exchange: Exchange): void {
     const { mode } = exchange
     if (mode !== 'evaluate') {
-      identify(transaction)
+      hashIdentity(deps.idHasher, transaction, identity)
       if (replay(exchange)) return
     }
     if (mode !== 'observe' && isBehind(exchange)) {

@@ -1,0 +1,123 @@
+// State is a fold of the decision log in the order of ordinals: this is that fold, for a start of the server and for
+// `log verify --replay`. Evaluated transactions and inferences have no ordinal and pass by.
+import type { DecodedRecord, DecisionFacts, DecisionPersonal, LabelRecord, RecordCodecs } from '../contract/record.js'
+import { writeCanonical } from '../contract/content.js'
+import type { FeatureState } from '../features/state.js'
+import type { Limits } from '../limits.js'
+import type { Hasher } from '../runtime/hash.js'
+import type { IdIndex, SettledDecision } from './id-index.js'
+import { createReorder, type OrdinalGap } from './reorder.js'
+
+/** A folded transaction with the vector that the fold computes (float64, one per catalogue feature). */
+export interface Folded {
+  readonly facts: DecisionFacts
+  readonly personal: DecisionPersonal
+  readonly sequence: number
+  readonly vector: Float64Array
+  /** Bits of FEATURE_FLAGS that the fold gives. */
+  readonly flags: number
+}
+
+export interface FoldDeps {
+  readonly limits: Limits
+  readonly features: FeatureState
+  readonly vectorSize: number
+  /** Null where only the windows are wanted. */
+  readonly indexed: { readonly index: IdIndex; readonly hasher: Hasher; readonly codecs: RecordCodecs } | null
+  /** Sees each transaction after it was folded; `vector` is overwritten by the next. */
+  readonly onFolded?: (folded: Folded) => void
+}
+
+export interface Fold {
+  /** Takes the next record in the order of the log. */
+  take(record: DecodedRecord, sequence: number): void
+  /** The log has ended: folds what still waits. */
+  end(): void
+  /** The highest ordinal and the latest clock seen. */
+  last(): { ordinal: number; ms: number }
+  counts(): { transactions: number; labels: number }
+  readonly gaps: readonly OrdinalGap[]
+}
+
+interface FoldedItem {
+  facts: DecisionFacts
+  personal: DecisionPersonal
+  sequence: number
+}
+type Item = FoldedItem | { label: LabelRecord }
+
+/** Starts from the state given, which is empty or what an earlier fold has left. */
+export function createFold(deps: FoldDeps): Fold {
+  const { limits, features, indexed } = deps
+  const vector = new Float64Array(deps.vectorSize)
+  const scratch = Buffer.alloc(limits.recordBytesMax)
+  const hashes = new Uint32Array(4)
+  const last = { ordinal: 0, ms: 0 }
+  const counts = { transactions: 0, labels: 0 }
+  const reorder = createReorder<Item>(apply, { inFlightMax: limits.inFlightMax, gapsMax: limits.gapsMax })
+
+  function apply(item: Item): void {
+    if ('label' in item) {
+      const { label, ordinal, foldedAtMs } = item.label
+      features.label(label, ordinal, foldedAtMs)
+      note(ordinal, foldedAtMs)
+      counts.labels++
+      return
+    }
+    const { facts, personal, sequence } = item
+    const flags = features.fold(personal.transaction, facts.ordinal, facts.foldedAtMs, vector, 0)
+    note(facts.ordinal, Math.max(facts.foldedAtMs, facts.decidedAtMs))
+    counts.transactions++
+    if (indexed !== null) remember(indexed, item)
+    deps.onFolded?.({ facts, personal, sequence, vector, flags })
+  }
+
+  function note(ordinal: number, ms: number): void {
+    last.ordinal = Math.max(last.ordinal, ordinal)
+    last.ms = Math.max(last.ms, ms)
+  }
+
+  /** Puts the transaction into the id index as the server did, its facts encoded by this release. */
+  function remember(into: NonNullable<FoldDeps['indexed']>, item: FoldedItem): void {
+    const { facts, personal, sequence } = item
+    const { transactionId } = personal.transaction
+    hashIdentity(into.hasher, personal.transaction, { canonical: scratch, hashes })
+    const entry = into.index.insert(hashes, facts.epoch, facts.ordinal, facts.foldedAtMs)
+    const end = into.codecs.encodeDecision(facts, personal, scratch, 0)
+    const to = end < 0 ? 0 : 4 + scratch.readUInt32LE(0)
+    const { epoch, ordinal } = facts
+    const settled: SettledDecision = { epoch, ordinal, sequence, transactionId, buffer: scratch, from: 0, to }
+    into.index.settle(entry, settled)
+  }
+
+  return {
+    take(record, sequence) {
+      if (record.type === 'label') reorder.push(record.label.epoch, record.label.ordinal, { label: record.label })
+      else if ((record.type === 'decision' || record.type === 'observed') && !record.facts.unfolded) {
+        const { facts, personal } = record
+        reorder.push(facts.epoch, facts.ordinal, { facts, personal, sequence })
+      }
+    },
+    end: () => reorder.end(),
+    last: () => ({ ...last }),
+    counts: () => ({ ...counts }),
+    gaps: reorder.gaps,
+  }
+}
+
+/**
+ * Identity of a transaction as the id index keeps it: `hashes` becomes the 64-bit hash of its id and 64 bits of the
+ * hash of its canonical form, which is written into `canonical`.
+ */
+export function hashIdentity(
+  hasher: Hasher,
+  transaction: DecisionPersonal['transaction'],
+  into: { canonical: Buffer; hashes: Uint32Array },
+): void {
+  hasher.string(transaction.transactionId)
+  into.hashes[0] = hasher.a
+  into.hashes[1] = hasher.b
+  hasher.bytes128(into.canonical, 0, writeCanonical(transaction, into.canonical))
+  into.hashes[2] = hasher.a
+  into.hashes[3] = hasher.b
+}
