@@ -15,7 +15,12 @@ export const FieldTest = Type.Object(
   {
     field: Type.String(),
     op: Type.Union(['eq', 'ne', 'in', 'lt', 'le', 'gt', 'ge'].map((op) => Type.Literal(op))),
-    value: Type.Union([Type.String(), Type.Number(), Type.Boolean(), Type.Array(Type.Union([Type.String(), Type.Number()]))]),
+    value: Type.Union([
+      Type.String(),
+      Type.Number(),
+      Type.Boolean(),
+      Type.Array(Type.Union([Type.String(), Type.Number()])),
+    ]),
   },
   { additionalProperties: false },
 )
@@ -28,8 +33,15 @@ export const CalendarFeature = Type.Object(
   {
     ...Named,
     kind: Type.Literal('calendar'),
-    part: Type.Union([Type.Literal('hour'), Type.Literal('weekday'), Type.Literal('day_of_month'), Type.Literal('month')]),
-    in: Type.Optional(Type.Array(Type.Integer(), { description: '1 where the part is one of these, else 0; weekday 1 = Monday … 7' })),
+    part: Type.Union([
+      Type.Literal('hour'),
+      Type.Literal('weekday'),
+      Type.Literal('day_of_month'),
+      Type.Literal('month'),
+    ]),
+    in: Type.Optional(
+      Type.Array(Type.Integer(), { description: '1 where the part is one of these, else 0; weekday 1 = Monday … 7' }),
+    ),
     zone: Type.String({ description: 'utc, an IANA name, or offset (that of occurred_at)' }),
   },
   { additionalProperties: false },

@@ -44,3 +44,10 @@ export interface Hop {
   role: Role
   reason: FallbackReason
 }
+
+/** Names of the bits set, in the order of FEATURE_FLAGS. */
+export function featureFlagNames(bits: number): FeatureFlag[] {
+  return FLAG_ENTRIES.filter(([, bit]) => (bits & bit) !== 0).map(([name]) => name)
+}
+
+const FLAG_ENTRIES = Object.entries(FEATURE_FLAGS) as [FeatureFlag, number][]

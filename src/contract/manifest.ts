@@ -19,7 +19,10 @@ export type Thresholds = Static<typeof Thresholds>
 export const ScoreMap = Type.Union([
   Type.Object({ kind: Type.Literal('identity') }, { additionalProperties: false }),
   Type.Object({ kind: Type.Literal('sigmoid') }, { additionalProperties: false }),
-  Type.Object({ kind: Type.Literal('linear'), from: Type.Number(), to: Type.Number() }, { additionalProperties: false }),
+  Type.Object(
+    { kind: Type.Literal('linear'), from: Type.Number(), to: Type.Number() },
+    { additionalProperties: false },
+  ),
 ])
 
 export const Manifest = Type.Object(
@@ -29,10 +32,11 @@ export const Manifest = Type.Object(
     version: Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$' }),
     kind: Type.Union([Type.Literal('onnx'), Type.Literal('scorecard')]),
     file: Type.Object({ path: Type.String(), digest: Digest, bytes: Type.Integer() }, { additionalProperties: false }),
-    features: Type.Array(
-      Type.Object({ name: Type.String(), digest: Digest }, { additionalProperties: false }),
-      { minItems: 1, maxItems: 256, description: 'in the order the model takes them' },
-    ),
+    features: Type.Array(Type.Object({ name: Type.String(), digest: Digest }, { additionalProperties: false }), {
+      minItems: 1,
+      maxItems: 256,
+      description: 'in the order the model takes them',
+    }),
     input: Type.Optional(
       Type.Object(
         {
@@ -48,8 +52,13 @@ export const Manifest = Type.Object(
     score_map: Type.Optional(ScoreMap),
     takes_nan: Type.Boolean(),
     thresholds: Type.Optional(Thresholds),
-    golden: Type.Object({ path: Type.String(), digest: Digest, tolerance: Type.Number() }, { additionalProperties: false }),
-    reference_profile: Type.Optional(Type.Object({ path: Type.String(), digest: Digest }, { additionalProperties: false })),
+    golden: Type.Object(
+      { path: Type.String(), digest: Digest, tolerance: Type.Number() },
+      { additionalProperties: false },
+    ),
+    reference_profile: Type.Optional(
+      Type.Object({ path: Type.String(), digest: Digest }, { additionalProperties: false }),
+    ),
     training: Type.Record(Type.String(), Type.Unknown()),
   },
   { additionalProperties: false },

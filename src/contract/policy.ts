@@ -4,7 +4,10 @@ import { Catalogue } from './catalogue.js'
 import { Thresholds } from './manifest.js'
 import { TransactionSchema } from './transaction.js'
 
-const ModelRef = Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,63}@[A-Za-z0-9][A-Za-z0-9._-]{0,31}$', description: 'name@version' })
+const ModelRef = Type.String({
+  pattern: '^[a-z0-9][a-z0-9._-]{0,63}@[A-Za-z0-9][A-Za-z0-9._-]{0,31}$',
+  description: 'name@version',
+})
 
 export const Currencies = Type.Object(
   {
@@ -48,9 +51,14 @@ export const Policy = Type.Object(
     currencies: Currencies,
     clock: Type.Union([Type.Literal('live'), Type.Literal('replay')]),
     routes: Routes,
-    thresholds: Type.Record(Type.String(), Thresholds, { description: 'name@version → cuts that replace those of the manifest' }),
+    thresholds: Type.Record(Type.String(), Thresholds, {
+      description: 'name@version → cuts that replace those of the manifest',
+    }),
     budgets: Type.Object(
-      { deadline_ms: Type.Number({ minimum: 1, maximum: 1000 }), log_wait_ms: Type.Number({ minimum: 1, maximum: 10_000 }) },
+      {
+        deadline_ms: Type.Number({ minimum: 1, maximum: 1000 }),
+        log_wait_ms: Type.Number({ minimum: 1, maximum: 10_000 }),
+      },
       { additionalProperties: false },
     ),
     durability: Type.Union([Type.Literal('synced'), Type.Literal('buffered')]),

@@ -6,10 +6,17 @@ import { type Static, Type } from '@sinclair/typebox'
 export const FieldSpec = Type.Object(
   {
     name: Type.String({ pattern: '^[a-z][a-z0-9_]{0,63}$' }),
-    type: Type.Union([Type.Literal('string'), Type.Literal('number'), Type.Literal('integer'), Type.Literal('boolean')]),
+    type: Type.Union([
+      Type.Literal('string'),
+      Type.Literal('number'),
+      Type.Literal('integer'),
+      Type.Literal('boolean'),
+    ]),
     required: Type.Optional(Type.Boolean({ description: 'default false' })),
     entity: Type.Optional(Type.Boolean({ description: 'windows may be kept per value of this field; strings only' })),
-    identifier: Type.Optional(Type.String({ description: 'a pattern that every value matches; exempt from the card search' })),
+    identifier: Type.Optional(
+      Type.String({ description: 'a pattern that every value matches; exempt from the card search' }),
+    ),
     volatile: Type.Optional(Type.Boolean({ description: 'left out of the content hash' })),
     sensitive: Type.Optional(Type.Boolean({ description: 'masked wherever it is shown' })),
   },
