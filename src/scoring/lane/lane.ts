@@ -1,11 +1,21 @@
-// One loaded model as the pipeline holds it (signatures; the body follows).
-import type { Worker } from 'node:worker_threads'
+// One loaded model as the pipeline holds it: a thread behind a ring (link.ts), kept alive (keeper.ts), guarded by a
+// breaker (breaker.ts). Invariant: every accepted row gets exactly one of onScore and onFailure, or its owner expired it.
+// It refuses rows while its breaker is not closed: probes are golden rows, never a payment.
+
+import { Worker } from 'node:worker_threads'
 import type { Policy } from '../../contract/policy.js'
+import { LIMITS } from '../../limits.js'
 import type { Limits } from '../../limits.js'
 import type { Bundle } from '../../models/bundle.js'
 import type { Clock } from '../../runtime/clock.js'
+import { createBreaker } from './breaker.js'
+import type { Breaker } from './breaker.js'
 import type { Hangs } from './hangs.js'
-import type { Lane, LaneEvent, LaneListener } from './port.js'
+import { createKeeper } from './keeper.js'
+import type { Keeper } from './keeper.js'
+import { startLink } from './link.js'
+import type { Lane, LaneCounters, LaneEvent, LaneListener } from './port.js'
+import type { LaneWire } from './wire.js'
 
 export interface LaneOptions {
   /** A bundle of kind onnx that passed the gate. */
@@ -13,7 +23,7 @@ export interface LaneOptions {
   /** Indexes into the catalogue's vector in the order the model takes them (`bindColumns`). */
   readonly columns: Int32Array
   readonly breaker: Policy['breaker']
-  /** The policy's `deadline_ms`: a probe slower than this does not close the breaker. */
+  /** The policy's `deadline_ms`: a probe with a run slower than this does not close the breaker. */
   readonly deadlineMs: number
   readonly limits?: Limits
 }
@@ -25,13 +35,130 @@ export interface LaneDeps {
   readonly hangs: Hangs
   readonly onEvent?: (lane: Lane, event: LaneEvent) => void
   /** Starts the thread; a test may hand in one that it can end. */
-  readonly spawn?: (workerData: unknown) => Worker
+  readonly spawn?: (wire: LaneWire) => Worker
 }
 
 /**
  * Starts the thread, loads the model in it, checks the golden rows and measures. Resolves once it may take rows.
- * Throws ASSAY_BUNDLE_REFUSED (golden rows differ) or ASSAY_MODEL_FAILED (it cannot be loaded, or not in time).
+ * Throws ASSAY_BUNDLE_REFUSED (it does not fit its manifest, golden rows differ) or ASSAY_MODEL_FAILED (the thread ended
+ * or did not get there within `laneStartMs`).
  */
-export function createLane(_options: LaneOptions, _deps: LaneDeps): Promise<Lane> {
-  return Promise.reject(new Error('soon'))
+export function createLane(options: LaneOptions, deps: LaneDeps): Promise<Lane> {
+  const limits = options.limits ?? LIMITS
+  const { name, version } = options.bundle.manifest
+  const counters = noCounts()
+  const batchRows = new Uint32Array(limits.laneBatchRowsMax + 1)
+  const spawn = deps.spawn ?? ((wire: LaneWire) => startThread(wire, `lane ${name}@${version}`))
+  const emit = (event: LaneEvent): void => deps.onEvent?.(lane, event)
+
+  const breaker = createBreaker(
+    { policy: options.breaker, failuresInRow: limits.breakerFailuresInRow },
+    {
+      onState(state) {
+        if (state === 'open') counters.breakerOpened++
+        emit({ kind: 'breaker', state })
+      },
+      onProbe() {
+        if (keeper.state() !== 'ready') return breaker.probed(false)
+        counters.probes++
+        keeper.link().probe()
+      },
+    },
+  )
+  const connect: Parameters<typeof createKeeper>[0]['connect'] = (life) =>
+    startLink(
+      { bundle: options.bundle, columns: options.columns, limits },
+      { clock: deps.clock, counters, batchRows, spawn },
+      {
+        ...life,
+        onScore: (ticket, score, raw) => deps.listener.onScore(lane, ticket, score, raw),
+        onFailure: (ticket, reason) => deps.listener.onFailure(lane, ticket, reason),
+        onFlight(failed) {
+          if (failed) counters.flightsFailed++
+          else counters.flightsOk++
+          breaker.record(failed)
+        },
+        onProbed(matched, slowestMs) {
+          const fits = matched && slowestMs <= options.deadlineMs
+          if (fits) counters.probesMatched++
+          breaker.probed(fits)
+        },
+        onThrew: (detail) => emit({ kind: 'run_threw', detail }),
+      },
+    )
+  let onFirst: Parameters<typeof createKeeper>[0]['onFirst'] = () => undefined
+  const keeper = createKeeper({
+    limits,
+    clock: deps.clock,
+    hangs: deps.hangs,
+    counters,
+    connect,
+    emit,
+    onFirst: (fault) => onFirst(fault),
+    onLost: () => breaker.probed(false),
+  })
+  const lane = present({ name, version, digest: options.bundle.digest, counters, batchRows }, keeper, breaker)
+  return new Promise((resolve, reject) => {
+    onFirst = (fault) => {
+      if (fault === null) return resolve(lane)
+      breaker.close()
+      reject(fault)
+    }
+  })
+}
+
+function present(
+  facts: Pick<Lane, 'name' | 'version' | 'digest' | 'counters' | 'batchRows'>,
+  keeper: Keeper,
+  breaker: Breaker,
+): Lane {
+  const counters: LaneCounters = facts.counters
+  return {
+    ...facts,
+    offer(ticket, vector, at) {
+      if (keeper.state() !== 'ready') return 'not_loaded'
+      if (!breaker.closed()) return breaker.forced() ? 'forced' : 'breaker_open'
+      return keeper.link().offer(ticket, vector, at) ? null : 'queue_full'
+    },
+    flush() {
+      if (keeper.state() === 'ready') keeper.link().flush()
+    },
+    expire(ticket) {
+      if (keeper.link().expire(ticket)) counters.expired++
+    },
+    predictedMs: () => (keeper.state() === 'ready' ? keeper.link().predictedMs() : Infinity),
+    queuedRows: () => keeper.link().queued(),
+    breakerState: () => breaker.state(),
+    state: () => keeper.state(),
+    forceOpen: () => breaker.forceOpen(),
+    release: () => breaker.release(),
+    async close(deadlineMs) {
+      await keeper.close(deadlineMs)
+      breaker.close()
+    },
+  }
+}
+
+function startThread(wire: LaneWire, name: string): Worker {
+  // No loaders of the parent: a thread runs the compiled file and nothing else.
+  return new Worker(new URL('./entry.js', import.meta.url), { workerData: wire, name, execArgv: [] })
+}
+
+function noCounts(): LaneCounters {
+  return {
+    scored: 0,
+    invalid: 0,
+    failed: 0,
+    expired: 0,
+    late: 0,
+    skipped: 0,
+    runs: 0,
+    flightsOk: 0,
+    flightsFailed: 0,
+    breakerOpened: 0,
+    probes: 0,
+    probesMatched: 0,
+    threadsDied: 0,
+    threadsAbandoned: 0,
+  }
 }

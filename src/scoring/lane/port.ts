@@ -77,6 +77,7 @@ export interface LaneListener {
 /** A change worth a log line; never one per row. */
 export type LaneEvent =
   | { readonly kind: 'breaker'; readonly state: BreakerState }
+  | { readonly kind: 'run_threw'; readonly detail: string }
   | { readonly kind: 'thread_ready' }
   | { readonly kind: 'thread_died'; readonly detail: string; readonly restartInMs: number | null }
   | { readonly kind: 'thread_abandoned'; readonly replaced: boolean }

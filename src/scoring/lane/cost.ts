@@ -1,0 +1,57 @@
+// What a run of n rows takes, learned while running: time = per run + per row × n, by least squares over runs whose
+// weight halves about every 14 runs. Pure. One stalled run must not poison it: a sample counts at most 8 times what was
+// expected, so a model that really got slower is still learned within a few runs.
+
+const DECAY = 0.95
+const SURPRISE_MAX = 8
+
+export interface Cost {
+  /** One run of `rows` rows took `us` microseconds. */
+  add(rows: number, us: number): void
+  /** Forgets: the next runs tell anew. */
+  reset(): void
+  perRowUs(): number
+  perRunUs(): number
+  /** Rows of a run that stays within `usMax`, 1 to `rowsMax`. */
+  rowsWithin(usMax: number, rowsMax: number): number
+}
+
+/** Makes an estimate that knows nothing yet: it expects 0 until the first run. */
+export function createCost(): Cost {
+  let weight = 0
+  let sumN = 0
+  let sumNn = 0
+  let sumT = 0
+  let sumNt = 0
+  let perRow = 0
+  let perRun = 0
+
+  return {
+    add(rows, us) {
+      const expected = perRun + perRow * rows
+      const t = weight > 0 && expected > 0 ? Math.min(us, expected * SURPRISE_MAX) : us
+      weight = weight * DECAY + 1
+      sumN = sumN * DECAY + rows
+      sumNn = sumNn * DECAY + rows * rows
+      sumT = sumT * DECAY + t
+      sumNt = sumNt * DECAY + rows * t
+      const meanN = sumN / weight
+      const meanT = sumT / weight
+      const spread = sumNn / weight - meanN * meanN
+      // Runs of one size say nothing of the slope: the last one known stays, bounded by what such a run takes.
+      if (spread > 0.25) perRow = Math.max(0, (sumNt / weight - meanN * meanT) / spread)
+      else if (perRow === 0) perRow = meanT / meanN / 2
+      perRow = Math.min(perRow, meanT / meanN)
+      perRun = Math.max(0, meanT - perRow * meanN)
+    },
+    reset() {
+      weight = sumN = sumNn = sumT = sumNt = perRow = perRun = 0
+    },
+    perRowUs: () => perRow,
+    perRunUs: () => perRun,
+    rowsWithin(usMax, rowsMax) {
+      if (perRow <= 0) return rowsMax
+      return Math.max(1, Math.min(rowsMax, Math.floor((usMax - perRun) / perRow)))
+    },
+  }
+}

@@ -1,0 +1,67 @@
+// What the main thread and a lane thread write into shared memory for each other. Both ends are this file.
+//
+//   rows ring, a frame per row      [place u32][flight u32][column]…        (float32 or float64, 8-byte aligned)
+//                     per probe     [0 u32]                                 (told apart by its length)
+//   results ring, a frame per run   [first place u32][rows u32]([score f64][raw f64])…   score < 0: an OUTCOME
+//                     per probe     [matched f64][slowest run, ms, f64]     (told apart by its length)
+//   control words                   rounds so far, ns per row, ns per run
+
+import type { Bundle } from '../../models/bundle.js'
+import { ringWriter } from '../../runtime/ring.js'
+
+export const ROW_HEADER_BYTES = 8
+export const PROBE_BYTES = 4
+export const RESULT_HEADER_BYTES = 8
+export const RESULT_ROW_BYTES = 16
+/** A length that no run's frame (8 + 16 n) has. */
+export const PROBED_BYTES = 16
+
+/** In place of a score. */
+export const OUTCOME = { invalid: -1, threw: -2, skipped: -3 } as const
+
+/** Words of the control block that the thread stores and the main thread loads. */
+export const CONTROL = { rounds: 0, rowNs: 1, runNs: 2 } as const
+export const CONTROL_BYTES = 64
+
+/** What a thread is started with. */
+export interface LaneWire {
+  readonly bundle: Bundle
+  readonly rows: SharedArrayBuffer
+  readonly results: SharedArrayBuffer
+  readonly waiting: SharedArrayBuffer
+  readonly control: SharedArrayBuffer
+  readonly batchRowsMax: number
+  readonly batchMicrosMax: number
+}
+
+/** Whether a thread's data came from `startLink`. */
+export function isLaneWire(data: unknown): data is LaneWire {
+  return typeof data === 'object' && data !== null && 'rows' in data && data.rows instanceof SharedArrayBuffer
+}
+
+/** What a thread says in messages, beside the bare wake-up 0. */
+export type ThreadMessage =
+  | 0
+  | 'ready'
+  | { readonly kind: 'failed'; readonly refused: boolean; readonly detail: string }
+  | { readonly kind: 'threw'; readonly detail: string }
+
+/** Whether rows travel as float32; float64 carries int64 columns exactly up to 2^53. */
+export function isNarrow(bundle: Bundle): boolean {
+  return bundle.manifest.input?.dtype === 'float32'
+}
+
+/** Bytes of a row's frame payload. */
+export function rowBytes(bundle: Bundle): number {
+  return ROW_HEADER_BYTES + bundle.manifest.features.length * (isNarrow(bundle) ? 4 : 8)
+}
+
+/** A ring's data as words and doubles, at the offsets that `reserve` and `drain` give, shifted. */
+export function ringViews(ring: SharedArrayBuffer) {
+  const { buffer } = ringWriter(ring)
+  return {
+    words: new Uint32Array(buffer.buffer, buffer.byteOffset, buffer.length / 4),
+    floats: new Float32Array(buffer.buffer, buffer.byteOffset, buffer.length / 4),
+    doubles: new Float64Array(buffer.buffer, buffer.byteOffset, buffer.length / 8),
+  }
+}
