@@ -66,8 +66,16 @@ export interface Limits {
   readonly entitiesMax: number
   /** Events held per entity; beyond it the oldest leaves and the entity is `truncated`. */
   readonly eventsPerEntityMax: number
+  /** Slots for events per entity field, in all: about 1 GiB; beyond it the least recently seen entities leave. */
+  readonly featureEventsMax: number
+  /** Milliseconds that events are held beyond the longest window, so that one that comes late finds its own windows whole. */
+  readonly lateMsMax: number
+  /** Minor units of the base currency that one transaction counts for in a window's sum: 4096 of them stay exact in float64. */
+  readonly amountSummedMax: number
   /** Labels that wait for a transaction not seen yet. */
   readonly labelsUnmatchedMax: number
+  /** Labels remembered beside held transactions, so that a later word of the same source replaces the earlier. */
+  readonly labelsHeldMax: number
   /** Milliseconds by which occurred_at may lie ahead of the clock of the server. */
   readonly clockAheadMsMax: number
   /** Answers that left before their record was durable, held until a reply record names them. */
@@ -129,7 +137,11 @@ export const LIMITS: Limits = Object.freeze({
   featuresMax: 256,
   entitiesMax: 1_000_000,
   eventsPerEntityMax: 4096,
+  featureEventsMax: 1 << 25,
+  lateMsMax: 3_600_000,
+  amountSummedMax: 2 ** 40,
   labelsUnmatchedMax: 100_000,
+  labelsHeldMax: 1_000_000,
   clockAheadMsMax: 300_000,
   repliesMax: 65_536,
   replyEntriesMax: 256,
@@ -171,7 +183,10 @@ export const TINY: Limits = Object.freeze({
   unknownNamesMax: 2,
   entitiesMax: 16,
   eventsPerEntityMax: 8,
+  featureEventsMax: 64,
+  lateMsMax: 60_000,
   labelsUnmatchedMax: 4,
+  labelsHeldMax: 8,
   repliesMax: 16,
   replyEntriesMax: 4,
   gapsMax: 100,

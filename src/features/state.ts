@@ -1,24 +1,41 @@
-// The windows of all entities as one deterministic fold of (transaction, ordinal, clock) and labels.
+// The windows of all entities as one deterministic fold of (transaction, clock) and labels: the same calls give the
+// same vectors and the same digest. Event time rules; what is held follows min(event time, the clock), so that one bad
+// clock empties nobody's window. Reads no clock and keeps no transaction, only what the catalogue needs of it.
+import { createHash } from 'node:crypto'
+import { FEATURE_FLAGS } from '../contract/decision.js'
 import type { Label } from '../contract/label.js'
 import type { Transaction } from '../contract/transaction.js'
 import type { Limits } from '../limits.js'
+import { createHasher, type Hasher } from '../runtime/hash.js'
+import type { Current } from './aggregate.js'
 import type { CompiledCatalogue } from './compile.js'
+import { LabelStore } from './labels.js'
+import { AMOUNT_FIELD, CURRENCY_FIELD, type Plan } from './plan.js'
+import { digestState } from './state-digest.js'
+import { EntityWindows } from './windows.js'
 
 export interface FeatureStateOptions {
   readonly limits: Limits
   /** Key of the hashes of entity values and transaction ids, 16 bytes; the same key gives the same digest. Zero by default. */
   readonly hashKey?: Uint8Array
-  /** Start of observation, ms; the first folded event's time where absent. */
+  /** Start of observation, ms; the time of the first folded event where absent. */
   readonly observedSinceMs?: number
 }
 
 export interface FeatureStateSize {
+  /** Entities held, by entity field. */
   readonly entities: Readonly<Record<string, number>>
+  /** Events held, over all entity fields. */
   readonly events: number
+  /** Bytes of slabs, tables and label rows in use. */
   readonly bytes: number
+  /** Entities with live events that left for want of room. */
   readonly evictions: number
   readonly labelsWaiting: number
+  /** Labels whose transaction never came before they had to leave. */
   readonly labelsExpired: number
+  /** Transactions too old for a window that they belonged to. */
+  readonly late: number
 }
 
 export interface FeatureState {
@@ -26,18 +43,255 @@ export interface FeatureState {
   fold(tx: Transaction, ordinal: number, clockMs: number, out: Float64Array, outAt: number): number
   /** The vector and flags that `fold` would give now; nothing is changed. */
   evaluate(tx: Transaction, clockMs: number, out: Float64Array, outAt: number): number
-  /** Folds a label: true where its transaction is held, false where it was kept waiting or has no effect on windows. */
+  /** Folds a label: true where its transaction is held, false where the label waits for it or has no window to act on. */
   label(label: Label, ordinal: number, clockMs: number): boolean
   size(): FeatureStateSize
-  /** `sha256:<hex>` over the whole state in canonical order: equal after equal folds. */
+  /** `sha256:<hex>` over the whole state in canonical order: equal after equal folds. Walks everything. */
   digest(): string
   /** Start of observation, ms; NaN before the first event. */
   observedSinceMs(): number
-  /** Moves the start of observation back, after history was imported. */
+  /** Moves the start of observation back, after history was imported; never forward. */
   observeSince(sinceMs: number): void
   /** Event time from which the feature of that index is warm; -Infinity where it needs no history, NaN before the first event. */
   warmFromMs(feature: number): number
 }
 
-/** An empty state for the catalogue. */
-export declare function createFeatureState(compiled: CompiledCatalogue, options: FeatureStateOptions): FeatureState
+/** An empty state for the catalogue. Throws RangeError where the bounds cannot hold one full entity. */
+export function createFeatureState(compiled: CompiledCatalogue, options: FeatureStateOptions): FeatureState {
+  const { eventsPerEntityMax, entitiesMax } = options.limits
+  // Prefix counts are kept modulo 2^16.
+  if (eventsPerEntityMax < 1 || eventsPerEntityMax >= 1 << 15 || entitiesMax < 1) {
+    throw new RangeError('eventsPerEntityMax must lie between 1 and 32767, and entitiesMax be at least 1')
+  }
+  return new WindowState(compiled, options)
+}
+
+const UNMASK_SIGN = 2 ** 32
+
+// A class: identity, private state and speed meet. Nothing is allocated per transaction.
+class WindowState implements FeatureState {
+  readonly #plan: Plan
+  readonly #size: number
+  readonly #limits: Limits
+  readonly #hasher: Hasher
+  readonly #windows: EntityWindows[]
+  readonly #labels: LabelStore
+  readonly #labelled: boolean
+  readonly #current: Current
+  readonly #raw: Float64Array
+  readonly #spanMs: number
+  // Per entity field, of the transaction at hand: whether it names an entity, the entity's hash, and its place or -1.
+  readonly #present: Uint8Array
+  readonly #low: Uint32Array
+  readonly #high: Uint32Array
+  readonly #entity: Int32Array
+  /** The latest min(event time, clock) folded. */
+  #frontierMs = -Infinity
+  #observedSinceMs: number
+  #late = 0
+
+  constructor(compiled: CompiledCatalogue, options: FeatureStateOptions) {
+    const { limits, hashKey = new Uint8Array(16) } = options
+    const { plan } = compiled
+    this.#plan = plan
+    this.#size = compiled.size
+    this.#limits = limits
+    this.#hasher = createHasher(hashKey)
+    this.#hasher.string('distinct values')
+    this.#windows = plan.fields.map((field) => new EntityWindows(field, limits, this.#hasher.a))
+    this.#labels = new LabelStore({ waitingMax: limits.labelsUnmatchedMax, heldMax: limits.labelsHeldMax })
+    this.#labelled = plan.fields.some((field) => field.labelMasks.length > 0)
+    this.#current = {
+      timeMs: 0,
+      amount: NaN,
+      label: 0,
+      idLow: 0,
+      idHigh: 0,
+      masks: new Uint8Array(plan.masks.length),
+      values: new Float64Array(plan.sources.length),
+    }
+    this.#raw = new Float64Array(compiled.size)
+    this.#spanMs = Math.max(0, ...plan.spansMs)
+    this.#present = new Uint8Array(plan.fields.length)
+    this.#low = new Uint32Array(plan.fields.length)
+    this.#high = new Uint32Array(plan.fields.length)
+    this.#entity = new Int32Array(plan.fields.length)
+    this.#observedSinceMs = options.observedSinceMs ?? NaN
+  }
+
+  fold(tx: Transaction, _ordinal: number, clockMs: number, out: Float64Array, outAt: number): number {
+    this.#frontierMs = Math.max(this.#frontierMs, Math.min(tx.occurredAtMs, clockMs))
+    if (Number.isNaN(this.#observedSinceMs)) this.#observedSinceMs = this.#frontierMs
+    const flags = this.#score(tx, this.#frontierMs, out, outAt)
+    const t = tx.occurredAtMs
+    const { idLow, idHigh } = this.#current
+    let held = false
+    for (let i = 0; i < this.#windows.length; i++) {
+      if (this.#present[i] === 0) continue
+      const windows = this.#windows[i]
+      const heldFrom = this.#heldFrom(i, this.#frontierMs)
+      if (windows.accepts(this.#entity[i], t, heldFrom)) {
+        windows.insert(this.#entity[i], this.#low[i], this.#high[i], this.#current, heldFrom)
+        held ||= windows.plan.labelMasks.length > 0
+      } else if (t > heldFrom) windows.miss(this.#entity[i], t)
+    }
+    if (held) this.#labels.hold(idLow, idHigh, t)
+    if ((flags & FEATURE_FLAGS.late) !== 0) this.#late++
+    return flags
+  }
+
+  evaluate(tx: Transaction, clockMs: number, out: Float64Array, outAt: number): number {
+    return this.#score(tx, Math.max(this.#frontierMs, Math.min(tx.occurredAtMs, clockMs)), out, outAt)
+  }
+
+  label(label: Label, _ordinal: number, _clockMs: number): boolean {
+    if (!this.#labelled || label.kind !== 'fraud') return false
+    const hasher = this.#hasher
+    hasher.string(label.source)
+    const source = [hasher.a, hasher.b] as const
+    hasher.string(label.transactionId)
+    const id = [hasher.a, hasher.b] as const
+    let eventAtMs = NaN
+    let heldFromMin = Infinity
+    this.#windows.forEach((windows, i) => {
+      if (windows.plan.labelMasks.length === 0) return
+      const heldFrom = this.#heldFrom(i, this.#frontierMs)
+      heldFromMin = Math.min(heldFromMin, heldFrom)
+      const time = windows.eventTime(id[0], id[1], heldFrom)
+      if (!Number.isNaN(time)) eventAtMs = time
+    })
+    this.#labels.sweep(heldFromMin)
+    const held = !Number.isNaN(eventAtMs)
+    const changed = this.#labels.put(id, source, { fraud: label.value, knownAtMs: label.knownAtMs, eventAtMs })
+    if (held && changed) {
+      const fraud = this.#labels.value(id[0], id[1]) === 1
+      this.#windows.forEach((windows, i) => {
+        if (windows.plan.labelMasks.length > 0) {
+          windows.mark(id[0], id[1], fraud, this.#heldFrom(i, this.#frontierMs))
+        }
+      })
+    }
+    return held
+  }
+
+  size(): FeatureStateSize {
+    const windows = this.#windows
+    return {
+      entities: Object.fromEntries(windows.map((field) => [field.plan.name, field.entities])),
+      events: windows.reduce((sum, field) => sum + field.events, 0),
+      bytes: windows.reduce((sum, field) => sum + field.bytes, 0) + this.#labels.bytes,
+      evictions: windows.reduce((sum, field) => sum + field.evictions, 0),
+      labelsWaiting: this.#labels.waiting,
+      labelsExpired: this.#labels.expired,
+      late: this.#late,
+    }
+  }
+
+  digest(): string {
+    const hash = createHash('sha256')
+    digestState((bytes) => hash.update(bytes), {
+      facts: [this.#frontierMs, this.#observedSinceMs, this.#late, this.#labels.expired],
+      fields: this.#windows.map((windows, i) => ({ windows, heldFrom: this.#heldFrom(i, this.#frontierMs) })),
+      labels: this.#labels,
+    })
+    return `sha256:${hash.digest('hex')}`
+  }
+
+  observedSinceMs(): number {
+    return this.#observedSinceMs
+  }
+
+  observeSince(sinceMs: number): void {
+    if (!(this.#observedSinceMs <= sinceMs)) this.#observedSinceMs = sinceMs
+  }
+
+  warmFromMs(feature: number): number {
+    const span = this.#plan.spansMs[feature]
+    return span === 0 ? -Infinity : this.#observedSinceMs + span
+  }
+
+  /** Events of a field at or before this time are no longer held. */
+  #heldFrom(field: number, frontierMs: number): number {
+    return frontierMs - this.#windows[field].plan.spanMs - this.#limits.lateMsMax
+  }
+
+  /** The vector and flags at this frontier; leaves the transaction's entities in the scratch, for `fold`. */
+  #score(tx: Transaction, frontierMs: number, out: Float64Array, outAt: number): number {
+    const { scalars, derived, missing } = this.#plan
+    const raw = this.#raw
+    const t = tx.occurredAtMs
+    this.#readCurrent(tx)
+    let flags = this.#inputsAbsent(tx) ? FEATURE_FLAGS.missing : 0
+    // A window that begins before observation did may lack what nobody saw.
+    const since = Number.isNaN(this.#observedSinceMs) ? frontierMs : this.#observedSinceMs
+    if (this.#spanMs > 0 && t - this.#spanMs < since) flags |= FEATURE_FLAGS.cold
+    for (let i = 0; i < scalars.length; i++) raw[scalars[i].feature] = scalars[i].value(tx)
+    for (let i = 0; i < this.#windows.length; i++) flags |= this.#scoreField(tx, i, this.#heldFrom(i, frontierMs))
+    for (let i = 0; i < derived.length; i++) {
+      const { feature, ratio, left, right } = derived[i]
+      const value = ratio ? raw[left] / raw[right] : raw[left] - raw[right]
+      raw[feature] = Number.isFinite(value) ? value : NaN
+    }
+    for (let i = 0; i < this.#size; i++) out[outAt + i] = Number.isNaN(raw[i]) ? missing[i] : raw[i]
+    return flags
+  }
+
+  #scoreField(tx: Transaction, index: number, heldFrom: number): number {
+    const windows = this.#windows[index]
+    const { field, aggregates } = windows.plan
+    const value = tx.fields[field]
+    if (typeof value !== 'string') {
+      this.#present[index] = 0
+      for (let i = 0; i < aggregates.length; i++) this.#raw[aggregates[i].feature] = NaN
+      return 0
+    }
+    this.#hasher.string(value)
+    const low = (this.#low[index] = this.#hasher.a)
+    const high = (this.#high[index] = this.#hasher.b)
+    const entity = (this.#entity[index] = windows.find(low, high))
+    this.#present[index] = 1
+    windows.compute(entity, this.#current, heldFrom, this.#raw, 0)
+    return (
+      (windows.truncated(entity, tx.occurredAtMs, heldFrom) ? FEATURE_FLAGS.truncated : 0) |
+      (windows.accepts(entity, tx.occurredAtMs, heldFrom) ? 0 : FEATURE_FLAGS.late)
+    )
+  }
+
+  #readCurrent(tx: Transaction): void {
+    const { masks, sources } = this.#plan
+    const current = this.#current
+    const amount = tx.amountBaseMinor
+    current.timeMs = tx.occurredAtMs
+    current.amount = amount > this.#limits.amountSummedMax ? this.#limits.amountSummedMax : amount
+    for (let i = 0; i < masks.length; i++) {
+      const { tests, needsAmount } = masks[i]
+      let passes = !needsAmount || !Number.isNaN(amount)
+      for (let k = 0; passes && k < tests.length; k++) passes = tests[k](tx)
+      current.masks[i] = passes ? 1 : 0
+    }
+    for (let i = 0; i < sources.length; i++) current.values[i] = this.#valueOf(tx, sources[i].field)
+    if (!this.#labelled) return
+    this.#hasher.string(tx.transactionId)
+    current.idLow = this.#hasher.a
+    current.idHigh = this.#hasher.b
+    current.label = this.#labels.value(current.idLow, current.idHigh)
+  }
+
+  /** The number kept of a field: itself, or 52 bits of a string's keyed hash; NaN where absent. */
+  #valueOf(tx: Transaction, field: number): number {
+    if (field === AMOUNT_FIELD) return tx.amountBaseMinor
+    const value = field === CURRENCY_FIELD ? tx.currency : tx.fields[field]
+    if (value === null) return NaN
+    if (typeof value !== 'string') return Number(value)
+    this.#hasher.string(value)
+    return (this.#hasher.b & 0xfffff) * UNMASK_SIGN + this.#hasher.a
+  }
+
+  #inputsAbsent(tx: Transaction): boolean {
+    const { inputs } = this.#plan
+    for (let i = 0; i < inputs.length; i++) {
+      if (inputs[i] === AMOUNT_FIELD ? Number.isNaN(tx.amountBaseMinor) : tx.fields[inputs[i]] === null) return true
+    }
+    return false
+  }
+}

@@ -1,0 +1,211 @@
+// The aggregates of one entity over its windows, from the prefix columns of its stretch: pure but for the scratch.
+// The current transaction is not among the events: it is added where the window includes it.
+// Counts and sums cost two look-ups; max, distinct and sums of other fields walk their window, which is bounded.
+import * as plan from './plan.js'
+import type { Chunk } from './slab.js'
+
+/** What the transaction brings to every window, filled once per transaction. */
+export interface Current {
+  timeMs: number
+  /** Minor units of the base currency; NaN where unknown. */
+  amount: number
+  /** 1 where a label already says fraud. */
+  label: number
+  idLow: number
+  idHigh: number
+  /** Per mask 1 or 0. */
+  readonly masks: Uint8Array
+  /** Per source the value kept; NaN where absent. */
+  readonly values: Float64Array
+}
+
+/** Where the events of the entity lie, and working memory. */
+export interface Scratch {
+  /** null: the entity is not held. */
+  chunk: Chunk | null
+  from: number
+  to: number
+  /** Per edge the first event after t - edge. */
+  readonly positions: Int32Array
+  /** Open addressing for distinct values; a place counts where its stamp is the current one. */
+  readonly seen: Float64Array
+  readonly stamps: Uint32Array
+  stamp: number
+  readonly seed: number
+  /** A float and its two halves, for hashing. */
+  readonly float: Float64Array
+  readonly halves: Uint32Array
+}
+
+export function createScratch(edges: number, eventsMax: number, seed: number): Scratch {
+  const size = 2 ** Math.ceil(Math.log2((eventsMax + 1) * 2))
+  const float = new Float64Array(1)
+  return {
+    chunk: null,
+    from: 1,
+    to: 1,
+    positions: new Int32Array(edges),
+    seen: new Float64Array(size),
+    stamps: new Uint32Array(size),
+    stamp: 0,
+    seed,
+    float,
+    halves: new Uint32Array(float.buffer),
+  }
+}
+
+const NO_TIMES = new Float64Array(1)
+
+/** The first index in [from, to) whose time is later than `time`, else `to`. */
+export function upperBound(times: Float64Array, from: number, to: number, time: number): number {
+  let low = from
+  let high = to
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (times[middle] <= time) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** Writes every aggregate of the field into raw[at + feature]; NaN where nothing is known. */
+export function aggregate(
+  field: plan.FieldPlan,
+  scratch: Scratch,
+  current: Current,
+  heldFrom: number,
+  raw: Float64Array,
+  at: number,
+): void {
+  const { edges, aggregates } = field
+  const { positions, chunk } = scratch
+  const times = chunk === null ? NO_TIMES : chunk.times
+  let end = scratch.to
+  for (let i = 0; i < edges.length; i++) {
+    const time = current.timeMs - edges[i]
+    end = upperBound(times, scratch.from, end, time > heldFrom ? time : heldFrom)
+    positions[i] = end
+  }
+  for (let i = 0; i < aggregates.length; i++) {
+    const spec = aggregates[i]
+    raw[at + spec.feature] = one(spec, scratch, current)
+  }
+}
+
+function one(spec: plan.Aggregate, scratch: Scratch, current: Current): number {
+  const low = scratch.positions[spec.lower]
+  const high = scratch.positions[spec.upper]
+  const own = spec.current ? current.masks[spec.mask] : 0
+  switch (spec.code) {
+    case plan.COUNT:
+      return members(spec, scratch.chunk, low, high) + own
+    case plan.SUM_AMOUNT:
+      return (total(spec, scratch.chunk, low, high) + (own === 1 ? current.amount : 0)) / spec.divisor
+    case plan.MEAN_AMOUNT: {
+      const count = members(spec, scratch.chunk, low, high) + own
+      const sum = total(spec, scratch.chunk, low, high) + (own === 1 ? current.amount : 0)
+      return count === 0 ? NaN : sum / count / spec.divisor
+    }
+    case plan.LABEL_RATE: {
+      const count = members(spec, scratch.chunk, low, high) + own
+      return count === 0 ? NaN : (marked(spec, scratch.chunk, low, high) + own * current.label) / count
+    }
+    case plan.TIME_SINCE_LAST:
+      return sinceLast(spec, scratch.chunk, low, high, current.timeMs)
+    case plan.DISTINCT:
+      return distinct(spec, scratch, low, high, own === 1 ? current.values[spec.source] : NaN)
+    default:
+      return walk(spec, scratch.chunk, low, high, own === 1 ? current.values[spec.source] : NaN)
+  }
+}
+
+function members(spec: plan.Aggregate, chunk: Chunk | null, low: number, high: number): number {
+  if (chunk === null) return 0
+  if (spec.countColumn < 0) return high - low
+  const column = chunk.counts[spec.countColumn]
+  return (column[high - 1] - column[low - 1]) & 0xffff
+}
+
+function marked(spec: plan.Aggregate, chunk: Chunk | null, low: number, high: number): number {
+  if (chunk === null) return 0
+  const column = chunk.counts[spec.totalColumn]
+  return (column[high - 1] - column[low - 1]) & 0xffff
+}
+
+function total(spec: plan.Aggregate, chunk: Chunk | null, low: number, high: number): number {
+  if (chunk === null) return 0
+  const column = chunk.sums[spec.totalColumn]
+  return column[high - 1] - column[low - 1]
+}
+
+/** Whether event k passes the mask: its prefix count differs from the one before. */
+function passes(spec: plan.Aggregate, chunk: Chunk, k: number): boolean {
+  if (spec.countColumn < 0) return true
+  const column = chunk.counts[spec.countColumn]
+  return column[k] !== column[k - 1]
+}
+
+function sinceLast(spec: plan.Aggregate, chunk: Chunk | null, low: number, high: number, timeMs: number): number {
+  if (chunk === null) return NaN
+  for (let k = high - 1; k >= low; k--) if (passes(spec, chunk, k)) return (timeMs - chunk.times[k]) / 1000
+  return NaN
+}
+
+/** Sum, mean or max of the known values of a window, oldest first. */
+function walk(spec: plan.Aggregate, chunk: Chunk | null, low: number, high: number, own: number): number {
+  let count = 0
+  let sum = 0
+  let max = -Infinity
+  if (chunk !== null) {
+    const column = chunk.raws[spec.rawColumn]
+    for (let k = low; k < high; k++) {
+      const value = column[k]
+      if (Number.isNaN(value) || !passes(spec, chunk, k)) continue
+      count++
+      sum += value
+      if (value > max) max = value
+    }
+  }
+  if (!Number.isNaN(own)) {
+    count++
+    sum += own
+    if (own > max) max = own
+  }
+  if (spec.code === plan.SUM) return sum / spec.divisor
+  if (count === 0) return NaN
+  return (spec.code === plan.MAX ? max : sum / count) / spec.divisor
+}
+
+function distinct(spec: plan.Aggregate, scratch: Scratch, low: number, high: number, own: number): number {
+  const { chunk } = scratch
+  scratch.stamp++
+  if (scratch.stamp === 2 ** 32) {
+    scratch.stamps.fill(0)
+    scratch.stamp = 1
+  }
+  let count = 0
+  if (chunk !== null) {
+    const column = chunk.raws[spec.rawColumn]
+    for (let k = low; k < high; k++) if (passes(spec, chunk, k)) count += firstSeen(scratch, column[k])
+  }
+  return count + firstSeen(scratch, own)
+}
+
+/** 1 where the value was not seen under this stamp, else 0; NaN is no value. */
+function firstSeen(scratch: Scratch, value: number): number {
+  if (Number.isNaN(value)) return 0
+  const { float, halves } = scratch
+  // Adding 0 joins -0 and 0. The seed is secret: nobody outside can choose values that collide.
+  float[0] = value + 0
+  let hash = Math.imul(halves[0] ^ scratch.seed, 0x9e3779b1) ^ Math.imul(halves[1] + scratch.seed, 0x85ebca6b)
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d)
+  const mask = scratch.stamps.length - 1
+  let at = (hash ^ (hash >>> 13)) & mask
+  while (scratch.stamps[at] === scratch.stamp) {
+    if (scratch.seen[at] === float[0]) return 0
+    at = (at + 1) & mask
+  }
+  scratch.stamps[at] = scratch.stamp
+  scratch.seen[at] = float[0]
+  return 1
+}

@@ -1,0 +1,189 @@
+// What each source last said of a transaction, in flat arrays: labels beside held transactions, and labels that wait for one.
+// Both lists are bounded; the first to come leaves first. A waiting label that leaves is counted as expired.
+// A transaction is fraud where the latest word of any source says so.
+import { HashTable } from './hash-table.js'
+
+const NONE = -1
+const WAITING = 0
+const HELD = 1
+const BYTES_PER_ROW = 49
+
+export interface LabelBounds {
+  readonly waitingMax: number
+  readonly heldMax: number
+}
+
+// A class: private state and speed meet.
+export class LabelStore {
+  expired = 0
+  readonly #bounds: readonly [number, number]
+  readonly #table = new HashTable()
+  readonly #idLow: Uint32Array
+  readonly #idHigh: Uint32Array
+  readonly #sourceLow: Uint32Array
+  readonly #sourceHigh: Uint32Array
+  readonly #knownAt: Float64Array
+  /** Event time of a held transaction, after which the label may go. */
+  readonly #eventAt: Float64Array
+  readonly #fraud: Uint8Array
+  readonly #list: Uint8Array
+  readonly #next: Int32Array
+  readonly #previous: Int32Array
+  readonly #first: [number, number] = [NONE, NONE]
+  readonly #last: [number, number] = [NONE, NONE]
+  readonly #size: [number, number] = [0, 0]
+  #rowsUsed = 0
+  #freeRow = NONE
+
+  constructor(bounds: LabelBounds) {
+    this.#bounds = [bounds.waitingMax, bounds.heldMax]
+    const rows = bounds.waitingMax + bounds.heldMax + 2
+    this.#idLow = new Uint32Array(rows)
+    this.#idHigh = new Uint32Array(rows)
+    this.#sourceLow = new Uint32Array(rows)
+    this.#sourceHigh = new Uint32Array(rows)
+    this.#knownAt = new Float64Array(rows)
+    this.#eventAt = new Float64Array(rows)
+    this.#fraud = new Uint8Array(rows)
+    this.#list = new Uint8Array(rows)
+    this.#next = new Int32Array(rows)
+    this.#previous = new Int32Array(rows)
+  }
+
+  get waiting(): number {
+    return this.#size[WAITING]
+  }
+
+  get held(): number {
+    return this.#size[HELD]
+  }
+
+  get bytes(): number {
+    return this.#table.bytes + this.#rowsUsed * BYTES_PER_ROW
+  }
+
+  /** 1 where any source's latest word on this transaction is fraud, else 0. */
+  value(idLow: number, idHigh: number): number {
+    if (this.#table.entries === 0) return 0
+    for (let row = this.#find(idLow, idHigh, null); row >= 0; row = this.#find(idLow, idHigh, row)) {
+      if (this.#fraud[row] === 1) return 1
+    }
+    return 0
+  }
+
+  /**
+   * Takes the word of a source. False where it has no effect: the source said as much at that time or later.
+   * `eventAtMs` is the time of the held transaction, NaN where it is not held.
+   */
+  put(id: readonly [number, number], source: readonly [number, number], word: Word): boolean {
+    for (let row = this.#find(id[0], id[1], null); row >= 0; row = this.#find(id[0], id[1], row)) {
+      if (this.#sourceLow[row] !== source[0] || this.#sourceHigh[row] !== source[1]) continue
+      if (word.knownAtMs <= this.#knownAt[row]) return false
+      this.#knownAt[row] = word.knownAtMs
+      this.#fraud[row] = word.fraud ? 1 : 0
+      return true
+    }
+    let row = this.#freeRow
+    if (row >= 0) this.#freeRow = this.#next[row]
+    else row = this.#rowsUsed++
+    this.#idLow[row] = id[0]
+    this.#idHigh[row] = id[1]
+    this.#sourceLow[row] = source[0]
+    this.#sourceHigh[row] = source[1]
+    this.#knownAt[row] = word.knownAtMs
+    this.#eventAt[row] = word.eventAtMs
+    this.#fraud[row] = word.fraud ? 1 : 0
+    this.#table.add(id[0], id[1], row)
+    this.#append(row, Number.isNaN(word.eventAtMs) ? WAITING : HELD)
+    return true
+  }
+
+  /** The transaction is held from now on: its labels wait no longer. */
+  hold(idLow: number, idHigh: number, eventAtMs: number): void {
+    if (this.#table.entries === 0) return
+    for (let row = this.#find(idLow, idHigh, null); row >= 0; row = this.#find(idLow, idHigh, row)) {
+      this.#eventAt[row] = eventAtMs
+      this.#unlink(row)
+      this.#append(row, HELD)
+    }
+  }
+
+  /** Lets go of labels whose transaction has left every window; two per call, so that no call is long. */
+  sweep(heldFrom: number): void {
+    for (let i = 0; i < 2; i++) {
+      const row = this.#first[HELD]
+      if (row < 0 || this.#eventAt[row] > heldFrom) return
+      this.#remove(row)
+    }
+  }
+
+  /** Hands every label over, in the order in which they would leave: for the digest. */
+  walk(visit: (words: readonly number[]) => void): void {
+    for (const list of [WAITING, HELD] as const) {
+      for (let row = this.#first[list]; row >= 0; row = this.#next[row]) {
+        visit([
+          list,
+          this.#idLow[row],
+          this.#idHigh[row],
+          this.#sourceLow[row],
+          this.#sourceHigh[row],
+          this.#knownAt[row],
+          this.#fraud[row],
+        ])
+      }
+    }
+  }
+
+  /** The row of this transaction after `previous` (null: the first), or -1. */
+  #find(idLow: number, idHigh: number, previous: number | null): number {
+    let passed = previous === null
+    for (
+      let place = this.#table.next(idLow, idHigh, this.#table.start(idLow, idHigh));
+      place >= 0;
+      place = this.#table.next(idLow, idHigh, this.#table.after(idLow, place))
+    ) {
+      const row = this.#table.valueAt(idLow, place)
+      if (passed && this.#idLow[row] === idLow) return row
+      if (row === previous) passed = true
+    }
+    return NONE
+  }
+
+  #append(row: number, list: 0 | 1): void {
+    this.#list[row] = list
+    this.#next[row] = NONE
+    this.#previous[row] = this.#last[list]
+    if (this.#last[list] >= 0) this.#next[this.#last[list]] = row
+    else this.#first[list] = row
+    this.#last[list] = row
+    this.#size[list]++
+    if (this.#size[list] <= this.#bounds[list]) return
+    if (list === WAITING) this.expired++
+    this.#remove(this.#first[list])
+  }
+
+  #remove(row: number): void {
+    this.#unlink(row)
+    this.#table.remove(this.#idLow[row], this.#idHigh[row], row)
+    this.#next[row] = this.#freeRow
+    this.#freeRow = row
+  }
+
+  #unlink(row: number): void {
+    const list = this.#list[row] === WAITING ? WAITING : HELD
+    const next = this.#next[row]
+    const previous = this.#previous[row]
+    if (previous >= 0) this.#next[previous] = next
+    else this.#first[list] = next
+    if (next >= 0) this.#previous[next] = previous
+    else this.#last[list] = previous
+    this.#size[list]--
+  }
+}
+
+/** One word of a source: what it says, since when, and the event time of the held transaction or NaN. */
+export interface Word {
+  readonly fraud: boolean
+  readonly knownAtMs: number
+  readonly eventAtMs: number
+}
