@@ -2,6 +2,7 @@
 // Invariant: the order of refusal is key, gate, headers, body (semantics 2), and a refusal from the headers reads no
 // body. It knows nothing of scoring: bytes go to the pipeline, the pipeline's answer goes out.
 import { keepTraceparent } from '../../../contract/card-data.js'
+import { parseJson, type Parsed } from '../../../contract/json.js'
 import { isRejection } from '../../../contract/problem.js'
 import { type ErrorCode, type Rejection, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
@@ -16,15 +17,13 @@ import { type Address, type Listener, openListener, type Route } from './listene
 import { prepareRefusal } from './reply.js'
 
 /** Bytes made into a value, or why not. */
-export type Parse = (bytes: Uint8Array) => { readonly value: unknown } | Rejection
+export type Parse = (bytes: Uint8Array) => Parsed
 
 export interface ScoreListenerDeps {
   readonly uws: Uws
   readonly limits: Limits
   readonly clock: Clock
   readonly scoring: Scoring
-  /** Strict JSON: refuses invalid UTF-8, duplicate keys and depth. */
-  readonly parseJson: Parse
   /** One transaction in Avro by the policy's schema. */
   readonly parseAvro: Parse
   /** The OpenAPI document, as JSON text. */
@@ -41,10 +40,11 @@ export interface ScoreListenerDeps {
 /** Opens the score listener. */
 export function createScoreListener(deps: ScoreListenerDeps, address: Address): Promise<Listener> {
   const { scoring } = deps
+  const json: Parse = (bytes) => parseJson(bytes, deps.limits)
   const score: Consume = (bytes, exchange) => scoring.submit(bytes, exchange)
   const scoreAvro = parsed(deps.parseAvro, (value, exchange) => scoring.submitValue(value, exchange))
-  const batch = parsed(deps.parseJson, (value, exchange) => submitBatch(value, exchange, deps))
-  const labels = parsed(deps.parseJson, (value, exchange) => scoring.submitLabels(value, exchange))
+  const batch = parsed(json, (value, exchange) => submitBatch(value, exchange, deps))
+  const labels = parsed(json, (value, exchange) => scoring.submitLabels(value, exchange))
   const begin = createBegin(deps)
   const routes: Route[] = [
     {
