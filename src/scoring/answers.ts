@@ -2,9 +2,7 @@
 // repeats of a transaction wait for its first record. Whoever waited longer than log_wait_ms is told so by the
 // operator's policy, and a reply record says later who was told what.
 import type { Policy } from '../contract/policy.js'
-import { renderDecision } from '../contract/answer.js'
-import type { Logged } from '../contract/decision.js'
-import { decisionId } from '../contract/decision-id.js'
+import { decisionId, type Logged, renderDecision } from '../contract/decision.js'
 import { problemStatus, renderProblem } from '../contract/problem.js'
 import type { DecisionFacts, RecordCodecs, ReplyRecord } from '../contract/record.js'
 import type { DecisionLog } from '../decision-log/port.js'

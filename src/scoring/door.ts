@@ -1,8 +1,7 @@
 // What transports see of the scoring side: the gate, one call per transaction, labels, look-up. It decides nothing.
 import { renderAnswer, answerRejection, type Answers } from './answers.js'
-import type { Logged } from '../contract/decision.js'
-import { parseDecisionId } from '../contract/decision-id.js'
-import { type LabelValidator } from '../contract/label.js'
+import { type Logged, parseDecisionId } from '../contract/decision.js'
+import type { LabelValidator } from '../contract/label.js'
 import { isRejection } from '../contract/problem.js'
 import type { RecordCodecs } from '../contract/record.js'
 import type { DecisionLog } from '../decision-log/port.js'
@@ -10,11 +9,11 @@ import { reject } from '../errors.js'
 import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
-import type { Hasher } from '../runtime/hash.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { Exchange, Scoring } from './exchange.js'
 import type { Heartbeat } from './heartbeat.js'
 import type { IdIndex } from './id-index.js'
+import type { Identity } from './identity.js'
 import type { InFlight } from './in-flight.js'
 import type { Order } from './order.js'
 import type { Pipeline } from './pipeline.js'
@@ -26,7 +25,7 @@ export interface DoorDeps {
   readonly labels: LabelValidator
   readonly features: FeatureState
   readonly index: IdIndex
-  readonly idHasher: Hasher
+  readonly identity: Identity
   readonly log: DecisionLog
   readonly codecs: RecordCodecs
   readonly order: Order
@@ -45,7 +44,7 @@ export function createDoor(deps: DoorDeps): Scoring {
   const { limits, pipeline, features, index, log, codecs, order, inFlight, answers, heartbeat, metrics } = deps
 
   function submitLabels(value: unknown, exchange: Exchange): void {
-    const labels = deps.labels(value)
+    const labels = deps.labels.check(value, deps.clock.nowMs())
     if (isRejection(labels)) {
       answerRejection(exchange, labels, metrics)
       return
@@ -86,9 +85,9 @@ export function createDoor(deps: DoorDeps): Scoring {
     submitLabels,
     findDecision(by) {
       if ('transactionId' in by) {
-        deps.idHasher.string(by.transactionId)
-        const entry = index.find(deps.idHasher.a, deps.idHasher.b)
-        return answerOf(entry)
+        deps.identity.ofId(by.transactionId)
+        const [low, high] = deps.identity.hashes
+        return answerOf(index.find(low, high))
       }
       const reference = parseDecisionId(by.decisionId)
       if (reference === null || reference.unfolded || !reference.logId.equals(log.logId)) return null

@@ -1,10 +1,9 @@
 // State is a fold of the decision log in the order of ordinals: this is that fold, for a start of the server and for
 // `log verify --replay`. Evaluated transactions and inferences have no ordinal and pass by.
 import type { DecodedRecord, DecisionFacts, DecisionPersonal, LabelRecord, RecordCodecs } from '../contract/record.js'
-import { writeCanonical } from '../contract/content.js'
 import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
-import type { Hasher } from '../runtime/hash.js'
+import type { Identity } from './identity.js'
 import type { IdIndex, SettledDecision } from './id-index.js'
 import { createReorder, type OrdinalGap } from './reorder.js'
 
@@ -23,7 +22,7 @@ export interface FoldDeps {
   readonly features: FeatureState
   readonly vectorSize: number
   /** Null where only the windows are wanted. */
-  readonly indexed: { readonly index: IdIndex; readonly hasher: Hasher; readonly codecs: RecordCodecs } | null
+  readonly indexed: { readonly index: IdIndex; readonly identity: Identity; readonly codecs: RecordCodecs } | null
   /** Sees each transaction after it was folded; `vector` is overwritten by the next. */
   readonly onFolded?: (folded: Folded) => void
 }
@@ -51,7 +50,6 @@ export function createFold(deps: FoldDeps): Fold {
   const { limits, features, indexed } = deps
   const vector = new Float64Array(deps.vectorSize)
   const scratch = Buffer.alloc(limits.recordBytesMax)
-  const hashes = new Uint32Array(4)
   const last = { ordinal: 0, ms: 0 }
   const counts = { transactions: 0, labels: 0 }
   const reorder = createReorder<Item>(apply, { inFlightMax: limits.inFlightMax, gapsMax: limits.gapsMax })
@@ -81,8 +79,8 @@ export function createFold(deps: FoldDeps): Fold {
   function remember(into: NonNullable<FoldDeps['indexed']>, item: FoldedItem): void {
     const { facts, personal, sequence } = item
     const { transactionId } = personal.transaction
-    hashIdentity(into.hasher, personal.transaction, { canonical: scratch, hashes })
-    const entry = into.index.insert(hashes, facts.epoch, facts.ordinal, facts.foldedAtMs)
+    into.identity.of(personal.transaction)
+    const entry = into.index.insert(into.identity.hashes, facts.epoch, facts.ordinal, facts.foldedAtMs)
     const end = into.codecs.encodeDecision(facts, personal, scratch, 0)
     const to = end < 0 ? 0 : 4 + scratch.readUInt32LE(0)
     const { epoch, ordinal } = facts
@@ -103,21 +101,4 @@ export function createFold(deps: FoldDeps): Fold {
     counts: () => ({ ...counts }),
     gaps: reorder.gaps,
   }
-}
-
-/**
- * Identity of a transaction as the id index keeps it: `hashes` becomes the 64-bit hash of its id and 64 bits of the
- * hash of its canonical form, which is written into `canonical`.
- */
-export function hashIdentity(
-  hasher: Hasher,
-  transaction: DecisionPersonal['transaction'],
-  into: { canonical: Buffer; hashes: Uint32Array },
-): void {
-  hasher.string(transaction.transactionId)
-  into.hashes[0] = hasher.a
-  into.hashes[1] = hasher.b
-  hasher.bytes128(into.canonical, 0, writeCanonical(transaction, into.canonical))
-  into.hashes[2] = hasher.a
-  into.hashes[3] = hasher.b
 }

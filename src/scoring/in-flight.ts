@@ -2,9 +2,12 @@
 // Invariant: a context is in the pool or out, never both; its ticket changes with each use, so that a late result
 // of an earlier use is recognised and dropped.
 import type { DecisionFacts, DecisionPersonal } from '../contract/record.js'
+import type { Transaction } from '../contract/transaction.js'
 import type { Exchange } from './exchange.js'
 import type { Ticket } from './lane/port.js'
 import type { LaneModel } from './models.js'
+
+const EMPTY = new Uint8Array(0)
 
 /** Everything known of one transaction while it is under way. Made once; every field is set again by `take`. */
 export class Context {
@@ -39,13 +42,57 @@ export class Context {
   /** Labels that this context stands for; 0 for a transaction. */
   labels = 0
 
-  constructor(index: number, vectorAt: number, blank: { facts: DecisionFacts; personal: DecisionPersonal }) {
+  constructor(index: number, vectorAt: number, made: { facts: DecisionFacts; personal: DecisionPersonal }) {
     this.index = index
     this.ticket = index
     this.vectorAt = vectorAt
-    this.facts = blank.facts
-    this.personal = blank.personal
+    this.facts = made.facts
+    this.personal = made.personal
   }
+}
+
+/** Facts and personal data with every field set to nothing; their shapes never change afterwards. */
+function blank(): { facts: DecisionFacts; personal: DecisionPersonal } {
+  const transaction: Transaction = {
+    transactionId: '',
+    occurredAtMs: 0,
+    offsetMinutes: 0,
+    amountMinor: 0,
+    currency: '',
+    amountBaseMinor: 0,
+    fields: [],
+  }
+  const facts: DecisionFacts = {
+    ordinal: 0,
+    unfolded: false,
+    epoch: 0,
+    mode: 'decide',
+    receivedAtMs: 0,
+    foldedAtMs: 0,
+    decidedAtMs: 0,
+    action: null,
+    score: null,
+    scoreRaw: null,
+    model: null,
+    prescribedModel: null,
+    bucket: -1,
+    routesRevision: 0,
+    experiment: null,
+    arm: null,
+    propensity: null,
+    rules: [],
+    rulesShadow: [],
+    thresholds: null,
+    segment: null,
+    scoreAction: null,
+    reasons: [],
+    features: 0,
+    degraded: false,
+    fallback: [],
+    policy: EMPTY,
+    stages: { receiveUs: 0, validateUs: 0, featuresUs: 0, inferUs: 0, decideUs: 0 },
+  }
+  return { facts, personal: { transaction, vector: EMPTY, traceparent: null, source: null } }
 }
 
 export interface InFlight {
@@ -64,11 +111,7 @@ export interface InFlight {
 }
 
 /** Makes the pool: `max` contexts with vectors of `vectorSize` values. */
-export function createInFlight(
-  max: number,
-  vectorSize: number,
-  blank: () => { facts: DecisionFacts; personal: DecisionPersonal },
-): InFlight {
+export function createInFlight(max: number, vectorSize: number): InFlight {
   const contexts = Array.from({ length: max }, (_, index) => new Context(index, index * vectorSize, blank()))
   const free = contexts.map((_, index) => max - 1 - index)
   const waiting: Context[] = []

@@ -15,13 +15,12 @@ import type { CompiledCatalogue } from '../features/compile.js'
 import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
-import type { Hasher } from '../runtime/hash.js'
 import { type Metrics, type Stage, STAGES } from '../telemetry/metrics.js'
 import { type Answers, answerRejection } from './answers.js'
 import type { Exchange } from './exchange.js'
-import { hashIdentity } from './fold.js'
 import { CHAINS, giveUpAt, secondTryFits } from './fallback.js'
 import type { IdIndex, SettledDecision } from './id-index.js'
+import type { Identity } from './identity.js'
 import type { Context, InFlight } from './in-flight.js'
 import type { Lane, LaneListener } from './lane/port.js'
 import type { LaneModel, ModelSet, ServedModel } from './models.js'
@@ -37,7 +36,7 @@ export interface PipelineDeps {
   readonly catalogue: CompiledCatalogue
   readonly features: FeatureState
   readonly index: IdIndex
-  readonly idHasher: Hasher
+  readonly identity: Identity
   readonly log: DecisionLog
   readonly codecs: RecordCodecs
   readonly order: Order
@@ -70,10 +69,10 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const { vectors } = inFlight
   const stickyField = policy.schema.fields.findIndex((field) => field.name === routes.sticky_by)
   const propensity = routes.share / 10_000
-  const identity = { canonical: Buffer.alloc(limits.recordBytesMax), hashes: new Uint32Array(4) }
+  const { identity } = deps
   const { hashes } = identity
   const vectorBytes = Buffer.alloc(deps.catalogue.vectorBytes)
-  const settled: SettledDecision = { epoch: log.epoch, ordinal: 0, sequence: 0, transactionId: '', buffer: identity.canonical, from: 0, to: 0 }
+  const settled: SettledDecision = { epoch: log.epoch, ordinal: 0, sequence: 0, transactionId: '', buffer: vectorBytes, from: 0, to: 0 }
 
   // The record being appended: one closure for all, no allocation per record.
   let appending: Context | null = null
@@ -113,7 +112,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   function admit(transaction: Transaction, exchange: Exchange): void {
     const { mode } = exchange
     if (mode !== 'evaluate') {
-      hashIdentity(deps.idHasher, transaction, identity)
+      identity.of(transaction)
       if (replay(exchange)) return
     }
     if (mode !== 'observe' && isBehind(exchange)) {
