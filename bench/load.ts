@@ -1,6 +1,6 @@
 // The load: open loop from intended start times, or closed loop at N connections (semantics 14).
-// Open loop: requests start when the schedule says, not when the server is done; latency counts from the intended start,
-// so waiting for a free connection, and the lateness of this generator, are inside the figure. Every reply is checked.
+// Open loop: requests start when the schedule says, not when the server is done; latency counts from the intended
+// start, so waiting for a free connection and the lateness of this generator are inside it. Every reply is checked.
 // Refuses to be clever: each request's start and end are kept and evaluated after the run.
 import { openClient, type Client } from './client.js'
 import { startTicker } from './control.js'
