@@ -55,7 +55,7 @@ function walk(type: Type, cursor: Cursor): boolean {
 
 function walkUnion(type: types.UnwrappedUnionType, cursor: Cursor): boolean {
   const branch = readLong(cursor)
-  return within(branch, type.types.length) && walk(type.types[branch]!, cursor)
+  return within(branch, type.types.length) && walk(type.types[branch], cursor)
 }
 
 function walkString(cursor: Cursor): boolean {
@@ -94,7 +94,7 @@ function readLong(cursor: Cursor): number {
   let value = 0
   let scale = 1
   for (let count = 0; count < 10 && cursor.at < cursor.end; count++) {
-    const byte = cursor.bytes[cursor.at++]!
+    const byte = cursor.bytes[cursor.at++]
     value += (byte & 127) * scale
     scale *= 128
     if (byte < 128) return value % 2 === 0 ? value / 2 : -(value + 1) / 2

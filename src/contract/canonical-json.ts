@@ -7,21 +7,13 @@ const LONE_SURROGATE = /\p{Surrogate}/u
 
 /** The RFC 8785 text of a JSON value. Object members that are undefined are left out. Throws a TypeError otherwise. */
 export function canonicalJson(value: unknown): string {
-  switch (typeof value) {
-    case 'string':
-      if (LONE_SURROGATE.test(value)) throw new TypeError('a lone surrogate has no canonical form')
-      return JSON.stringify(value)
-    case 'number':
-      if (!Number.isFinite(value)) throw new TypeError('a number that is not finite has no canonical form')
-      return JSON.stringify(value)
-    case 'boolean':
-      return value ? 'true' : 'false'
-    case 'object':
-      if (value === null) return 'null'
-      return Array.isArray(value) ? `[${value.map(canonicalJson).join(',')}]` : canonicalObject(value)
-    default:
-      throw new TypeError(`a ${typeof value} has no canonical form`)
-  }
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
+  if (typeof value === 'object') return canonicalObject(value)
+  if (typeof value === 'boolean') return value ? 'true' : 'false'
+  if (typeof value === 'string' && !LONE_SURROGATE.test(value)) return JSON.stringify(value)
+  if (typeof value === 'number' && Number.isFinite(value)) return JSON.stringify(value)
+  throw new TypeError(`a ${typeof value} such as this has no canonical form`)
 }
 
 function canonicalObject(value: object): string {

@@ -1,5 +1,6 @@
 // The policy: what must be the same on every replica. Its fingerprint stands in every decision.
 import { type Static, Type } from '@sinclair/typebox'
+import { canonicalDigest } from './canonical-json.js'
 import { Catalogue } from './catalogue.js'
 import { Thresholds } from './manifest.js'
 import { TransactionSchema } from './transaction.js'
@@ -81,3 +82,8 @@ export const Policy = Type.Object(
   { additionalProperties: false },
 )
 export type Policy = Static<typeof Policy>
+
+/** The fingerprint, 32 bytes: SHA-256 over the canonical JSON of the policy with its format, without the routes. */
+export function policyFingerprint(policy: Policy): Buffer {
+  return canonicalDigest({ ...policy, routes: undefined })
+}

@@ -155,14 +155,14 @@ function openList(out: AvroWriter, count: number): void {
 
 function writeStrings(out: AvroWriter, values: readonly string[]): void {
   openList(out, values.length)
-  for (let index = 0; index < values.length; index++) out.string(values[index]!)
+  for (let index = 0; index < values.length; index++) out.string(values[index])
   out.small(0)
 }
 
 function writeReasons(out: AvroWriter, reasons: readonly Reason[]): void {
   openList(out, reasons.length)
   for (let index = 0; index < reasons.length; index++) {
-    const reason = reasons[index]!
+    const reason = reasons[index]
     out.string(reason.code)
     out.nullableString(reason.detail)
     out.nullableDouble(reason.contribution)
@@ -173,7 +173,7 @@ function writeReasons(out: AvroWriter, reasons: readonly Reason[]): void {
 function writeHops(out: AvroWriter, hops: readonly Hop[]): void {
   openList(out, hops.length)
   for (let index = 0; index < hops.length; index++) {
-    const hop = hops[index]!
+    const hop = hops[index]
     out.string(hop.model)
     out.small(ROLES.indexOf(hop.role))
     out.small(FALLBACK_REASONS.indexOf(hop.reason))
@@ -200,7 +200,7 @@ function writeFields(out: AvroWriter, values: readonly FieldValue[], fields: rea
     const value = values[index]
     if (typeof value === 'string') out.nullableString(value)
     else if (typeof value === 'number') {
-      if (fields[index]!.type === 'integer') out.nullableLong(value)
+      if (fields[index].type === 'integer') out.nullableLong(value)
       else out.nullableDouble(value)
     } else if (typeof value === 'boolean') {
       out.small(1)

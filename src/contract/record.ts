@@ -180,7 +180,7 @@ export function factsBytes(body: Uint8Array): Uint8Array {
 
 function factsEnd(body: Uint8Array): number {
   if (body.length < 4) throw damaged('a record is shorter than its head')
-  const end = 4 + (body[0]! | (body[1]! << 8) | (body[2]! << 16)) + body[3]! * 2 ** 24
+  const end = 4 + (body[0] | (body[1] << 8) | (body[2] << 16)) + body[3] * 2 ** 24
   if (end > body.length) throw damaged('the facts of a record are longer than the record')
   return end
 }

@@ -60,7 +60,7 @@ export function parseRfc3339(text: string, target: InstantTarget): boolean {
     for (; at < length && at - start < 10; at++) {
       const digit = text.charCodeAt(at) - 48
       if (!(digit >= 0 && digit <= 9)) break
-      if (at - start < 3) ms += digit * FRACTION[at - start]!
+      if (at - start < 3) ms += digit * FRACTION[at - start]
     }
     if (at === start || at - start > 9) return false
   }
@@ -104,7 +104,7 @@ function number4(text: string, at: number): number {
 function isDate(year: number, month: number, day: number): boolean {
   if (year < 0 || month < 1 || month > 12 || day < 1) return false
   const leapDay = month === 2 && year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 1 : 0
-  return day <= MONTH_DAYS[month - 1]! + leapDay
+  return day <= MONTH_DAYS[month - 1] + leapDay
 }
 
 function daysFromCivil(year: number, month: number, day: number): number {

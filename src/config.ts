@@ -1,0 +1,297 @@
+// The configuration: built-in defaults, then one YAML or JSON file, then the environment; checked as a whole, frozen.
+// Two halves: `process` may differ from replica to replica, `policy` may not. Unknown keys are refused with the nearest
+// known one. Secrets stand in files that this configuration names, never in it.
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import { Value, type ValueError, ValueErrorType } from '@sinclair/typebox/value'
+import { parse as parseYaml, stringify as stringifyYaml } from 'yaml'
+import { policyFaults } from './contract/policy-check.js'
+import { Policy } from './contract/policy.js'
+import { AssayError, type InputFault } from './errors.js'
+
+const Port = Type.Integer({ minimum: 0, maximum: 65_535 })
+const File = Type.Union([Type.String({ minLength: 1 }), Type.Null()])
+
+export const ProcessConfig = Type.Object(
+  {
+    http: Type.Object(
+      { host: Type.String({ minLength: 1 }), port: Port, insecure: Type.Boolean(), keys_file: File },
+      { additionalProperties: false },
+    ),
+    operations: Type.Object(
+      { host: Type.String({ minLength: 1 }), port: Port, insecure: Type.Boolean(), tokens_file: File },
+      { additionalProperties: false },
+    ),
+    data_dir: Type.String({ minLength: 1 }),
+    models_dir: Type.String({ minLength: 1 }),
+    log: Type.Object(
+      {
+        disk_bytes_max: Type.Integer({ minimum: 1 << 20 }),
+        unready_ms: Type.Integer({ minimum: 100, maximum: 600_000 }),
+        write_version: Type.Literal(1),
+      },
+      { additionalProperties: false },
+    ),
+    logger: Type.Object(
+      {
+        level: Type.Union(
+          ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'].map((level) => Type.Literal(level)),
+        ),
+      },
+      { additionalProperties: false },
+    ),
+    drain_ms: Type.Integer({ minimum: 0, maximum: 600_000 }),
+  },
+  { additionalProperties: false },
+)
+export type ProcessConfig = Static<typeof ProcessConfig>
+
+export const ConfigSchema = Type.Object({ process: ProcessConfig, policy: Policy }, { additionalProperties: false })
+export type Config = Static<typeof ConfigSchema>
+
+const Role = Type.Union([Type.Literal('scorer'), Type.Literal('viewer'), Type.Literal('operator')])
+
+/** A file of scoring keys or operations tokens: only their SHA-256 stands in it. */
+export const KeysFile = Type.Object(
+  {
+    keys: Type.Array(
+      Type.Object(
+        {
+          name: Type.String({ minLength: 1, maxLength: 64 }),
+          sha256: Type.String({ pattern: '^[0-9a-f]{64}$' }),
+          role: Type.Optional(Role),
+        },
+        { additionalProperties: false },
+      ),
+      { minItems: 1, maxItems: 1000 },
+    ),
+  },
+  { additionalProperties: false },
+)
+export type KeysFile = Static<typeof KeysFile>
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** Where models/ and the other files of the package stand: one level above the compiled tree. */
+export const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
+
+/** Defaults of the process half; relative directories are those of the working directory. */
+const PROCESS_DEFAULTS: ProcessConfig = {
+  http: { host: '127.0.0.1', port: 8080, insecure: false, keys_file: null },
+  operations: { host: '127.0.0.1', port: 8081, insecure: false, tokens_file: null },
+  data_dir: './data',
+  models_dir: path.join(packageRoot, 'models'),
+  log: { disk_bytes_max: 64 * 2 ** 30, unready_ms: 5_000, write_version: 1 },
+  logger: { level: 'info' },
+  drain_ms: 10_000,
+}
+
+/** Maps whose keys are the user's own: a file that gives one replaces it as a whole. */
+const REPLACED = new Set(['/policy/currencies/list', '/policy/thresholds'])
+
+/** Reads, merges, checks and freezes. Throws ASSAY_CONFIG_INVALID with every fault and its path. */
+export function loadConfig(options: { file?: string; env: Environment }): Config {
+  const { env } = options
+  const file = options.file ?? env.ASSAY_CONFIG
+  const base: unknown = { process: PROCESS_DEFAULTS, policy: readFile(path.join(packageRoot, 'models/policy.json')) }
+  const merged = file === undefined || file === '' ? base : merge(base, readFile(file), '')
+  const config = applyEnvironment(merged, env)
+  checkShape(ConfigSchema, config, '')
+  const checked = config as Config
+  const faults = [...policyFaults(checked.policy), ...listenerFaults(checked.process)]
+  if (faults.length > 0) throw invalid(faults)
+  return deepFreeze(checked)
+}
+
+/** Reads a file of keys. Throws ASSAY_CONFIG_INVALID; the error names the file and the path, never a value. */
+export function loadKeys(file: string): KeysFile {
+  const keys = readFile(file)
+  checkShape(KeysFile, keys, '')
+  return keys as KeysFile
+}
+
+function invalid(errors: readonly InputFault[], cause?: unknown): AssayError {
+  const list = errors.map((fault) => `${fault.path === '' ? '/' : fault.path}: ${fault.message}`).join('; ')
+  return new AssayError('ASSAY_CONFIG_INVALID', list, { errors, cause })
+}
+
+function readFile(file: string): unknown {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (cause) {
+    throw invalid([{ path: '', message: `the file ${file} cannot be read` }], cause)
+  }
+  try {
+    return parseYaml(text, { maxAliasCount: 0, prettyErrors: false, logLevel: 'error' }) ?? {}
+  } catch (cause) {
+    throw invalid([{ path: '', message: `the file ${file} is neither YAML nor JSON` }], cause)
+  }
+}
+
+type Tree = Record<string, unknown>
+
+function isTree(value: unknown): value is Tree {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** `over` laid on `base`: objects key by key, everything else as a whole. */
+function merge(base: unknown, over: unknown, at: string): unknown {
+  if (!isTree(base) || !isTree(over) || REPLACED.has(at)) return over
+  const result: Tree = { ...base }
+  for (const [key, value] of Object.entries(over)) {
+    define(result, key, Object.hasOwn(base, key) ? merge(base[key], value, `${at}/${key}`) : value)
+  }
+  return result
+}
+
+function define(tree: Tree, key: string, value: unknown): void {
+  Object.defineProperty(tree, key, { value, enumerable: true, writable: true, configurable: true })
+}
+
+/** ASSAY_PROCESS__HTTP__PORT=8080 → /process/http/port; ASSAY_DATA_DIR and ASSAY_MODELS_DIR are short for theirs. */
+function applyEnvironment(base: unknown, env: Environment): unknown {
+  let result = base
+  const set = (keys: readonly string[], raw: string) => (result = setAt(result, keys, raw))
+  if (env.ASSAY_DATA_DIR) set(['process', 'data_dir'], env.ASSAY_DATA_DIR)
+  if (env.ASSAY_MODELS_DIR) set(['process', 'models_dir'], env.ASSAY_MODELS_DIR)
+  for (const [name, raw] of Object.entries(env)) {
+    if (name.startsWith('ASSAY_') && name.includes('__') && raw !== undefined) set(name.slice(6).split('__'), raw)
+  }
+  return result
+}
+
+function setAt(tree: unknown, keys: readonly string[], raw: string): unknown {
+  const [first, ...rest] = keys
+  if (first === undefined) return typeof tree === 'string' ? raw : scalar(raw, tree === null)
+  const source = isTree(tree) ? tree : {}
+  const key = Object.keys(source).find((known) => known.toLowerCase() === first.toLowerCase()) ?? first.toLowerCase()
+  const result: Tree = { ...source }
+  define(result, key, setAt(source[key], rest, raw))
+  return result
+}
+
+/** The value that an environment variable means; where a file name is allowed, only `null` is not a text. */
+function scalar(raw: string, isFile: boolean): unknown {
+  if (isFile) return raw === 'null' ? null : raw
+  try {
+    return parseYaml(raw, { maxAliasCount: 0, logLevel: 'error' })
+  } catch {
+    return raw
+  }
+}
+
+function checkShape(schema: TSchema, value: unknown, prefix: string): void {
+  const faults: InputFault[] = []
+  for (const error of Value.Errors(schema, value)) faults.push(...shapeFaults(error, prefix))
+  const firsts = new Map(faults.slice(0, 64).map((fault) => [fault.path, fault]))
+  if (firsts.size > 0) throw invalid([...firsts.values()])
+}
+
+/** One fault in words; of a union the faults of the variant that fits best. */
+function shapeFaults(error: ValueError, prefix: string): InputFault[] {
+  const at = prefix + error.path
+  if (error.type === ValueErrorType.Union) {
+    const variants = error.errors.map((iterator) => [...iterator]).filter((list) => list.length > 0)
+    const best = variants.sort((left, right) => left.length - right.length)[0]
+    const isDeep = best !== undefined && isTree(error.value) && variants.length > 1
+    if (isDeep) return best.flatMap((inner) => shapeFaults(inner, prefix))
+    return [{ path: at, message: `one of: ${allowed(error.schema)}` }]
+  }
+  if (error.type === ValueErrorType.ObjectAdditionalProperties) {
+    const key = error.path.slice(error.path.lastIndexOf('/') + 1)
+    const near = nearest(key, Object.keys((error.schema as { properties?: object }).properties ?? {}))
+    return [{ path: at, message: `an unknown key${near === null ? '' : `; the nearest known is ${near}`}` }]
+  }
+  return [{ path: at, message: error.message.replace(/^Expected/, 'expected') }]
+}
+
+function allowed(schema: TSchema): string {
+  const variants = (schema.anyOf as TSchema[] | undefined) ?? []
+  return variants.map((variant) => String(variant.const ?? variant.type)).join(', ')
+}
+
+/** The known key at the smallest edit distance, or null where all are far. */
+function nearest(key: string, known: readonly string[]): string | null {
+  const ranked = known.map((name) => ({ name, distance: editDistance(key.slice(0, 64), name) }))
+  ranked.sort((left, right) => left.distance - right.distance)
+  const first = ranked[0]
+  return first !== undefined && first.distance <= Math.max(2, key.length / 2) ? first.name : null
+}
+
+function editDistance(left: string, right: string): number {
+  let previous = Array.from({ length: right.length + 1 }, (_, index) => index)
+  for (let row = 1; row <= left.length; row++) {
+    const current = [row]
+    for (let column = 1; column <= right.length; column++) {
+      const change = previous[column - 1] + (left[row - 1] === right[column - 1] ? 0 : 1)
+      current.push(Math.min(change, previous[column] + 1, current[column - 1] + 1))
+    }
+    previous = current
+  }
+  return previous[right.length]
+}
+
+/** True for an address that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}
+
+function listenerFaults(process: ProcessConfig): InputFault[] {
+  const open = (host: string, key: string | null, insecure: boolean) => !isLoopback(host) && key === null && !insecure
+  const message = (key: string) => `beyond loopback only with ${key}, or with insecure: true written out`
+  const { http, operations } = process
+  const faults: InputFault[] = []
+  if (open(http.host, http.keys_file, http.insecure))
+    faults.push({ path: '/process/http/host', message: message('keys_file') })
+  if (open(operations.host, operations.tokens_file, operations.insecure)) {
+    faults.push({ path: '/process/operations/host', message: message('tokens_file') })
+  }
+  return faults
+}
+
+function deepFreeze<Value>(value: Value): Value {
+  if (typeof value === 'object' && value !== null) {
+    Object.freeze(value)
+    for (const member of Object.values(value)) deepFreeze(member)
+  }
+  return value
+}
+
+export interface CommandIo {
+  readonly env: Environment
+  out(text: string): void
+  err(text: string): void
+}
+
+const USAGE = `assay config check FILE     checks a configuration file, with the environment applied
+assay config print [--config FILE] [--json]     the effective configuration; secrets stand in files and are not read
+`
+
+/** `assay config check FILE | print`. Returns the exit code: 0, 1 for a configuration that is refused, 2 for misuse. */
+export function configCommand(args: readonly string[], io: CommandIo): number {
+  const words = args.filter((arg) => !arg.startsWith('--'))
+  const at = args.indexOf('--config')
+  const file = at >= 0 ? args[at + 1] : words[0] === 'check' ? words[1] : undefined
+  if (args.includes('--help')) {
+    io.out(USAGE)
+    return 0
+  }
+  if (!(words[0] === 'print' || (words[0] === 'check' && file !== undefined))) {
+    io.err(`ASSAY_USAGE: check FILE, or print\n${USAGE}`)
+    return 2
+  }
+  try {
+    const config = loadConfig(file === undefined ? { env: io.env } : { file, env: io.env })
+    if (words[0] === 'check') io.out(args.includes('--json') ? '{"ok":true}\n' : 'the configuration is valid\n')
+    else io.out(args.includes('--json') ? `${JSON.stringify(config, null, 2)}\n` : stringifyYaml(config))
+    return 0
+  } catch (error) {
+    if (!(error instanceof AssayError)) throw error
+    io.err(`${error.code}: ${error.errors.map((fault) => `\n  ${fault.path || '/'}: ${fault.message}`).join('')}\n`)
+    return 1
+  }
+}
