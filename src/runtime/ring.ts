@@ -46,6 +46,8 @@ export interface RingWriter {
 }
 
 export interface RingReader {
+  /** The data of the ring, as `drain` hands it over. */
+  readonly buffer: Buffer
   /** Hands over what waits, in order, at most about `bytesMax` payload bytes (but always one frame); returns the number of frames. */
   drain(onFrame: OnFrame, bytesMax?: number): number
   /** Gives the room of every frame drained so far back to the writer. May come later than the reading. */
@@ -132,6 +134,7 @@ export function ringReader(sab: SharedArrayBuffer): RingReader {
   const waits = (): boolean => Atomics.load(control, HEAD) >>> 0 !== cursor
 
   return {
+    buffer,
     drain(onFrame, bytesMax = Infinity) {
       const head = Atomics.load(control, HEAD) >>> 0
       let frames = 0
