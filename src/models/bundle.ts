@@ -1,5 +1,5 @@
 // A model bundle on disk: models/<name>/<version>/. Reads the manifest, confines its paths, checks digests and sizes,
-// loads the golden rows. Whatever this returns is whole and unaltered; whether the model behaves is the gate's question.
+// loads the golden rows. What this returns is whole and unaltered; whether the model behaves is the gate's question.
 // It refuses a path that leaves the bundle, files over their bound, and names every fault it can see at once.
 import { createHash } from 'node:crypto'
 import { readdir, readFile, realpath, stat } from 'node:fs/promises'
@@ -71,7 +71,7 @@ export interface Listed {
   readonly error: AssayError | null
 }
 
-/** Every models/<name>/<version>/ that holds a manifest.json, by name and version; at most `bundlesMax` are looked at. */
+/** Every models/<name>/<version>/ that holds a manifest.json, in order; more than `bundlesMax` are a fault. */
 export async function listBundles(modelsDir: string, options: BundleOptions = {}): Promise<Listed[]> {
   const limits = options.limits ?? LIMITS
   const found: Listed[] = []
@@ -98,7 +98,7 @@ async function listOne(place: { name: string; version: string; directory: string
   }
 }
 
-/** The model file's bytes, hashed again: what a session is made of is what the manifest names, whatever happened since. */
+/** The model file's bytes, hashed again: what runs is what the manifest names, whatever happened since. */
 export async function readModelBytes(bundle: Bundle): Promise<Uint8Array> {
   const bytes = await readFile(bundle.modelPath)
   const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`

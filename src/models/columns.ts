@@ -49,8 +49,8 @@ export function bindColumns(
     columns[position] = index
     const digest = featureDigests[index]
     if (digest === feature.digest) return
-    const message = `feature ${feature.name} is defined differently: trained on ${feature.digest}, catalogue has ${digest}`
-    faults.push({ path, message })
+    const both = `trained on ${feature.digest}, catalogue has ${digest}`
+    faults.push({ path, message: `feature ${feature.name} is defined differently: ${both}` })
   })
   return faults.length === 0 ? { columns } : { faults }
 }

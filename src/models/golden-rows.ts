@@ -167,8 +167,8 @@ export async function checkMissing(bundle: Bundle, runner: Runner): Promise<Inpu
     for (let row = 0; row < count; row += 1) {
       if (!Number.isNaN(runner.out.scores[row])) continue
       const what = names[first + row] ?? 'every feature'
-      const message = `takes_nan is true, but with ${what} missing there is no score within [0, 1] (raw ${runner.out.raw[row]})`
-      faults.push({ path: '/takes_nan', message })
+      const got = `there is no score within [0, 1] (raw ${runner.out.raw[row]})`
+      faults.push({ path: '/takes_nan', message: `takes_nan is true, but with ${what} missing ${got}` })
     }
   }
   return faults

@@ -75,7 +75,7 @@ function shapeFaults(file: ScorecardFile): InputFault[] {
   return faults
 }
 
-/** Validates and compiles scorecard.json. Throws ASSAY_BUNDLE_REFUSED naming every fault; afterwards nothing can fail. */
+/** Validates and compiles scorecard.json. Throws ASSAY_BUNDLE_REFUSED naming every fault; then nothing can fail. */
 export function compileScorecard(json: unknown): Scorecard {
   if (!check.Check(json)) {
     const errors = [...check.Errors(json)].map(({ path, message }) => ({ path, message }))

@@ -1,3 +1,4 @@
+// Bundles on disk and the commands that show them: what is whole is read, what is not is refused with every fault.
 import { cp, mkdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -29,31 +30,98 @@ await t.test('a bundle is read whole, with NaN where a golden value is null', as
 
 await t.test('a manifest that is not consistent is refused with every fault', async (t) => {
   const cases: [string, string, Edit, RegExp][] = [
-    ['another digest', 'linear', { manifest: (m) => (m.file.digest = m.golden.digest) },
-      /^\/file\/digest model\.onnx has digest sha256:\w+, the manifest says sha256:\w+$/],
-    ['another size', 'linear', { manifest: (m) => (m.file.bytes += 1) }, /^\/file\/bytes model\.onnx has \d+ bytes, the manifest says \d+$/],
-    ['two faults', 'linear', { manifest: (m) => ((m.file.bytes = 1), (m.golden.digest = m.file.digest)) },
-      /^\/file\/bytes .*\n\/golden\/digest golden\.json has digest/],
-    ['a path upwards', 'linear', { manifest: (m) => (m.file.path = '../../linear/1/model.onnx') },
-      /^\/file\/path .* is not a plain path inside the bundle$/],
-    ['an absolute path', 'linear', { manifest: (m) => (m.golden.path = '/etc/hostname') },
-      /^\/golden\/path \/etc\/hostname is not a plain path/],
-    ['a file that is not there', 'linear', { manifest: (m) => (m.file.path = 'other.onnx') },
-      /^\/file\/path other\.onnx cannot be read: ENOENT$/],
-    ['schema faults', 'linear', { manifest: (m) => Object.assign(m, { takes_nan: 'yes', extra: 1 }) },
-      /(?=.*^\/extra )(?=.*^\/takes_nan )/ms],
+    [
+      'another digest',
+      'linear',
+      { manifest: (m) => (m.file.digest = m.golden.digest) },
+      /^\/file\/digest model\.onnx has digest sha256:\w+, the manifest says sha256:\w+$/,
+    ],
+    [
+      'another size',
+      'linear',
+      { manifest: (m) => (m.file.bytes += 1) },
+      /^\/file\/bytes model\.onnx has \d+ bytes, the manifest says \d+$/,
+    ],
+    [
+      'two faults',
+      'linear',
+      { manifest: (m) => ((m.file.bytes = 1), (m.golden.digest = m.file.digest)) },
+      /^\/file\/bytes .*\n\/golden\/digest golden\.json has digest/,
+    ],
+    [
+      'a path upwards',
+      'linear',
+      { manifest: (m) => (m.file.path = '../../linear/1/model.onnx') },
+      /^\/file\/path .* is not a plain path inside the bundle$/,
+    ],
+    [
+      'an absolute path',
+      'linear',
+      { manifest: (m) => (m.golden.path = '/etc/hostname') },
+      /^\/golden\/path \/etc\/hostname is not a plain path/,
+    ],
+    [
+      'a file that is not there',
+      'linear',
+      { manifest: (m) => (m.file.path = 'other.onnx') },
+      /^\/file\/path other\.onnx cannot be read: ENOENT$/,
+    ],
+    [
+      'schema faults',
+      'linear',
+      { manifest: (m) => Object.assign(m, { takes_nan: 'yes', extra: 1 }) },
+      /(?=.*^\/extra )(?=.*^\/takes_nan )/ms,
+    ],
     ['no input', 'linear', { manifest: (m) => delete m.input }, /^\/input required for kind onnx/],
-    ['an input on a scorecard', 'scorecard', { manifest: (m) => (m.input = { name: 'x', dtype: 'float32' }) },
-      /^\/input not allowed for kind scorecard$/],
-    ['an empty linear map', 'linear', { manifest: (m) => (m.score_map = { kind: 'linear', from: 2, to: 2 }) }, /^\/score_map linear needs/],
-    ['a generous tolerance', 'linear', { manifest: (m) => (m.golden.tolerance = 0.5) }, /^\/golden\/tolerance 0 to 0\.01 is allowed, here 0\.5$/],
-    ['a short golden row', 'linear', { golden: (g) => g.rows[3].pop() },
-      /^\/golden\/path golden\.json row 3 has 3 values, the manifest lists 4 features$/],
-    ['fewer scores than rows', 'linear', { golden: (g) => g.score.pop() }, /^\/golden\/path golden\.json has 64 rows but 63 scores$/],
-    ['golden rows that show nothing', 'linear', { golden: (g) => g.score.fill(0.5) }, /has the same score for every row/],
-    ['a golden score above 1', 'linear', { golden: (g) => (g.score[0] = 1.5) }, /^\/golden\/path golden\.json\/score\/0: /],
-    ['a missing golden value', 'strict', { golden: (g) => (g.rows[1][0] = null) }, /row 1 has a missing value, but takes_nan is false$/],
-  ] // prettier-ignore
+    [
+      'an input on a scorecard',
+      'scorecard',
+      { manifest: (m) => (m.input = { name: 'x', dtype: 'float32' }) },
+      /^\/input not allowed for kind scorecard$/,
+    ],
+    [
+      'an empty linear map',
+      'linear',
+      { manifest: (m) => (m.score_map = { kind: 'linear', from: 2, to: 2 }) },
+      /^\/score_map linear needs/,
+    ],
+    [
+      'a generous tolerance',
+      'linear',
+      { manifest: (m) => (m.golden.tolerance = 0.5) },
+      /^\/golden\/tolerance 0 to 0\.01 is allowed, here 0\.5$/,
+    ],
+    [
+      'a short golden row',
+      'linear',
+      { golden: (g) => g.rows[3].pop() },
+      /^\/golden\/path golden\.json row 3 has 3 values, the manifest lists 4 features$/,
+    ],
+    [
+      'fewer scores than rows',
+      'linear',
+      { golden: (g) => g.score.pop() },
+      /^\/golden\/path golden\.json has 64 rows but 63 scores$/,
+    ],
+    [
+      'golden rows that show nothing',
+      'linear',
+      { golden: (g) => g.score.fill(0.5) },
+      /has the same score for every row/,
+    ],
+    [
+      'a golden score above 1',
+      'linear',
+      { golden: (g) => (g.score[0] = 1.5) },
+      /^\/golden\/path golden\.json\/score\/0: /,
+    ],
+    [
+      'a missing golden value',
+      'strict',
+      { golden: (g) => (g.rows[1][0] = null) },
+      /row 1 has a missing value, but takes_nan is false$/,
+    ],
+  ]
   for (const [what, name, edit, expected] of cases) {
     t.match(await said(await editedCopy(t.testdir({}), name, edit)), expected, what)
   }
@@ -100,8 +168,12 @@ await t.test('a listing shows every bundle, and why one cannot be read', async (
   const listed = await listBundles(directory)
   t.same(
     listed.map(({ name, version, bundle }) => [name, version, bundle !== null]),
-    [['linear', '1', true], ['linear', '2', false], ['trees', '1', true]],
-  ) // prettier-ignore
+    [
+      ['linear', '1', true],
+      ['linear', '2', false],
+      ['trees', '1', true],
+    ],
+  )
   t.match(listed[1].error?.message, /the folder is linear\/2, the manifest says linear@1/)
   await t.rejects(listBundles(join(directory, 'nowhere')), { code: 'ASSAY_INPUT_INVALID', message: /ENOENT/ })
   await t.rejects(listBundles(FIXTURES, { limits: TINY }), {

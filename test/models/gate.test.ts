@@ -1,3 +1,4 @@
+// The gate and the sessions behind it, on the tiny bundles: whole ones are admitted, each misfit is refused by name.
 import t from 'tap'
 import { AssayError } from '../../src/errors.js'
 import { LIMITS } from '../../src/limits.js'
@@ -53,41 +54,109 @@ await t.test(
 await t.test('each misfit of a bundle is refused and named', async (t) => {
   const swap = <T>(list: T[]) => ([list[0], list[1]] = [list[1], list[0]])
   const cases: [string, string, Edit, RegExp][] = [
-    ['an unknown feature', 'linear', { manifest: (m) => (m.features[2].name = 'nowhere') },
-      /^\/features\/2 feature nowhere is not in the catalogue$/],
-    ['a feature defined differently', 'linear', { manifest: (m) => (m.features[1].digest = m.features[0].digest) },
-      /^\/features\/1 feature customer_count_1d is defined differently: trained on sha256:\w+, catalogue has sha256:\w+$/],
-    ['a feature named twice', 'linear', { manifest: (m) => (m.features[1] = m.features[0]) },
-      /^\/features\/1 feature amount is named twice$/],
-    ['an input of another name', 'linear', { manifest: (m) => (m.input!.name = 'x') },
-      /^\/input\/name the model has inputs features; exactly x is allowed$/],
-    ['an input of another type', 'linear', { manifest: (m) => (m.input!.dtype = 'float64') },
-      /\/input\/dtype input features is float32, the manifest says float64/],
-    ['too few features', 'linear',
+    [
+      'an unknown feature',
+      'linear',
+      { manifest: (m) => (m.features[2].name = 'nowhere') },
+      /^\/features\/2 feature nowhere is not in the catalogue$/,
+    ],
+    [
+      'a feature defined differently',
+      'linear',
+      { manifest: (m) => (m.features[1].digest = m.features[0].digest) },
+      /^\/features\/1 feature customer_count_1d is defined differently: trained on sha256:\w+, catalogue has sha\S+$/,
+    ],
+    [
+      'a feature named twice',
+      'linear',
+      { manifest: (m) => (m.features[1] = m.features[0]) },
+      /^\/features\/1 feature amount is named twice$/,
+    ],
+    [
+      'an input of another name',
+      'linear',
+      { manifest: (m) => (m.input!.name = 'x') },
+      /^\/input\/name the model has inputs features; exactly x is allowed$/,
+    ],
+    [
+      'an input of another type',
+      'linear',
+      { manifest: (m) => (m.input!.dtype = 'float64') },
+      /\/input\/dtype input features is float32, the manifest says float64/,
+    ],
+    [
+      'too few features',
+      'linear',
       { manifest: (m) => m.features.pop(), golden: (g) => (g.rows = g.rows.map((row) => row.slice(0, 3))) },
-      /^\/features input features has shape \[N, 4\]; \[N, 3\] with N free is allowed$/],
-    ['an output that is not there', 'linear', { manifest: (m) => (m.output!.name = 'score') },
-      /^\/output\/name the model has outputs probability; score is not among them$/],
-    ['an output column that is not there', 'trees', { manifest: (m) => (m.output!.column = 2) },
-      /output probabilities is float32 \[32, 2\]; floats of \[32\] or \[32, more than 2\] are allowed/],
-    ['the other class of a classifier', 'trees', { manifest: (m) => (m.output!.column = 0) },
-      /^\/golden\/rows\/0 expected score 0\.\d+ within 0\.000001, got 0\.\d+/],
-    ['one wrong golden score', 'linear', { golden: (g) => (g.score[17] = 0.123456) },
-      /^\/golden\/rows\/17 expected score 0\.123456 within 0\.000001, got 0\.\d+$/],
-    ['one wrong raw output', 'margin', { golden: (g) => (g.raw![5] = 3) },
-      /^\/golden\/rows\/5 expected raw output 3 within 0\.000001, got -?\d+\.\d+$/],
-    ['a wrong feature order', 'linear', { manifest: (m) => swap(m.features), golden: (g) => g.rows.forEach(swap) },
-      /^\/golden\/rows\/0 expected score .*\n.*\/golden\/rows \d+ more comparisons fail$/s],
-    ['a forgotten score map', 'margin', { manifest: (m) => delete m.score_map },
-      /expected score 0\.\d+ within 0\.000001, got no score \(raw -?\d+\.\d+\)/],
-    ['a model that claims to take NaN', 'strict', { manifest: (m) => (m.takes_nan = true) },
-      /^\/takes_nan takes_nan is true, but with amount_exact missing there is no score within \[0, 1\] \(raw NaN\)\n/],
-    ['a model file that is none', 'linear', { file: () => Buffer.from('not a model') },
-      /^\/file model\.onnx does not load: /],
-    ['a scorecard with other features', 'scorecard', { manifest: (m) => swap(m.features), golden: (g) => g.rows.forEach(swap) },
-      /^\/features the manifest lists customer_count_1d, amount, during_night; scorecard\.json has amount, /],
-    ['a scorecard that is not one', 'scorecard', { file: () => Buffer.from('{"format":1}') }, /^\/file scorecard\.json .*\/intercept/],
-  ] // prettier-ignore
+      /^\/features input features has shape \[N, 4\]; \[N, 3\] with N free is allowed$/,
+    ],
+    [
+      'an output that is not there',
+      'linear',
+      { manifest: (m) => (m.output!.name = 'score') },
+      /^\/output\/name the model has outputs probability; score is not among them$/,
+    ],
+    [
+      'an output column that is not there',
+      'trees',
+      { manifest: (m) => (m.output!.column = 2) },
+      /output probabilities is float32 \[32, 2\]; floats of \[32\] or \[32, more than 2\] are allowed/,
+    ],
+    [
+      'the other class of a classifier',
+      'trees',
+      { manifest: (m) => (m.output!.column = 0) },
+      /^\/golden\/rows\/0 expected score 0\.\d+ within 0\.000001, got 0\.\d+/,
+    ],
+    [
+      'one wrong golden score',
+      'linear',
+      { golden: (g) => (g.score[17] = 0.123456) },
+      /^\/golden\/rows\/17 expected score 0\.123456 within 0\.000001, got 0\.\d+$/,
+    ],
+    [
+      'one wrong raw output',
+      'margin',
+      { golden: (g) => (g.raw![5] = 3) },
+      /^\/golden\/rows\/5 expected raw output 3 within 0\.000001, got -?\d+\.\d+$/,
+    ],
+    [
+      'a wrong feature order',
+      'linear',
+      { manifest: (m) => swap(m.features), golden: (g) => g.rows.forEach(swap) },
+      /^\/golden\/rows\/0 expected score .*\n.*\/golden\/rows \d+ more comparisons fail$/s,
+    ],
+    [
+      'a forgotten score map',
+      'margin',
+      { manifest: (m) => delete m.score_map },
+      /expected score 0\.\d+ within 0\.000001, got no score \(raw -?\d+\.\d+\)/,
+    ],
+    [
+      'a model that claims to take NaN',
+      'strict',
+      { manifest: (m) => (m.takes_nan = true) },
+      /^\/takes_nan takes_nan is true, but with amount_exact missing there is no score within \[0, 1\] \(raw NaN\)\n/,
+    ],
+    [
+      'a model file that is none',
+      'linear',
+      { file: () => Buffer.from('not a model') },
+      /^\/file model\.onnx does not load: /,
+    ],
+    [
+      'a scorecard with other features',
+      'scorecard',
+      { manifest: (m) => swap(m.features), golden: (g) => g.rows.forEach(swap) },
+      /^\/features the manifest lists customer_count_1d, amount, during_night; scorecard\.json has amount, /,
+    ],
+    [
+      'a scorecard that is not one',
+      'scorecard',
+      { file: () => Buffer.from('{"format":1}') },
+      /^\/file scorecard\.json .*\/intercept/,
+    ],
+  ]
   for (const [what, name, edit, expected] of cases)
     t.match(await faultsAfter(t.testdir({}), name, edit), expected, what)
 })

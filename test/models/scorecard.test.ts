@@ -1,3 +1,4 @@
+// The pure parts: scorecard, score maps, column binding.
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
