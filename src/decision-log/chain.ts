@@ -120,7 +120,14 @@ function headFinding(slot: number, head: Head | null): Finding {
   const rest = head === null ? 'and neither does the other' : 'the other one does'
   const sequence = head?.syncedSequence ?? 0
   const detail = `slot ${slot} does not hold, ${rest}`
-  return { kind: 'head_damaged', segment: HEAD_NAME, offset: slot * HEAD_SLOT_BYTES, sequence, epoch: head?.epoch ?? 0, detail }
+  return {
+    kind: 'head_damaged',
+    segment: HEAD_NAME,
+    offset: slot * HEAD_SLOT_BYTES,
+    sequence,
+    epoch: head?.epoch ?? 0,
+    detail,
+  }
 }
 
 function missing(index: number, sequence: number, epoch: number): Finding {

@@ -11,14 +11,7 @@
  * begins_later: the first segments are not here (archived or lost).
  */
 export type FindingKind =
-  | 'damage'
-  | 'gap'
-  | 'repeated'
-  | 'head_damaged'
-  | 'torn_tail'
-  | 'epoch_changed'
-  | 'reader_ahead'
-  | 'begins_later'
+  'damage' | 'gap' | 'repeated' | 'head_damaged' | 'torn_tail' | 'epoch_changed' | 'reader_ahead' | 'begins_later'
 
 export interface Finding {
   readonly kind: FindingKind

@@ -57,6 +57,8 @@ export interface Gauges {
   add(counter: Counter, by: number): void
   set(counter: Counter, value: number): void
   get(counter: Counter): number
+  /** All of them, with the live histograms. */
+  counters(): Record<Counter, number> & { readonly syncSeconds: Uint32Array; readonly groupFrames: Uint32Array }
   observeSync(seconds: number): void
   observeGroup(frames: number): void
   /** Counts per bucket, live views. */
@@ -88,7 +90,7 @@ export function createGauges(sab: SharedArrayBuffer): Gauges {
     return i
   }
   return {
-    setDurable: (sequence) => void Atomics.store(control, CONTROL.durableLow, sequence % 2 ** 32 | 0),
+    setDurable: (sequence) => void Atomics.store(control, CONTROL.durableLow, (sequence % 2 ** 32) | 0),
     durable: (last) => last + ((Atomics.load(control, CONTROL.durableLow) - (last % 2 ** 32)) >>> 0),
     setHealthy: (healthy) => void Atomics.store(control, CONTROL.healthy, healthy ? 1 : 0),
     healthy: () => Atomics.load(control, CONTROL.healthy) === 1,
@@ -103,6 +105,15 @@ export function createGauges(sab: SharedArrayBuffer): Gauges {
     add: (counter, by) => void (floats[at(counter)] = get(counter) + by),
     set: (counter, value) => void (floats[at(counter)] = value),
     get,
+    counters() {
+      return {
+        ...{ syncs: get('syncs'), syncSecondsSum: get('syncSecondsSum'), groups: get('groups'), frames: get('frames') },
+        ...{ frameBytes: get('frameBytes'), segments: get('segments'), segmentsAbandoned: get('segmentsAbandoned') },
+        ...{ failures: get('failures'), recoveries: get('recoveries'), headFailures: get('headFailures') },
+        ...{ prepareFailures: get('prepareFailures'), bufferedLost: get('bufferedLost') },
+        ...{ diskBytes: get('diskBytes'), bytesPerSecond: get('bytesPerSecond'), syncSeconds, groupFrames },
+      }
+    },
     observeSync(seconds) {
       const i = bucket(SYNC_SECONDS_BOUNDS, seconds)
       syncSeconds[i] = (syncSeconds[i] ?? 0) + 1

@@ -35,7 +35,14 @@ export function recoverLog(disk: Disk, options: { uncountedMax: number }): Recov
   if (last === undefined) {
     if (chain.head !== null) throw damaged('the head names a segment, but there is none')
     const none = { index: 0, endOffset: 0 }
-    return { logId: null, nextSequence: 1, previousSegment: none, previousEpoch: NO_EPOCH, findings: [], adoptedBytes: 0 }
+    return {
+      logId: null,
+      nextSequence: 1,
+      previousSegment: none,
+      previousEpoch: NO_EPOCH,
+      findings: [],
+      adoptedBytes: 0,
+    }
   }
   return last.header === null ? recoverByHead(chain, last) : recoverByScan(disk, chain, options.uncountedMax)
 }
@@ -43,7 +50,8 @@ export function recoverLog(disk: Disk, options: { uncountedMax: number }): Recov
 /** The header of the last segment cannot be read: the head still says where the log ends. */
 function recoverByHead(chain: Chain, last: ChainEntry): Recovered {
   const { head } = chain
-  if (head === null || head.segment !== last.index) throw damaged(`${last.name} has no readable header and no head names it`)
+  if (head === null || head.segment !== last.index)
+    throw damaged(`${last.name} has no readable header and no head names it`)
   const end = { segment: last.index, endOffset: head.syncedOffset, lastSequence: head.syncedSequence }
   return {
     logId: head.logId,
@@ -88,7 +96,11 @@ function recoverByScan(disk: Disk, chain: Chain, uncountedMax: number): Recovere
 const COPY_BYTES = 1 << 20
 
 /** Copies a segment up to the end of its whole frames into a new file in its place, durably, and moves the head there. */
-function copySegment(disk: Disk, from: number, source: { last: ChainEntry; scan: SegmentScan; bounds: Bounds }): number {
+function copySegment(
+  disk: Disk,
+  from: number,
+  source: { last: ChainEntry; scan: SegmentScan; bounds: Bounds },
+): number {
   const { last, scan } = source
   const header = readHeader(disk, last.name)
   if (typeof header === 'string') throw damaged(`${last.name}: ${header}`)
@@ -96,7 +108,7 @@ function copySegment(disk: Disk, from: number, source: { last: ChainEntry; scan:
   const fd = createUnfinished(disk, index)
   try {
     const buffer = Buffer.allocUnsafe(COPY_BYTES)
-    for (let at = last.headerBytes; at < scan.offset(); ) {
+    for (let at = last.headerBytes; at < scan.offset();) {
       const length = disk.read(from, { buffer, at: 0, length: Math.min(COPY_BYTES, scan.offset() - at) }, at)
       if (length === 0) throw new Error(`${last.name} became shorter while it was read`)
       writePiece(disk, fd, { piece: { buffer, at: 0, length }, position: at })

@@ -176,7 +176,7 @@ export function readTail(options: ScanOptions): { bytes: Buffer; lastSequence: n
   const scan = createSegmentScan(options)
   while (scan.next());
   const bytes = Buffer.alloc(scan.offset() - from.offset)
-  for (let filled = 0; filled < bytes.length; ) {
+  for (let filled = 0; filled < bytes.length;) {
     const to = { buffer: bytes, at: filled, length: bytes.length - filled }
     const got = disk.read(fd, to, from.offset + filled)
     if (got === 0) throw new Error(`${options.name} became shorter while it was read`)

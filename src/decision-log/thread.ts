@@ -1,0 +1,108 @@
+// The loop of the decision-log thread, over any disk: commit while frames wait, work ahead while none do, then sleep.
+// Invariant: the main thread is told of every move of the durable sequence or the health, with at most one message
+// under way. The thread ends when the ring was closed and is empty, or when it was told to stop while the disk fails.
+
+import { receiveMessageOnPort } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
+import { ringReader } from '../runtime/ring.js'
+import { createCommitter } from './commit.js'
+import type { CommitterOptions } from './commit.js'
+import type { Disk } from './disk.js'
+import { createGauges } from './gauges.js'
+
+/** What the main thread hands over. Buffers arrive as plain byte arrays. */
+export interface ThreadData {
+  readonly directory: string
+  readonly ring: SharedArrayBuffer
+  readonly gauges: SharedArrayBuffer
+  readonly options: Omit<CommitterOptions, 'logId' | 'schemas'>
+  readonly logId: Uint8Array
+  readonly schemas: Uint8Array
+  readonly controlState: Uint8Array
+  /** Brings later control states (`ControlChange`). */
+  readonly controlPort: MessagePort
+}
+
+/** From the record after `afterSequence` on, this is the control state. */
+export interface ControlChange {
+  readonly afterSequence: number
+  readonly state: Uint8Array
+}
+
+/** What the thread says; `progress` is the only frequent one. */
+export type ThreadMessage =
+  | 'progress'
+  | 'started'
+  | { readonly startFailed: string }
+  | { readonly fault: string }
+  | { readonly closed: { readonly clean: boolean; readonly staged: number } }
+
+const BACK_OFF_MS_MIN = 10
+const BACK_OFF_MS_MAX = 1_000
+/** Nothing is lost by waking up now and then: written frames of `buffered` wait for their sync. */
+const SLEEP_MS = 250
+
+/** Runs until the log is closed. `post` sends to the main thread. */
+export function runLogThread(data: ThreadData, disk: Disk, post: (message: ThreadMessage) => void): void {
+  const gauges = createGauges(data.gauges)
+  const ring = ringReader(data.ring)
+  const committer = createCommitter(
+    {
+      ...{ disk, ring, gauges },
+      nowMs: () => Date.now(),
+      monoMs: () => performance.now(),
+      controlState: createControlStates(data),
+      onFault: (fault) => post({ fault }),
+    },
+    { ...data.options, logId: bufferOf(data.logId), schemas: bufferOf(data.schemas) },
+  )
+  try {
+    committer.start()
+  } catch (error) {
+    post({ startFailed: error instanceof Error ? error.message : String(error) })
+    return
+  }
+  post('started')
+  const tell = (): void => void (gauges.takeMainAsleep() && post('progress'))
+  let backOffMs = BACK_OFF_MS_MIN
+  for (;;) {
+    const result = committer.step()
+    if (result === 'idle') {
+      if (ring.ended()) break
+      if (!committer.prepare()) ring.sleep(SLEEP_MS)
+      continue
+    }
+    tell()
+    if (result === 'committed') {
+      backOffMs = BACK_OFF_MS_MIN
+      continue
+    }
+    if (gauges.stopped()) break
+    gauges.pause(backOffMs)
+    backOffMs = Math.min(backOffMs * 2, BACK_OFF_MS_MAX)
+  }
+  const clean = committer.finish()
+  tell()
+  post({ closed: { clean, staged: committer.stagedFrames() } })
+}
+
+/** The control state that holds before a sequence, out of those sent so far; older ones are let go. */
+function createControlStates(data: ThreadData): (firstSequence: number) => Buffer {
+  const changes: ControlChange[] = [{ afterSequence: -1, state: data.controlState }]
+  return (firstSequence) => {
+    for (let got = receiveMessageOnPort(data.controlPort); got !== undefined;) {
+      if (isControlChange(got.message)) changes.push(got.message)
+      got = receiveMessageOnPort(data.controlPort)
+    }
+    while ((changes[1]?.afterSequence ?? Infinity) < firstSequence) changes.shift()
+    return bufferOf(changes[0]?.state ?? new Uint8Array())
+  }
+}
+
+function isControlChange(message: unknown): message is ControlChange {
+  return typeof message === 'object' && message !== null && 'afterSequence' in message && 'state' in message
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
