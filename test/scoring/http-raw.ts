@@ -13,6 +13,8 @@ export interface Raw {
   write(text: string | Uint8Array): void
   /** The next complete response, interim ones included. Rejects when the connection ends before it. */
   next(): Promise<RawAnswer>
+  /** The next response, which has no body whatever its length says. */
+  nextHead(): Promise<RawAnswer>
   /** Resolves when the server has ended the connection; what was left unread is returned. */
   closed(): Promise<string>
   destroy(): void
@@ -38,20 +40,22 @@ export async function openRaw(port: number): Promise<Raw> {
   })
   await once(socket, 'connect')
   const more = () => new Promise<void>((resolve) => (wake = resolve))
+  const read = async (hasBody: boolean) => {
+    for (;;) {
+      const parsed = parse(buffer, hasBody)
+      if (parsed !== null) {
+        buffer = buffer.slice(parsed.length)
+        return parsed.answer
+      }
+      if (ended) throw new Error(`connection ended after ${JSON.stringify(buffer)}`)
+      await more()
+    }
+  }
   return {
     socket,
     write: (text) => socket.write(text),
-    async next() {
-      for (;;) {
-        const parsed = parse(buffer)
-        if (parsed !== null) {
-          buffer = buffer.slice(parsed.length)
-          return parsed.answer
-        }
-        if (ended) throw new Error(`connection ended after ${JSON.stringify(buffer)}`)
-        await more()
-      }
-    },
+    next: () => read(true),
+    nextHead: () => read(false),
     async closed() {
       while (!ended) await more()
       return buffer
@@ -91,7 +95,7 @@ function lines(headers: Record<string, string>): string {
     .join('')
 }
 
-function parse(text: string): { answer: RawAnswer; length: number } | null {
+function parse(text: string, hasBody: boolean): { answer: RawAnswer; length: number } | null {
   const end = text.indexOf('\r\n\r\n')
   if (end === -1) return null
   const [first, ...rest] = text.slice(0, end).split('\r\n')
@@ -99,7 +103,7 @@ function parse(text: string): { answer: RawAnswer; length: number } | null {
     rest.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]),
   )
   const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(first)?.[1] ?? NaN)
-  const length = status < 200 ? 0 : Number(headers['content-length'] ?? 0)
+  const length = status < 200 || !hasBody ? 0 : Number(headers['content-length'] ?? 0)
   if (text.length < end + 4 + length) return null
   return { answer: { status, headers, body: text.slice(end + 4, end + 4 + length) }, length: end + 4 + length }
 }

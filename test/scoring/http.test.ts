@@ -3,7 +3,7 @@ import t from 'tap'
 import { createMetrics } from '../../src/telemetry/metrics.js'
 import { LIMITS, TINY } from '../../src/limits.js'
 import { systemClock } from '../../src/runtime/clock.js'
-import { createAuthenticate, parseKeys } from '../../src/scoring/transport/http/auth.js'
+import { createAuthenticate } from '../../src/scoring/transport/http/auth.js'
 import { loadBinding } from '../../src/scoring/transport/http/binding.js'
 import { createOperationsListener } from '../../src/scoring/transport/http/operations-listener.js'
 import { ask, get, openRaw, post } from './http-raw.js'
@@ -102,7 +102,7 @@ void t.test('unknown addresses, methods and media types have an answer, and the 
 
 void t.test('keys are checked from the headers, before the gate and the body', async (t) => {
   const digest = createHash('sha256').update('secret').digest('hex')
-  const authenticate = createAuthenticate(parseKeys(`# operators\nsha256:${digest} shop\n`))
+  const authenticate = createAuthenticate([{ sha256: '0'.repeat(64) }, { sha256: digest }])
   const rig = await openRig({ authenticate })
   rig.gate = 'ASSAY_OVERLOADED'
   const score = (headers: Record<string, string>) => ask(rig.port, post('/v1/score', sample('k'), headers))
@@ -121,8 +121,6 @@ void t.test('keys are checked from the headers, before the gate and the body', a
   rig.gate = null
   t.equal((await score({ 'X-API-Key': 'secret' })).status, 200)
   t.equal((await score({ Authorization: 'Bearer secret' })).status, 200)
-  t.throws(() => parseKeys('secret'), { code: 'ASSAY_CONFIG_INVALID' })
-  t.throws(() => parseKeys('# none\n'), { code: 'ASSAY_CONFIG_INVALID' })
   await rig.listener.close(1000)
 })
 

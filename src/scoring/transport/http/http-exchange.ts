@@ -107,7 +107,11 @@ export class HttpExchange implements Exchange {
    */
   refuse(code: ErrorCode, reply: Reply, req: UwsRequest): void {
     this.host.onRejected(code)
-    this.writeReply(reply, waitsForContinue(req) || readLength(req) > this.host.limits.bodyDrainBytesMax)
+    const closing = waitsForContinue(req) || readLength(req) > this.host.limits.bodyDrainBytesMax
+    if (req.getMethod() !== 'head') return this.writeReply(reply, closing)
+    this.beginReply(reply)
+    // A body would be taken for the next response; with a length of its own the binding would wait for it for ever.
+    this.res.endWithoutBody(0, closing || this.host.draining)
   }
 
   /** Refuses for a header that the client must correct, the body unread. */
@@ -240,11 +244,15 @@ export class HttpExchange implements Exchange {
   }
 
   private writeReply(reply: Reply, closing: boolean): void {
+    this.beginReply(reply)
+    this.res.end(reply.body, closing || this.host.draining)
+  }
+
+  private beginReply(reply: Reply): void {
     this.finish()
     this.answered = true
     writeHead(this.res, reply.status, reply.type, this.continued)
     if (reply.extra !== null) this.res.writeHeader(reply.extra[0], reply.extra[1])
-    this.res.end(reply.body, closing || this.host.draining)
   }
 
   private write(status: number, body: string, replayed: boolean, retryAfterS: number): void {
