@@ -37,6 +37,7 @@ await t.test(
       const admission = await admit(bundle, facts, QUICK)
       t.equal(admission.goldenRows, 64, name)
       t.ok(admission.goldenErrorMax <= bundle.manifest.golden.tolerance, `${name}: ${admission.goldenErrorMax}`)
+      t.ok(admission.goldenErrorMax > 0, `${name}: no runtime rounds like another`)
       t.same(
         [...admission.columns].map((at) => facts.names[at]),
         bundle.manifest.features.map((feature) => feature.name),
@@ -256,6 +257,14 @@ await t.test('a row that a model cannot be fed is an error of that row', async (
   t.teardown(() => strict.close())
   await strict.run(Float64Array.of(1.5, NaN, 3, 4, 1, 2), 3, out)
   t.same([...out.scores].map(Number.isNaN), [true, false, false])
+  const hiding = await editedCopy(t.testdir({}), 'linear', {
+    manifest: (m) => (m.takes_nan = false),
+    golden: (g) => (g.rows = g.rows.map((row) => row.map((cell) => cell ?? 0))),
+  })
+  const linear = await openSession(await readBundle(hiding))
+  t.teardown(() => linear.close())
+  await linear.run(Float64Array.of(1, 2, NaN, 4, 1, 2, 3, 4), 2, out)
+  t.same([...out.scores.slice(0, 2)].map(Number.isNaN), [true, false], 'also where the model itself would hide it')
 })
 
 await t.test('a model file changed after its bundle was read is not run', async (t) => {
