@@ -62,7 +62,7 @@ export interface Binding {
  */
 const CANDIDATES = ['uWebSockets.js', 'uws-unofficial/dist/uws.js'] as const
 
-/** Bytes of headers that may come in pieces; 4 KiB by default, less than a client certificate set by a proxy. */
+/** Bytes of headers that may come in pieces, for builds that know the setting; others end at 4 KiB (README.md). */
 const HEADER_BYTES_MAX = '16384'
 
 /** Loads the first build that runs here. Throws ASSAY_BINDING_MISSING with the reason of each. */
