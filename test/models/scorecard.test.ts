@@ -1,12 +1,11 @@
-// The pure parts: scorecard, score maps, column binding.
+// The baseline and the score maps: pure, and never without a score.
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
-import { bindColumns } from '../../src/models/columns.js'
 import { boundScore, compileScoreMap } from '../../src/models/score-map.js'
 import { compileScorecard, type ScorecardFile } from '../../src/models/scorecard.js'
-import { fixture, readFacts } from './fixtures.js'
+import { fixture } from './fixtures.js'
 
 const CARD = JSON.parse(await readFile(join(fixture('scorecard'), 'scorecard.json'), 'utf8')) as ScorecardFile
 const COLUMNS = Int32Array.of(4, 1, 0)
@@ -120,40 +119,4 @@ await t.test('score maps give probabilities, and the range rule forgives roundin
   t.same([-1e-6, -1e-9, 0, 0.5, 1, 1 + 1e-9].map(boundScore), [0, 0, 0, 0.5, 1, 1])
   t.same([-2e-6, 1 + 2e-6, NaN, Infinity, -Infinity].map(boundScore), [NaN, NaN, NaN, NaN, NaN])
   t.end()
-})
-
-await t.test('three models of 15, 18 and 12 features pick their own columns out of one vector', async (t) => {
-  const names = Array.from({ length: 21 }, (_, index) => `f${index}`)
-  const digests = names.map((name) => `sha256:${name}`)
-  const vector = Float64Array.from(names.keys(), (index) => 100 + index)
-  const models = [
-    names.slice(0, 15),
-    [...names.slice(3)].reverse(),
-    names.filter((_, index) => index % 2 === 1 || index > 17),
-  ]
-  t.same(
-    models.map((model) => model.length),
-    [15, 18, 12],
-  )
-  for (const model of models) {
-    const features = model.map((name) => ({ name, digest: `sha256:${name}` }))
-    const binding = bindColumns({ features }, names, digests)
-    if ('faults' in binding) throw new Error('does not bind')
-    t.same(
-      [...binding.columns].map((at) => vector[at]),
-      model.map((name) => 100 + Number(name.slice(1))),
-    )
-  }
-  const facts = await readFacts()
-  const features = [
-    { name: 'amount', digest: facts.featureDigests[1] },
-    { name: 'f0', digest: facts.featureDigests[0] },
-  ]
-  const refused = bindColumns({ features }, facts.names, facts.featureDigests)
-  t.match(refused, {
-    faults: [
-      { path: '/features/0', message: /defined differently/ },
-      { path: '/features/1', message: /not in the catalogue/ },
-    ],
-  })
 })
