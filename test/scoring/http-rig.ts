@@ -1,6 +1,7 @@
 // A score listener over a pipeline made for the tests: real validation, answers given at once, later, or when told to.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { parseJson } from '../../src/contract/json.js'
 import { isRejection, problemStatus, renderProblem } from '../../src/contract/problem.js'
 import { compileTransaction, type TransactionPolicy } from '../../src/contract/validate.js'
 import type { Rejection } from '../../src/errors.js'
@@ -97,6 +98,7 @@ export async function openRig(
       limits,
       clock: systemClock,
       scoring,
+      parseJson: (bytes) => parseJson(bytes, limits),
       parseAvro: () => ({ value: JSON.parse(sample('from-avro')) }),
       openApi: '{"openapi":"3.1.0"}',
       deadlineMs: () => 8,

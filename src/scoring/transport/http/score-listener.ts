@@ -2,7 +2,7 @@
 // Invariant: the order of refusal is key, gate, headers, body (semantics 2), and a refusal from the headers reads no
 // body. It knows nothing of scoring: bytes go to the pipeline, the pipeline's answer goes out.
 import { keepTraceparent } from '../../../contract/card-data.js'
-import { parseJson, type Parsed } from '../../../contract/json.js'
+import type { Parsed } from '../../../contract/json.js'
 import { isRejection } from '../../../contract/problem.js'
 import { type ErrorCode, type Rejection, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
@@ -24,6 +24,8 @@ export interface ScoreListenerDeps {
   readonly limits: Limits
   readonly clock: Clock
   readonly scoring: Scoring
+  /** Strict JSON, for what is not one transaction: it refuses invalid UTF-8, duplicate keys and depth. */
+  readonly parseJson: Parse
   /** One transaction in Avro by the policy's schema. */
   readonly parseAvro: Parse
   /** The OpenAPI document, as JSON text. */
@@ -40,11 +42,10 @@ export interface ScoreListenerDeps {
 /** Opens the score listener. */
 export function createScoreListener(deps: ScoreListenerDeps, address: Address): Promise<Listener> {
   const { scoring } = deps
-  const json: Parse = (bytes) => parseJson(bytes, deps.limits)
   const score: Consume = (bytes, exchange) => scoring.submit(bytes, exchange)
   const scoreAvro = parsed(deps.parseAvro, (value, exchange) => scoring.submitValue(value, exchange))
-  const batch = parsed(json, (value, exchange) => submitBatch(value, exchange, deps))
-  const labels = parsed(json, (value, exchange) => scoring.submitLabels(value, exchange))
+  const batch = parsed(deps.parseJson, (value, exchange) => submitBatch(value, exchange, deps))
+  const labels = parsed(deps.parseJson, (value, exchange) => scoring.submitLabels(value, exchange))
   const begin = createBegin(deps)
   const routes: Route[] = [
     {
