@@ -81,6 +81,7 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
     control: new SharedArrayBuffer(CONTROL_BYTES),
     batchRowsMax: Math.min(limits.laneBatchRowsMax, rowsMax),
     batchMicrosMax: limits.laneBatchMicrosMax,
+    warmMs: limits.laneWarmMs,
   }
   const control = new Int32Array(wire.control)
   const rows = ringWriter(wire.rows)

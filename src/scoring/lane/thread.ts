@@ -16,9 +16,8 @@ import type { LaneWire, ThreadMessage } from './wire.js'
 import { CONTROL, isNarrow, OUTCOME, PROBE_BYTES, PROBED_BYTES, RESULT_HEADER_BYTES } from './wire.js'
 import { RESULT_ROW_BYTES, ringViews, ROW_HEADER_BYTES, rowBytes } from './wire.js'
 
-/** Runs before rows are taken: the code is compiled and the cost known. A slow model ends the warm-up by time. */
+/** Runs of the warm-up; a slow model ends it by time. */
 const WARM_RUNS = 200
-const WARM_MS = 250
 
 export interface ThreadDeps {
   open(bundle: Bundle, options: SessionOptions): Promise<ModelSession>
@@ -29,15 +28,15 @@ export interface ThreadDeps {
 
 /** Loads the model, says `ready` or `failed`, and serves until the rows ring is closed and empty. */
 export async function serveLane(wire: LaneWire, deps: ThreadDeps): Promise<void> {
+  const rows = ringReader(wire.rows)
   let runner: Runner
   try {
-    runner = await prepare(wire, deps)
+    runner = await prepare(wire, deps, () => rows.ended())
   } catch (error) {
     const refused = error instanceof AssayError && error.code === 'ASSAY_BUNDLE_REFUSED'
     deps.post({ kind: 'failed', refused, detail: textOf(error) })
     return
   }
-  const rows = ringReader(wire.rows)
   const batch = createBatch(wire)
   const answers = createAnswers(wire, deps)
   const take: OnFrame = (buffer, at, length) => batch.take(buffer, at, length)
@@ -147,29 +146,39 @@ interface Runner {
 }
 
 /** Opens the session, matches the golden rows and warms up. Throws where the model is not what its bundle says. */
-async function prepare(wire: LaneWire, deps: ThreadDeps): Promise<Runner> {
+async function prepare(wire: LaneWire, deps: ThreadDeps, stopped: () => boolean): Promise<Runner> {
   const { bundle, batchRowsMax, batchMicrosMax } = wire
   const session = await deps.open(bundle, { rowsMax: batchRowsMax })
   const control = new Int32Array(wire.control)
   const cost = createCost()
 
-  const timed = async (rows: Float32Array | Float64Array, count: number, out: Batch['out']): Promise<number> => {
+  const timed: Timed = async (rows, count, out) => {
     const before = deps.monoMs()
     await session.run(rows, count, out)
     const tookMs = deps.monoMs() - before
     cost.add(count, tookMs * 1000)
     return tookMs
   }
+  /** Of golden rows: a thread that nobody waits for any more stops between two of them. */
+  const timedUnlessStopped: Timed = (rows, count, out) => {
+    if (stopped()) throw new AssayError('ASSAY_MODEL_FAILED', 'stopped while loading')
+    return timed(rows, count, out)
+  }
   const publish = (): void => {
     Atomics.store(control, CONTROL.rowNs, Math.min(cost.perRowUs() * 1000, 0x7fffffff))
     Atomics.store(control, CONTROL.runNs, Math.min(cost.perRunUs() * 1000, 0x7fffffff))
     Atomics.add(control, CONTROL.rounds, 1)
   }
-  const first = await matchGolden(bundle.golden, batchRowsMax, timed)
+  const first = await matchGolden(bundle.golden, batchRowsMax, timedUnlessStopped)
   if (!first.matched) {
     throw new AssayError('ASSAY_BUNDLE_REFUSED', `${bundle.directory}: the golden rows do not score as the bundle says`)
   }
-  await warm(bundle.golden, { batchRowsMax, timed, monoMs: () => deps.monoMs() })
+  await warm(bundle.golden, {
+    batchRowsMax,
+    warmMs: wire.warmMs,
+    timed: timedUnlessStopped,
+    monoMs: () => deps.monoMs(),
+  })
   publish()
   return {
     rowsNow: () => cost.rowsWithin(batchMicrosMax, batchRowsMax),
@@ -186,7 +195,7 @@ async function prepare(wire: LaneWire, deps: ThreadDeps): Promise<Runner> {
     async probe() {
       cost.reset()
       try {
-        return await matchGolden(bundle.golden, batchRowsMax, timed)
+        return await matchGolden(bundle.golden, batchRowsMax, timedUnlessStopped)
       } catch {
         return { matched: false, slowestMs: 0 }
       }
@@ -216,7 +225,7 @@ async function runApart(batch: Batch, session: ModelSession): Promise<void> {
   }
 }
 
-type Timed = (rows: Float64Array, count: number, out: Batch['out']) => Promise<number>
+type Timed = (rows: Float32Array | Float64Array, count: number, out: Batch['out']) => Promise<number>
 
 /** Whether every golden row scores as the bundle says, and how long the slowest run of them took. */
 async function matchGolden(golden: Bundle['golden'], rowsMax: number, timed: Timed): Promise<Probed> {
@@ -237,13 +246,13 @@ async function matchGolden(golden: Bundle['golden'], rowsMax: number, timed: Tim
 /** Runs of one row and of a full batch in turn, golden rows rotated: the same row over and over is twice too fast. */
 async function warm(
   golden: Bundle['golden'],
-  rest: { batchRowsMax: number; timed: Timed; monoMs: () => number },
+  rest: { batchRowsMax: number; warmMs: number; timed: Timed; monoMs: () => number },
 ): Promise<void> {
-  const { batchRowsMax, timed, monoMs } = rest
+  const { batchRowsMax, warmMs, timed, monoMs } = rest
   const { columns, count, values } = golden
   const rows = new Float64Array(batchRowsMax * columns)
   const out = { raw: new Float64Array(batchRowsMax), scores: new Float64Array(batchRowsMax) }
-  const until = monoMs() + WARM_MS
+  const until = monoMs() + warmMs
   for (let run = 0, next = 0; run < WARM_RUNS && monoMs() < until; run++) {
     const size = run % 2 === 0 ? 1 : batchRowsMax
     for (let i = 0; i < size; i++, next = (next + 1) % count) {

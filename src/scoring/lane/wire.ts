@@ -32,6 +32,7 @@ export interface LaneWire {
   readonly control: SharedArrayBuffer
   readonly batchRowsMax: number
   readonly batchMicrosMax: number
+  readonly warmMs: number
 }
 
 /** Whether a thread's data came from `startLink`. */
