@@ -32,6 +32,8 @@ export interface Limits {
   readonly laneBatchMicrosMax: number
   /** Milliseconds a lane thread gets to load its model and match the golden rows; sessions take 15 to 350 ms. */
   readonly laneStartMs: number
+  /** Milliseconds at most that a lane thread runs golden rows before it takes others: compiles the code, learns the cost. */
+  readonly laneWarmMs: number
   /** Milliseconds before the first replacement of a dead lane thread; doubles with each death. */
   readonly laneRestartMs: number
   /** Milliseconds the back-off ends at; a thread that lived longer than this starts the count again. */
@@ -76,6 +78,8 @@ export interface Limits {
   readonly labelsUnmatchedMax: number
   /** Labels remembered beside held transactions, so that a later word of the same source replaces the earlier. */
   readonly labelsHeldMax: number
+  /** Labels of one file that `features build` sorts in memory, some 200 bytes each. */
+  readonly buildLabelsMax: number
   /** Milliseconds by which occurred_at may lie ahead of the clock of the server. */
   readonly clockAheadMsMax: number
   /** Answers that left before their record was durable, held until a reply record names them. */
@@ -120,6 +124,7 @@ export const LIMITS: Limits = Object.freeze({
   laneBatchRowsMax: 64,
   laneBatchMicrosMax: 1_000,
   laneStartMs: 30_000,
+  laneWarmMs: 250,
   laneRestartMs: 100,
   laneRestartMsMax: 10_000,
   laneRestartsMax: 8,
@@ -142,6 +147,7 @@ export const LIMITS: Limits = Object.freeze({
   amountSummedMax: 2 ** 40,
   labelsUnmatchedMax: 100_000,
   labelsHeldMax: 1_000_000,
+  buildLabelsMax: 5_000_000,
   clockAheadMsMax: 300_000,
   repliesMax: 65_536,
   replyEntriesMax: 256,
@@ -170,6 +176,7 @@ export const TINY: Limits = Object.freeze({
   laneRowsMax: 8,
   laneStopMs: 200,
   laneBatchRowsMax: 4,
+  laneWarmMs: 10,
   laneRestartMs: 5,
   laneRestartMsMax: 500,
   laneRestartsMax: 3,
@@ -187,6 +194,7 @@ export const TINY: Limits = Object.freeze({
   lateMsMax: 60_000,
   labelsUnmatchedMax: 4,
   labelsHeldMax: 8,
+  buildLabelsMax: 8,
   repliesMax: 16,
   replyEntriesMax: 4,
   gapsMax: 100,
