@@ -52,7 +52,7 @@ const RANGES: readonly Range[] = [
   range(6761, 6763, [12, 13, 14, 15, ...TO_19]),
   range(676770, 676770, [12, 13, 14, 15, ...TO_19]),
   range(676774, 676774, [12, 13, 14, 15, ...TO_19]),
-  range(2200, 2204, TO_19), // Mir
+  range(2200, 2204, [16]), // Mir: 16 to 19 by the standard, only 16 is issued; snowflakes of 2027 have 19
   range(60, 60, [16]), // RuPay
   range(82, 82, [16]),
   range(508, 508, [16]),
@@ -83,7 +83,7 @@ export function holdsCardData(text: string): boolean {
 
 /** The search proper, for text that has enough digits. */
 function search(text: string): boolean {
-  if (TRACK.test(text)) return true
+  if ((text.includes('^') || text.includes('=') || text.includes('D')) && TRACK.test(text)) return true
   const clear = text.length >= 36 && text.includes('-') ? text.replace(UUID, 'x') : text
   for (let at = 0; at < clear.length; at++) {
     if (!isDigit(clear, at)) continue
@@ -139,7 +139,8 @@ function isCardNumber(text: string, from: number, count: number): boolean {
 }
 
 function isIssued(prefix: number, count: number): boolean {
-  for (const { from, to, lengths } of RANGES) {
+  for (let index = 0; index < RANGES.length; index++) {
+    const { from, to, lengths } = RANGES[index]
     if (prefix >= from && prefix <= to && ((lengths >>> count) & 1) === 1) return true
   }
   return false

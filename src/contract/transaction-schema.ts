@@ -14,10 +14,7 @@ export const ID_PATTERN =
 
 /** Instants as they come in. */
 export const TimeSchema = Type.Union(
-  [
-    Type.String({ pattern: TIME_PATTERN, maxLength: 35, format: 'date-time' }),
-    Type.Integer({ minimum: TIME_MS_MIN, maximum: TIME_MS_MAX }),
-  ],
+  [Type.String({ pattern: TIME_PATTERN, maxLength: 35 }), Type.Integer({ minimum: TIME_MS_MIN, maximum: TIME_MS_MAX })],
   { description: TIME_ALLOWED },
 )
 

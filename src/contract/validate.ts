@@ -37,6 +37,8 @@ interface Plan {
   readonly limits: Limits
   readonly schema: TObject
   readonly known: ReadonlySet<string>
+  /** Pattern of a declared identifier, by name. */
+  readonly identifiers: ReadonlyMap<string, RegExp>
   readonly toBase: ReadonlyMap<string, ToBase>
 }
 
@@ -44,7 +46,12 @@ interface Plan {
 export function compileTransaction(policy: TransactionPolicy, limits: Limits): TransactionValidator {
   const schema = transactionJsonSchema(policy.schema, limits)
   const known = new Set([...CORE_FIELDS, ...policy.schema.fields.map((field) => field.name)])
-  const plan: Plan = { policy, limits, schema, known, toBase: compileCurrencies(policy.currencies) }
+  const identifiers = new Map(
+    policy.schema.fields.flatMap(({ name, identifier: text }) =>
+      text === undefined ? [] : [[name, new RegExp(text)] as const],
+    ),
+  )
+  const plan: Plan = { policy, limits, schema, known, identifiers, toBase: compileCurrencies(policy.currencies) }
   const checker = TypeCompiler.Compile(schema)
   const dropped = new Map<string, number>()
   const parseBytes = compileByteParser({ policy, limits, toBase: plan.toBase })
@@ -129,29 +136,26 @@ function allowedAt(plan: Plan, path: string): [string, string] {
 
 /** Looks into names and values at every depth; times, amounts and identifiers that match their pattern are exempt. */
 function searchCardData(plan: Plan, input: Input, faults: Faults): void {
-  const exempt = new Set<string>(['occurred_at', 'amount_minor', 'currency'])
-  for (const { name, identifier } of plan.policy.schema.fields) {
-    const value = input[name]
-    if (identifier !== undefined && typeof value === 'string' && new RegExp(identifier).test(value)) exempt.add(name)
-  }
   for (const name of Object.keys(input)) {
-    const path = childPath('', name)
+    const value = input[name]
+    const path = plan.known.has(name) ? `/${name}` : childPath('', name)
     if (!plan.known.has(name)) searchName(name, path, faults)
-    if (!exempt.has(name) || typeof input[name] === 'object')
-      searchValue(input[name], { path, depth: plan.limits.jsonDepthMax }, faults)
-    else if (name === 'occurred_at' && typeof input[name] === 'string') searchTime(input[name], path, faults)
+    if (!isExempt(plan, name, value)) searchValue(value, { path, depth: plan.limits.jsonDepthMax }, faults)
   }
+}
+
+/** Exempt only as what it is declared to be: a text in the place of an amount is searched like any other. */
+function isExempt(plan: Plan, name: string, value: unknown): boolean {
+  if (name === 'amount_minor') return typeof value === 'number'
+  if (name === 'occurred_at')
+    return typeof value === 'number' || (typeof value === 'string' && parseRfc3339(value, createInstant()))
+  return typeof value === 'string' && plan.identifiers.get(name)?.test(value) === true
 }
 
 const NO_CARD_DATA = 'no card data'
 
 function searchName(name: string, path: string, faults: Faults): void {
   if (isCardDataName(name) || holdsCardData(name)) faults.add('ASSAY_CARD_DATA_REFUSED', path, NO_CARD_DATA)
-}
-
-/** A text in the place of a time is exempt only as a time. */
-function searchTime(text: string, path: string, faults: Faults): void {
-  if (!parseRfc3339(text, createInstant())) searchValue(text, { path, depth: 1 }, faults)
 }
 
 function searchValue(value: unknown, place: { path: string; depth: number }, faults: Faults): void {
@@ -170,8 +174,6 @@ function searchValue(value: unknown, place: { path: string; depth: number }, fau
     searchValue(member, { path, depth: place.depth - 1 }, faults)
   }
 }
-
-const instant = createInstant
 
 /** The transaction, or null where its core is not there; single values that are refused are noted in `faults`. */
 function build(plan: Plan, input: Input, faults: Faults, nowMs: number): Transaction | null {
@@ -206,7 +208,7 @@ function fieldValue(input: Input, name: string): FieldValue {
 }
 
 function readTime(value: unknown): ReturnType<typeof createInstant> | null {
-  const target = instant()
+  const target = createInstant()
   if (typeof value === 'string') return parseRfc3339(value, target) ? target : null
   if (typeof value !== 'number' || !isEpochMs(value)) return null
   target.occurredAtMs = value

@@ -1,0 +1,211 @@
+// The OpenAPI 3.1 documents of both listeners, made from the schemas that validate and from the table of errors.
+// Pure: a policy and a version in, a document out. A status with an error code stands at an operation only if that
+// operation can answer it.
+import { type TSchema, Type } from '@sinclair/typebox'
+import { type ErrorCode, ERRORS } from '../errors.js'
+import { LIMITS } from '../limits.js'
+import { AcceptedAnswer, DecisionAnswer } from './decision.js'
+import { compileLabels } from './label.js'
+import { type Policy, Routes } from './policy.js'
+import { Problem } from './problem.js'
+import { transactionAvroSchema } from './record-schema.js'
+import { MODES } from './transaction.js'
+import { transactionJsonSchema } from './transaction-schema.js'
+
+export interface ApiInfo {
+  readonly version: string
+  readonly listener: 'score' | 'operations'
+}
+
+type Json = Record<string, unknown>
+
+const BODY: readonly ErrorCode[] = [
+  'ASSAY_BODY_MALFORMED',
+  'ASSAY_SCHEMA_INVALID',
+  'ASSAY_HEADER_INVALID',
+  'ASSAY_BODY_TIMEOUT',
+  'ASSAY_BODY_TOO_LARGE',
+  'ASSAY_MEDIA_TYPE_REFUSED',
+  'ASSAY_CARD_DATA_REFUSED',
+]
+const BUSY: readonly ErrorCode[] = [
+  'ASSAY_OVERLOADED',
+  'ASSAY_NOT_READY',
+  'ASSAY_LOG_UNAVAILABLE',
+  'ASSAY_DECISION_UNCONFIRMED',
+]
+const ANYWHERE: readonly ErrorCode[] = ['ASSAY_UNAUTHENTICATED', 'ASSAY_METHOD_REFUSED', 'ASSAY_ROUTE_UNKNOWN']
+const TRANSACTION: readonly ErrorCode[] = [
+  'ASSAY_CURRENCY_UNLISTED',
+  'ASSAY_TIME_IN_FUTURE',
+  'ASSAY_TRANSACTION_REUSED',
+  'ASSAY_DUPLICATES_WAITING',
+]
+
+/** The document that `GET /openapi.json` of a listener serves. */
+export function openApiDocument(policy: Policy, info: ApiInfo): Json {
+  const isScore = info.listener === 'score'
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: isScore ? 'Assay: scoring' : 'Assay: operations',
+      version: info.version,
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    paths: isScore ? scorePaths() : operationsPaths(),
+    components: {
+      schemas: isScore ? scoreSchemas(policy) : { Routes: plain(Routes), Problem: plain(Problem) },
+      securitySchemes: {
+        bearer: { type: 'http', scheme: 'bearer' },
+        key: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
+      },
+    },
+    security: [{}, { bearer: [] }, { key: [] }],
+  }
+}
+
+function scoreSchemas(policy: Policy): Json {
+  return {
+    Transaction: plain(transactionJsonSchema(policy.schema, LIMITS)),
+    Label: plain(compileLabels(policy.schema, LIMITS).schema),
+    Decision: plain(DecisionAnswer),
+    Accepted: plain(AcceptedAnswer),
+    Problem: plain(Problem),
+    TransactionAvro: { description: 'the Avro schema of avro/binary', const: transactionAvroSchema(policy.schema) },
+  }
+}
+
+/** JSON Schema without the symbols that the library keeps for itself. */
+function plain(schema: TSchema): Json {
+  return JSON.parse(JSON.stringify(schema)) as Json
+}
+
+function ref(name: string): Json {
+  return { $ref: `#/components/schemas/${name}` }
+}
+
+function json(schema: unknown): Json {
+  return { 'application/json': { schema } }
+}
+
+function header(name: string, schema: TSchema, description: string): Json {
+  return { name, in: 'header', required: false, description, schema: plain(schema) }
+}
+
+const HEADERS = [
+  header('Assay-Mode', Type.Union(MODES.map((mode) => Type.Literal(mode))), 'decide where absent; observe answers 202'),
+  header('Assay-Timeout-Ms', Type.Integer({ minimum: 1 }), 'lowers the deadline of the policy, never raises it'),
+  header('traceparent', Type.String(), 'W3C trace context; read and kept'),
+  header('Idempotency-Key', Type.String(), 'accepted; the transaction_id is what counts'),
+]
+
+function scorePaths(): Json {
+  const batch = Type.Object({
+    transactions: Type.Array(Type.Unknown(), { minItems: 1, maxItems: LIMITS.batchRowsMax }),
+  })
+  const rows = {
+    type: 'array',
+    items: { type: 'object', required: ['status'], properties: { status: { type: 'integer' } } },
+  }
+  return {
+    '/v1/score': {
+      post: operation('Score one transaction', [...BODY, ...TRANSACTION, ...BUSY, ...ANYWHERE], {
+        parameters: HEADERS,
+        requestBody: {
+          required: true,
+          content: { ...json(ref('Transaction')), 'avro/binary': { schema: { type: 'string', format: 'binary' } } },
+        },
+        ok: {
+          200: {
+            description: 'decided, or decided before (Idempotent-Replayed: true)',
+            headers: {
+              'Idempotent-Replayed': { schema: { const: 'true' } },
+              'Server-Timing': { schema: { type: 'string' } },
+            },
+            content: json(ref('Decision')),
+          },
+          202: { description: 'observed: folded and logged, not scored', content: json(ref('Accepted')) },
+        },
+      }),
+    },
+    '/v1/score/batch': {
+      post: operation('Score several, answered in order, each with its own status', [...BODY, ...BUSY, ...ANYWHERE], {
+        parameters: HEADERS,
+        requestBody: {
+          required: true,
+          content: json({
+            ...plain(batch),
+            properties: { transactions: { type: 'array', items: ref('Transaction'), maxItems: LIMITS.batchRowsMax } },
+          }),
+        },
+        ok: { 200: { description: 'one answer a row', content: json(rows) } },
+      }),
+    },
+    '/v1/labels': {
+      post: operation('Tell what became known later, one label or many', [...BODY, ...BUSY, ...ANYWHERE], {
+        requestBody: {
+          required: true,
+          content: json({
+            anyOf: [ref('Label'), { type: 'array', items: ref('Label'), minItems: 1, maxItems: LIMITS.batchRowsMax }],
+          }),
+        },
+        ok: { 202: { description: 'logged', content: json(ref('Accepted')) } },
+      }),
+    },
+    '/v1/decisions/{decision_id}': {
+      get: operation('A held decision by its id', ['ASSAY_DECISION_UNKNOWN', ...ANYWHERE], {
+        parameters: [{ name: 'decision_id', in: 'path', required: true, schema: { type: 'string' } }],
+        ok: { 200: { description: 'its answer', content: json(ref('Decision')) } },
+      }),
+    },
+    '/v1/decisions': {
+      get: operation('A held decision by its transaction', ['ASSAY_DECISION_UNKNOWN', ...ANYWHERE], {
+        parameters: [{ name: 'transaction_id', in: 'query', required: true, schema: { type: 'string' } }],
+        ok: { 200: { description: 'its answer', content: json(ref('Decision')) } },
+      }),
+    },
+    '/openapi.json': { get: operation('This document', [], { ok: { 200: { description: 'OpenAPI 3.1' } } }) },
+  }
+}
+
+function operationsPaths(): Json {
+  const text = { 200: { description: 'text', content: { 'text/plain': { schema: { type: 'string' } } } } }
+  const body = { 200: { description: 'JSON', content: json({ type: 'object' }) } }
+  return {
+    '/metrics': { get: operation('Metrics, Prometheus text or OpenMetrics', [], { ok: text }) },
+    '/livez': { get: operation('The process lives', [], { ok: body }) },
+    '/readyz': { get: operation('Ready to answer; names what is degraded or cold', ['ASSAY_NOT_READY'], { ok: body }) },
+    '/v1/status': { get: operation('What runs, from which log, how warm', ANYWHERE, { ok: body }) },
+    '/v1/models': { get: operation('Models loaded and their lanes', ANYWHERE, { ok: body }) },
+    '/v1/routes': {
+      get: operation('Routes that hold now', ANYWHERE, {
+        ok: { 200: { description: 'routes', content: json(ref('Routes')) } },
+      }),
+    },
+    '/v1/policy': { get: operation('The effective policy and its fingerprint', ANYWHERE, { ok: body }) },
+    '/openapi.json': { get: operation('This document', [], { ok: body }) },
+  }
+}
+
+function operation(summary: string, codes: readonly ErrorCode[], parts: Json & { ok: Json }): Json {
+  const { ok, ...rest } = parts
+  return { summary, ...rest, responses: { ...ok, ...problems(codes) } }
+}
+
+/** One response for each status, naming the codes that it may carry and whether a retry may succeed. */
+function problems(codes: readonly ErrorCode[]): Json {
+  const statuses = new Map<number, ErrorCode[]>()
+  for (const code of codes) statuses.set(ERRORS[code].status, [...(statuses.get(ERRORS[code].status) ?? []), code])
+  return Object.fromEntries(
+    [...statuses].map(([status, list]) => [
+      status,
+      {
+        description: list
+          .map((code) => `\`${code}\` ${ERRORS[code].message}${ERRORS[code].retryable ? ' (retryable)' : ''}`)
+          .join('; '),
+        ...(status === 503 && { headers: { 'Retry-After': { schema: { type: 'integer' } } } }),
+        content: { 'application/problem+json': { schema: ref('Problem') } },
+      },
+    ]),
+  )
+}
