@@ -4,7 +4,7 @@ import { MODES, type Mode } from '../../../contract/transaction.js'
 import { type Rejection, reject } from '../../../errors.js'
 import type { UwsRequest } from './binding.js'
 
-const MILLISECONDS = /^[0-9]{1,6}(\.[0-9]{1,3})?$/
+const MILLISECONDS = /^[1-9][0-9]{0,5}$/
 const LENGTH = /^[0-9]{1,15}$/
 
 /** The mode asked for; null where the value is none of the known. */
@@ -19,8 +19,7 @@ export function readDeadline(req: UwsRequest, policyMs: number): number {
   const text = req.getHeader('assay-timeout-ms')
   if (text === '') return policyMs
   if (!MILLISECONDS.test(text)) return NaN
-  const asked = Number(text)
-  return asked > 0 ? Math.min(asked, policyMs) : NaN
+  return Math.min(Number(text), policyMs)
 }
 
 /** Bytes announced; -1 where the length is not known before the end. */
@@ -48,6 +47,6 @@ export function waitsForContinue(req: UwsRequest): boolean {
 
 /** What a client is told about a header that it must correct. */
 export function headerRejection(name: 'Assay-Mode' | 'Assay-Timeout-Ms'): Rejection {
-  const message = name === 'Assay-Mode' ? `must be one of ${MODES.join(', ')}` : 'must be milliseconds above 0'
+  const message = name === 'Assay-Mode' ? `must be one of ${MODES.join(', ')}` : 'must be whole milliseconds from 1'
   return reject('ASSAY_HEADER_INVALID', `${name} ${message}`, [{ path: `/headers/${name.toLowerCase()}`, message }])
 }

@@ -1,12 +1,14 @@
 // The operations listener: metrics, liveness, readiness, status, routes, models. For operators, not for clients.
 // Invariant: it only reads; state comes in as functions, and a request that takes long (a scrape) holds no other.
-import type { ErrorCode } from '../../../errors.js'
+import { renderProblem } from '../../../contract/problem.js'
+import { type ErrorCode, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Authenticate } from './auth.js'
 import type { Uws, UwsRequest } from './binding.js'
 import type { HttpExchange } from './http-exchange.js'
 import { type Address, type Listener, openListener, type Route } from './listener.js'
+import { RETRY_AFTER_S } from './reply.js'
 
 /** Whether anything but 503 can be answered, and what to say about it. */
 export interface Readiness {
@@ -59,8 +61,9 @@ function answerScrape(deps: OperationsListenerDeps, exchange: HttpExchange, req:
   )
 }
 
-/** Not a problem document: probes read the status, people read the reasons. */
+/** Probes read the status; people read the reasons. */
 function answerReadiness(exchange: HttpExchange, readiness: Readiness): void {
-  const body = JSON.stringify(readiness)
-  exchange.answerWith({ status: readiness.ready ? 200 : 503, type: 'application/json', body, extra: null })
+  if (readiness.ready) return exchange.answer(200, JSON.stringify(readiness), false, 0)
+  const problem = renderProblem(reject('ASSAY_NOT_READY', readiness.reasons.join('; ')))
+  exchange.answer(503, `${problem.slice(0, -1)},${JSON.stringify(readiness).slice(1)}`, false, RETRY_AFTER_S)
 }
