@@ -23,7 +23,7 @@ function folderOf(reference: string | null): string {
   return join(MODELS, ...(reference ?? '').split('@'))
 }
 
-/** The bundle's golden rows laid into vectors of the whole catalogue; every other column holds what must not be read. */
+/** A bundle's golden rows laid into vectors of the whole catalogue; other columns hold what must not be read. */
 function scatter(values: Float64Array, columns: Int32Array): Float64Array {
   const rows = values.length / columns.length
   const vectors = new Float64Array(rows * compiled.size).fill(1e9)
