@@ -20,8 +20,8 @@ export async function verifyWithReplay(dataDir: string): Promise<Verified> {
   let errors = ''
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
   child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()))
-  const [code]: unknown[] = await once(child, 'close')
-  return { code: Number(code ?? 128), output: output + errors, named: namedIn(output) }
+  const [code] = (await once(child, 'close')) as [number | null]
+  return { code: code ?? 128, output: output + errors, named: namedIn(output) }
 }
 
 function namedIn(output: string): string[] {

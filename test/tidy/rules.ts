@@ -103,7 +103,9 @@ const inSrcPath = (path: string): boolean => path.startsWith('src/')
 
 /** The level of a path under src, and its part: the folder or file right under src. */
 function partOf(path: string): { part: string; level: number } {
-  const part = (path.split('/')[1] ?? '').replace(/\.ts$/, '')
+  const name = (path.split('/')[1] ?? '').replace(/\.ts$/, '')
+  // A file `<name>-command.ts` right under src is a piece of the command line.
+  const part = /-command$/.test(name) ? 'cli' : name
   return { part, level: LEVELS.findIndex((level) => level.includes(part)) }
 }
 
@@ -126,7 +128,7 @@ export function directions(sources: readonly Source[]): string[] {
       if (to.level > from.level) found.push(`${place}: ${from.part} imports ${to.part}, which stands above it`)
       if (from.part !== to.part && APART.includes(from.part) && APART.includes(to.part))
         found.push(`${place}: ${from.part} imports ${to.part}; they stay apart`)
-      const entry = to.level === 4 && !(from.part === 'cli' && (to.part !== 'cli' || target.startsWith('src/cli/')))
+      const entry = to.level === 4 && !(from.part === 'cli' && target !== 'src/cli.ts')
       const thread = fileName(target).endsWith('-thread') && !typeOnly
       if (entry || thread) found.push(`${place}: imports the entry ${target}`)
     }

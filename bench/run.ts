@@ -1,0 +1,130 @@
+// `npm run bench`: the whole server under load, measured by semantics 14, written to bench/results/.
+//   (nothing)   open loop at 2,000/s for 60 s, then closed loop at 64 connections for 20 s → score.txt, score.json
+//   --memory    open loop at 2,000/s for 10 minutes, resident memory once a second         → memory.txt, memory.json
+//   --rate N, --seconds N, --connections N, --tries N, --folder DIR; --quick: seconds instead of minutes, written nowhere
+// Exit code 1 where a target was missed, an answer was wrong or every try was void.
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { measure, type Measurement } from './measure.js'
+import { measurementLines, slopePerSecond, targetLine, writeReport } from './report.js'
+import { createRequestPool, POPULATION } from './requests.js'
+import { ROOT, startServer, type RunningServer } from './server.js'
+
+const { values } = parseArgs({
+  options: {
+    memory: { type: 'boolean', default: false },
+    quick: { type: 'boolean', default: false },
+    rate: { type: 'string', default: '2000' },
+    seconds: { type: 'string' },
+    connections: { type: 'string', default: '64' },
+    tries: { type: 'string', default: '3' },
+    folder: { type: 'string', default: join(ROOT, 'data') },
+  },
+})
+
+const POOL_SIZE = 50_000
+const MIB = 2 ** 20
+/** The first part of a memory run fills caches and windows; only the rest says whether memory is flat. */
+const SETTLING_SHARE = 0.3
+
+mkdirSync(values.folder, { recursive: true })
+const folder = mkdtempSync(join(values.folder, 'bench-'))
+let pools = 0
+
+function load(server: RunningServer, kind: Measurement['kind'], seconds: number): Promise<Measurement> {
+  pools += 1
+  return measure({
+    kind,
+    seconds,
+    port: server.scorePort,
+    pid: server.pid,
+    folder,
+    connections: Number(values.connections),
+    ratePerSecond: Number(values.rate),
+    pool: createRequestPool({ seed: pools, size: POOL_SIZE, prefix: `b${pools}-`, ...POPULATION }),
+  })
+}
+
+/** Measures until a run is not void or the tries are used up. All are reported, the last one is judged. */
+async function measureUntilValid(
+  server: RunningServer,
+  kind: Measurement['kind'],
+  seconds: number,
+): Promise<Measurement[]> {
+  const runs: Measurement[] = []
+  do runs.push(await load(server, kind, seconds))
+  while (runs.at(-1)?.isVoid === true && runs.length < Number(values.tries))
+  return runs
+}
+
+function wrongAnswers({ errors, unanswered }: Measurement): number {
+  return Object.values(errors).reduce((sum, count) => sum + count, unanswered)
+}
+
+function report(name: string, lines: string[], data: unknown): void {
+  if (values.quick) console.log(lines.join('\n'))
+  else writeReport(name, lines, data)
+  if (lines.some((line) => /(MISSED|void)$/.test(line))) process.exitCode = 1
+}
+
+async function scoreRun(server: RunningServer): Promise<void> {
+  const open = await measureUntilValid(server, 'open', Number(values.seconds ?? (values.quick ? 5 : 60)))
+  const closed = await measureUntilValid(server, 'closed', values.quick ? 5 : 20)
+  const [judged, full] = [open.at(-1), closed.at(-1)]
+  if (judged === undefined || full === undefined) throw new Error('nothing was measured')
+  const { cleaned } = judged
+  const lines = [
+    `log synced, features on, reference models; ready after ${(server.readyMs / 1e3).toFixed(1)} s`,
+    '',
+    ...open.flatMap((m, i) => [...measurementLines(`open loop, ${values.rate}/s, try ${i + 1}`, m), '']),
+    ...closed.flatMap((m, i) => [...measurementLines(`closed loop, try ${i + 1}`, m), '']),
+    'targets',
+    targetLine('open: wrong or missing answers', wrongAnswers(judged), { max: 0 }),
+    targetLine('open: p50, ms, cleaned', cleaned.p50Ms, { max: 1.2 }, judged.isVoid),
+    targetLine('open: p99, ms, cleaned', cleaned.p99Ms, { max: 4 }, judged.isVoid),
+    targetLine('open: p99.9, ms, cleaned', cleaned.p999Ms, { max: 10 }, judged.isVoid),
+    targetLine('closed: wrong or missing answers', wrongAnswers(full), { max: 0 }),
+    targetLine('closed: decisions per second', full.perSecond, { min: 12_000 }),
+    targetLine('closed: server CPU per decision, µs', full.serverCpuUs, { max: 80 }),
+  ]
+  report('score', lines, { open, closed })
+}
+
+async function memoryRun(server: RunningServer): Promise<void> {
+  const run = await load(server, 'open', Number(values.seconds ?? (values.quick ? 10 : 600)))
+  const samples = run.residentBytes
+  const settled = samples.slice(Math.floor(samples.length * SETTLING_SHARE))
+  const slope = slopePerSecond(settled)
+  const every = Math.max(1, Math.floor(samples.length / 20))
+  const lines = [
+    `resident memory of the server at ${values.rate}/s, log synced, features on`,
+    '',
+    ...measurementLines(`open loop, ${values.rate}/s`, run),
+    '',
+    '  second   MiB',
+    ...samples.flatMap((bytes, second) =>
+      second % every === 0 ? [`  ${String(second).padStart(6)}${(bytes / MIB).toFixed(0).padStart(6)}`] : [],
+    ),
+    '',
+    `  after the first ${(100 * SETTLING_SHARE).toFixed(0)} %: least ${(Math.min(...settled) / MIB).toFixed(0)}, ` +
+      `most ${(Math.max(...settled) / MIB).toFixed(0)} MiB; slope ${((60 * slope) / MIB).toFixed(2)} MiB a minute, ` +
+      `${(slope / run.perSecond).toFixed(1)} bytes a decision`,
+    targetLine('wrong or missing answers', wrongAnswers(run), { max: 0 }),
+  ]
+  report('memory', lines, { run, slopeBytesPerSecond: slope })
+}
+
+const server = await startServer({ dataDir: join(folder, 'data') })
+try {
+  const warm = await load(server, 'open', values.quick ? 3 : 10)
+  console.error(`warm: ${warm.raw.count} decisions, p99 ${warm.raw.p99Ms.toFixed(2)} ms`)
+  await (values.memory ? memoryRun(server) : scoreRun(server))
+} finally {
+  const code = await server.stop()
+  if (code !== 0) {
+    console.error(`the server ended with ${code}:\n${server.output()}`)
+    process.exitCode = 1
+  }
+  rmSync(folder, { recursive: true, force: true })
+}
