@@ -102,8 +102,8 @@ void t.test('unknown addresses, methods and media types have an answer, and the 
 })
 
 void t.test('keys are checked from the headers, before the gate and the body', async (t) => {
-  const digest = createHash('sha256').update('secret').digest()
-  const authenticate = createAuthenticate([Buffer.alloc(32), digest])
+  const digest = createHash('sha256').update('secret').digest('hex')
+  const authenticate = createAuthenticate([{ sha256: '0'.repeat(64) }, { sha256: digest }])
   const rig = await openRig({ authenticate })
   rig.gate = 'ASSAY_OVERLOADED'
   const score = (headers: Record<string, string>) => ask(rig.port, post('/v1/score', sample('k'), headers))

@@ -11,12 +11,13 @@ const KEY_CHARS_MAX = 512
 export type Authenticate = (req: UwsRequest) => boolean
 
 /**
- * Makes the check of `Authorization: Bearer` or `X-API-Key` over SHA-256 hashes. They are
+ * Makes the check of `Authorization: Bearer` or `X-API-Key` over hashes in hex, as a keys file holds them. They are
  * grouped by their first bytes, which tell a caller nothing about any key, so that a thousand cost what one costs.
  */
-export function createAuthenticate(hashes: readonly Buffer[]): Authenticate {
+export function createAuthenticate(keys: readonly { readonly sha256: string }[]): Authenticate {
   const groups = new Map<number, Buffer[]>()
-  for (const digest of hashes) {
+  for (const { sha256 } of keys) {
+    const digest = Buffer.from(sha256, 'hex')
     const prefix = digest.readUInt32BE(0)
     groups.set(prefix, [...(groups.get(prefix) ?? []), digest])
   }
