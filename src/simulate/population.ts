@@ -67,28 +67,28 @@ export function createPopulation(options: PopulationOptions): Population {
     // Lognormal around a median of 32 euros: most spend little, a few a lot.
     means[customer] = Math.min(400, Math.max(4, 32 * Math.exp(0.65 * random.normal())))
     const profile = pickProfile(random.uniform())
-    members[profile]?.push(customer)
-    rates[profile]?.push(DAILY_RATE_MIN + (DAILY_RATE_MAX - DAILY_RATE_MIN) * random.uniform())
+    members[profile].push(customer)
+    rates[profile].push(DAILY_RATE_MIN + (DAILY_RATE_MAX - DAILY_RATE_MIN) * random.uniform())
   }
   const choices = rates.map((list) => createChoice(list))
   const shapes = PROFILES.map((profile) => hourShape(profile.peaks))
-  const profileRate = (profile: number, hour: number): number =>
-    (choices[profile]?.total ?? 0) * (shapes[profile]?.[hour] ?? 0)
+  const profileRate = (profile: number, hour: number): number => choices[profile].total * shapes[profile][hour]
   const total = Array.from({ length: 24 }, (_, hour) => sum(PROFILES.map((_profile, at) => profileRate(at, hour))))
   const anyTerminal = (from: Random): number => Math.floor(terminals * from.uniform() ** POPULARITY)
   return {
     customers,
     terminals,
-    hourlyRate: (hour, weekday) => (total[hour] ?? 0) * (WEEKDAY_SHAPE[weekday] ?? 1),
+    hourlyRate: (hour, weekday) => total[hour] * WEEKDAY_SHAPE[weekday],
     pickCustomer(from, hour) {
-      let left = from.uniform() * (total[hour] ?? 0)
+      let left = from.uniform() * total[hour]
       let profile = 0
       for (; profile < PROFILES.length - 1; profile++) {
         const rate = profileRate(profile, hour)
         if (left < rate) break
         left -= rate
       }
-      return members[profile]?.[choices[profile]?.pick(from) ?? 0] ?? 0
+      // A profile without members has no rate; only rounding could lead to one.
+      return members[profile][choices[profile].pick(from)] ?? 0
     },
     pickTerminal(from, customer) {
       if (from.uniform() >= HABITUAL_SHARE) return anyTerminal(from)
@@ -97,14 +97,14 @@ export function createPopulation(options: PopulationOptions): Population {
       return Math.floor(terminals * mixUniform(mix(seed, customer), habit) ** POPULARITY)
     },
     anyTerminal,
-    meanAmount: (customer) => means[customer] ?? 0,
+    meanAmount: (customer) => means[customer],
   }
 }
 
 function pickProfile(at: number): number {
   let left = at
   for (let profile = 0; profile < PROFILES.length - 1; profile++) {
-    left -= PROFILES[profile]?.share ?? 0
+    left -= PROFILES[profile].share
     if (left < 0) return profile
   }
   return PROFILES.length - 1
@@ -149,15 +149,15 @@ function createChoice(weights: readonly number[]): Choice {
       continue
     }
     alias[less] = more
-    keep[more] = (keep[more] ?? 0) + (keep[less] ?? 0) - 1
-    ;((keep[more] ?? 0) < 1 ? small : large).push(more)
+    keep[more] += keep[less] - 1
+    ;(keep[more] < 1 ? small : large).push(more)
   }
   for (const at of large) keep[at] = 1
   return {
     total,
     pick(random) {
       const at = random.integer(count)
-      return random.uniform() < (keep[at] ?? 1) ? at : (alias[at] ?? at)
+      return random.uniform() < keep[at] ? at : alias[at]
     },
   }
 }
