@@ -2,7 +2,7 @@
 // `TINY` holds the same keys with values so small that tests really hit them.
 
 export interface Limits {
-  /** Rows admitted and not yet answered; also the reorder buffer of replay. Enough for 64 connections of full batches. */
+  /** Rows admitted and not yet answered; also the reorder buffer of replay. Eight full batches; each holds room in the log. */
   readonly inFlightMax: number
   /** Bytes of one request body. A transaction is under 1 KiB; a batch of 256 with room. */
   readonly bodyBytesMax: number
@@ -109,7 +109,7 @@ export interface Limits {
 }
 
 export const LIMITS: Limits = Object.freeze({
-  inFlightMax: 4096,
+  inFlightMax: 2048,
   bodyBytesMax: 1 << 20,
   pendingBytesMax: 32 << 20,
   batchRowsMax: 256,
@@ -130,7 +130,7 @@ export const LIMITS: Limits = Object.freeze({
   laneRestartsMax: 8,
   breakerFailuresInRow: 3,
   recordBytesMax: 8 << 10,
-  logRingBytes: 8 << 20,
+  logRingBytes: 24 << 20,
   segmentBytes: 64 << 20,
   fieldsMax: 64,
   stringCharsMax: 256,

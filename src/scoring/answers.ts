@@ -59,11 +59,7 @@ export function renderAnswer(logId: Buffer, facts: DecisionFacts, transactionId:
 }
 
 /** Answers a rejection as problem+json and counts it. */
-export function answerRejection(
-  exchange: Exchange,
-  rejection: Rejection,
-  metrics: Metrics,
-): void {
+export function answerRejection(exchange: Exchange, rejection: Rejection, metrics: Metrics): void {
   metrics.rejected(rejection.code)
   const status = problemStatus(rejection)
   exchange.answer(status, renderProblem(rejection), false, status === 503 ? RETRY_AFTER_S : 0)
@@ -109,7 +105,11 @@ export function createAnswers(deps: AnswerDeps): Answers {
   }
 
   function unconfirmed(exchange: Exchange): void {
-    answerRejection(exchange, reject(UNCONFIRMED, 'its record was not durable in time: retry with the same id'), metrics)
+    answerRejection(
+      exchange,
+      reject(UNCONFIRMED, 'its record was not durable in time: retry with the same id'),
+      metrics,
+    )
   }
 
   function pop(): void {

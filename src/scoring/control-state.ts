@@ -54,7 +54,8 @@ function describe({ reference, answeredBy, thresholds }: ServedModel): ControlMo
 /** Reads what `JSON.stringify` of a control state wrote. Throws ASSAY_LOG_DAMAGED where it is none of this release's. */
 export function parseControlState(text: string): ControlState {
   const state: unknown = JSON.parse(text)
-  if (!isControlState(state)) throw new AssayError('ASSAY_LOG_DAMAGED', 'a control state has a format this release does not read')
+  if (!isControlState(state))
+    throw new AssayError('ASSAY_LOG_DAMAGED', 'a control state has a format this release does not read')
   return state
 }
 

@@ -92,7 +92,10 @@ function readReferenced(reference: string, deps: LoadDeps): Promise<Bundle> {
 function served(reference: string, bundle: Bundle, as: { role: Role; deps: LoadDeps }): ServedModel {
   const thresholds = thresholdsOf(as.deps.policy, bundle.manifest)
   if (thresholds === null) {
-    throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} has no thresholds: state them in its manifest or the policy`)
+    throw new AssayError(
+      'ASSAY_BUNDLE_REFUSED',
+      `${reference} has no thresholds: state them in its manifest or the policy`,
+    )
   }
   const { name, version } = bundle.manifest
   const digest = Buffer.from(bundle.digest.slice('sha256:'.length), 'hex')

@@ -72,7 +72,15 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const { identity } = deps
   const { hashes } = identity
   const vectorBytes = Buffer.alloc(deps.catalogue.vectorBytes)
-  const settled: SettledDecision = { epoch: log.epoch, ordinal: 0, sequence: 0, transactionId: '', buffer: vectorBytes, from: 0, to: 0 }
+  const settled: SettledDecision = {
+    epoch: log.epoch,
+    ordinal: 0,
+    sequence: 0,
+    transactionId: '',
+    buffer: vectorBytes,
+    from: 0,
+    to: 0,
+  }
 
   // The record being appended: one closure for all, no allocation per record.
   let appending: Context | null = null

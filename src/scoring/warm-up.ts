@@ -1,8 +1,81 @@
 // Runs the whole path before readiness, so that the first payment does not meet cold code. Nothing of it stays: the
 // windows, the index and the log it writes to are thrown away, only the lanes and the compiled code are the real ones.
+import { connect } from 'node:net'
 import type { Policy } from '../contract/policy.js'
 import type { FieldSpec, FieldValue } from '../contract/transaction.js'
 import type { DecisionLog } from '../decision-log/port.js'
+import { createFeatureState } from '../features/state.js'
+import { assemble, type Fixed, type Live } from './assemble.js'
+import type { Scoring } from './exchange.js'
+import { IdIndex } from './id-index.js'
+import type { LaneListener } from './lane/port.js'
+import { createOrder } from './order.js'
+
+/** Requests of the warm-up: the optimising compiler has settled after a few thousand (bench/results/warm-up.txt). */
+const REQUESTS = 6_000
+const CONNECTIONS = 16
+const SCRATCH_IDS = 16_384
+
+export interface WarmUpDeps {
+  /** The parts that are real in the warm-up too. */
+  readonly live: Pick<Live, 'identity' | 'routes' | 'bucketOf' | 'models'>
+  /** Sends the lanes' results to this pipeline from now on. */
+  readonly aim: (listener: LaneListener) => void
+  /** Opens a listener on a free loopback port over this scoring. */
+  readonly listen: (scoring: Scoring) => Promise<{ port: number; close(deadlineMs: number): Promise<void> }>
+}
+
+/** Scores `REQUESTS` synthetic transactions over loopback HTTP into parts that are thrown away. */
+export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
+  const { limits, clock, policy, catalogue } = fixed
+  const scratch = assemble(fixed, {
+    ...deps.live,
+    features: createFeatureState(catalogue, { limits }),
+    index: new IdIndex({
+      idsMax: SCRATCH_IDS,
+      windowMs: policy.idempotency.window_ms,
+      factsBytesMax: SCRATCH_IDS * 512,
+    }),
+    order: createOrder(clock, { ordinal: 0, ms: 0 }),
+    log: createScratchLog(limits.recordBytesMax, () => scratch.progress()),
+    open: () => true,
+  })
+  deps.aim(scratch.pipeline)
+  const listener = await deps.listen(scratch.scoring)
+  try {
+    const requests = sampleBodies(policy, REQUESTS, clock.nowMs()).map(toRequest)
+    const share = Math.ceil(requests.length / CONNECTIONS)
+    await Promise.all(
+      Array.from({ length: CONNECTIONS }, (_, at) => {
+        return sendAll(listener.port, requests.slice(at * share, (at + 1) * share))
+      }),
+    )
+  } finally {
+    await listener.close(100)
+    scratch.close()
+  }
+}
+
+function toRequest(body: string): Buffer {
+  const head = 'POST /v1/score HTTP/1.1\r\nHost: warm-up\r\nContent-Type: application/json\r\n'
+  return Buffer.from(`${head}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+}
+
+/** One connection, one request after the other. Answers are counted by their status lines, not read. */
+function sendAll(port: number, requests: readonly Buffer[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1')
+    let next = 0
+    const send = (): void => {
+      if (next === requests.length) socket.end()
+      else socket.write(requests[next++])
+    }
+    socket.on('connect', send)
+    socket.on('data', send)
+    socket.on('error', reject)
+    socket.on('close', () => resolve())
+  })
+}
 
 /** A decision log that keeps nothing and is durable as soon as it is flushed. */
 export function createScratchLog(recordBytesMax: number, onProgress: () => void): DecisionLog {

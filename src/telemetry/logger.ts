@@ -24,6 +24,7 @@ export const EVENTS = {
   RecordsLost: 'error',
   ModelLoaded: 'info',
   ModelRefused: 'error',
+  LaneReady: 'info',
   LaneRestarted: 'warn',
   LaneAbandoned: 'error',
   BreakerOpened: 'warn',

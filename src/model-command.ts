@@ -1,0 +1,19 @@
+// Composes `assay model`: the catalogue of the effective policy, compiled, handed to the gate's command.
+import { loadConfig } from './config.js'
+import { compileCatalogue } from './features/compile.js'
+import { catalogueFacts } from './models/columns.js'
+import { modelCommand } from './models/command.js'
+
+/** `assay model check | list`. */
+export function runModelCommand(args: readonly string[]): Promise<number> {
+  return modelCommand(args, {
+    env: process.env,
+    print: (text) => void process.stdout.write(text),
+    printError: (text) => void process.stderr.write(text),
+    readFacts(file) {
+      const { policy } = loadConfig({ ...(file !== undefined && { file }), env: process.env })
+      const compiled = compileCatalogue(policy.catalogue, policy.schema, policy.currencies)
+      return Promise.resolve(catalogueFacts(compiled, policy.catalogue))
+    },
+  })
+}

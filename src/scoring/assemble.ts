@@ -1,0 +1,94 @@
+// Joins state, log and models into one running pipeline. Called twice at a start: with throw-away parts to warm the
+// code up, then with the real ones.
+import type { Policy } from '../contract/policy.js'
+import type { LabelValidator } from '../contract/label.js'
+import type { RecordCodecs } from '../contract/record.js'
+import type { TransactionValidator } from '../contract/validate.js'
+import type { DecisionLog } from '../decision-log/port.js'
+import type { CompiledCatalogue } from '../features/compile.js'
+import type { FeatureState } from '../features/state.js'
+import type { Limits } from '../limits.js'
+import type { Clock } from '../runtime/clock.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import { createAnswers } from './answers.js'
+import { createDoor } from './door.js'
+import type { Scoring } from './exchange.js'
+import { createHeartbeat } from './heartbeat.js'
+import type { IdIndex } from './id-index.js'
+import type { Identity } from './identity.js'
+import { createInFlight } from './in-flight.js'
+import type { ModelSet } from './models.js'
+import type { Order } from './order.js'
+import { createPipeline, type Pipeline } from './pipeline.js'
+import type { LiveRoutes } from './route.js'
+
+/** What no transaction changes. */
+export interface Fixed {
+  readonly policy: Policy
+  readonly policyDigest: Buffer
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly validator: TransactionValidator
+  readonly labels: LabelValidator
+  readonly catalogue: CompiledCatalogue
+  readonly codecs: RecordCodecs
+  readonly metrics: Metrics
+}
+
+/** What transactions are folded into and answered with. */
+export interface Live {
+  readonly features: FeatureState
+  readonly index: IdIndex
+  readonly identity: Identity
+  readonly order: Order
+  readonly routes: LiveRoutes
+  readonly bucketOf: (entity: string) => number
+  readonly models: ModelSet
+  readonly log: DecisionLog
+  /** False while draining and before readiness: the gate then refuses. */
+  readonly open: () => boolean
+}
+
+export interface Assembly {
+  readonly scoring: Scoring
+  readonly pipeline: Pipeline
+  /** To be called when the log's durable sequence or health changed. */
+  progress(): void
+  /** What the heartbeat does once a millisecond while anything is under way. */
+  tick(): void
+  /** Rows in flight, repeats that wait, and told answers not yet in the log. */
+  pending(): number
+  rowsInFlight(): number
+  lagMs(): number
+  close(): void
+}
+
+/** Builds the parts in the order of their dependence. */
+export function assemble(fixed: Fixed, live: Live): Assembly {
+  const { policy, limits, catalogue } = fixed
+  const inFlight = createInFlight(limits.inFlightMax, catalogue.size)
+  const answers = createAnswers({ ...fixed, ...live, inFlight })
+  const tick = (): void => {
+    pipeline.tick()
+    answers.tick()
+  }
+  const heartbeat = createHeartbeat({
+    clock: fixed.clock,
+    flush: () => pipeline.flush(),
+    tick,
+    busy: () => inFlight.out() > 0 || answers.waiting() > 0,
+  })
+  const pipeline = createPipeline({ ...fixed, ...live, inFlight, answers, wake: () => heartbeat.wake() })
+  const durable = policy.durability
+  const scoring = createDoor({ ...fixed, ...live, pipeline, inFlight, answers, heartbeat, durable })
+  return {
+    scoring,
+    pipeline,
+    progress: () => answers.progress(),
+    tick,
+    pending: () => inFlight.out() + answers.waiting(),
+    rowsInFlight: () => inFlight.out(),
+    lagMs: () => heartbeat.lagMs(),
+    close: () => heartbeat.close(),
+  }
+}

@@ -1,0 +1,132 @@
+// `assay log verify | cat | export`: checks, prints and exports a decision log at rest or beside a running server.
+// It writes nothing into the log's directory and needs no server.
+import { parseArgs } from 'node:util'
+import { join } from 'node:path'
+import { AssayError } from '../errors.js'
+import { verifyLog } from '../decision-log/verify.js'
+import { createRowMaker, exportLog, type ExportFormat } from './log-export.js'
+import { readDecisionLog } from './restore.js'
+import { type ReplayReport, verifyReplay } from './verify-replay.js'
+
+const HELP = `assay log verify [--replay] [--data DIR] [--json]
+    check every checksum, sequence and link; with --replay fold the log again and compare every vector
+assay log cat [--data DIR] [--type decision,label,…] [--limit N]
+    print records as JSON lines
+assay log export --out FILE.jsonl|.parquet|.avro [--data DIR] [--type decision]
+    write records to a file; Parquet and Avro hold decisions
+
+DIR is the data directory (ASSAY_DATA_DIR, else ./data). Fields that the policy declares sensitive are masked;
+--reveal shows them.
+exit codes: 0 whole · 1 damage or a vector that differs, each named on stderr · 2 the command line is not valid
+`
+
+interface Options {
+  readonly directory: string
+  readonly json: boolean
+  readonly replay: boolean
+  readonly types: ReadonlySet<string> | null
+  readonly limit: number
+  readonly reveal: boolean
+  readonly out: string | undefined
+}
+
+/** Runs one log command; resolves to its exit code. Throws AssayError, ASSAY_USAGE for a bad command line. */
+export async function logCommand(args: readonly string[]): Promise<number> {
+  const { values, positionals } = parse(args)
+  const [verb] = positionals
+  if (values.help === true) {
+    process.stdout.write(HELP)
+    return 0
+  }
+  const options: Options = {
+    directory: join(values.data ?? process.env.ASSAY_DATA_DIR ?? './data', 'decision-log'),
+    json: values.json === true,
+    replay: values.replay === true,
+    types: values.type === undefined ? null : new Set(values.type.split(',')),
+    limit: values.limit === undefined ? Infinity : Number(values.limit),
+    out: values.out,
+    reveal: values.reveal === true,
+  }
+  if (positionals.length === 1 && verb === 'verify') return verify(options)
+  if (positionals.length === 1 && verb === 'cat') return cat(options)
+  if (positionals.length === 1 && verb === 'export') return runExport(options)
+  throw new AssayError('ASSAY_USAGE', 'expected `log verify`, `log cat` or `log export`; see `assay log --help`')
+}
+
+function parse(args: readonly string[]) {
+  const text = { type: 'string' } as const
+  const flag = { type: 'boolean' } as const
+  const options = { data: text, type: text, limit: text, out: text, json: flag, replay: flag, reveal: flag }
+  try {
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: { ...options, help: { ...flag, short: 'h' } },
+    })
+  } catch (cause) {
+    throw new AssayError('ASSAY_USAGE', cause instanceof Error ? cause.message : String(cause), { cause })
+  }
+}
+
+async function verify(options: Options): Promise<number> {
+  const bytes = verifyLog(options.directory)
+  const replay = options.replay ? await verifyReplay(options.directory) : null
+  if (options.json) process.stdout.write(`${JSON.stringify({ ...bytes, replay })}\n`)
+  else process.stdout.write(describe(bytes, replay))
+  for (const finding of bytes.findings) {
+    const { kind, segment, offset, sequence, detail } = finding
+    process.stderr.write(`${kind}: ${segment} offset ${offset} sequence ${sequence}: ${detail}\n`)
+  }
+  for (const { decision_id, reason, features } of replay?.differing ?? []) {
+    process.stderr.write(`${reason}: ${decision_id}: ${features.join(', ')}\n`)
+  }
+  return bytes.damaged || (replay !== null && replay.unexplained > 0) ? 1 : 0
+}
+
+function describe(bytes: ReturnType<typeof verifyLog>, replay: ReplayReport | null): string {
+  const rows = bytes.epochs.map(({ epoch, firstSequence, lastSequence, records }) => {
+    const counts = Object.entries(records).map(([type, count]) => `${count} ${type}`)
+    return `  epoch ${epoch}: sequences ${firstSequence} to ${lastSequence}: ${counts.join(', ')}`
+  })
+  const state = bytes.damaged ? 'DAMAGED' : 'whole'
+  const head = `log ${bytes.logId ?? '(empty)'}: ${bytes.records} records in ${bytes.segments} segments, ${state}`
+  if (replay === null) return [head, ...rows, ''].join('\n')
+  const { compared, equal, unrecomputable, unexplained, gaps } = replay
+  const result = `replay: ${compared} vectors, ${equal} equal, ${unrecomputable} not recomputable, ${unexplained} differ`
+  const died = gaps.map(({ epoch, from, to }) => `  epoch ${epoch}: ordinals ${from} to ${to} died unlogged`)
+  return [head, ...rows, result, ...died, ''].join('\n')
+}
+
+class LimitReached extends Error {}
+
+async function cat(options: Options): Promise<number> {
+  let left = options.limit
+  const rows = createRowMaker(options.reveal)
+  try {
+    await readDecisionLog(options.directory, {
+      onSegment: (header, { policy }) => rows.under(header.logId, policy),
+      onRecord(record, at) {
+        if (options.types !== null && !options.types.has(record.type)) return
+        if (left-- <= 0) throw new LimitReached()
+        process.stdout.write(`${JSON.stringify(rows.plain(record, at.sequence))}\n`)
+      },
+    })
+  } catch (error) {
+    if (!(error instanceof LimitReached)) throw error
+  }
+  return 0
+}
+
+const FORMATS: readonly ExportFormat[] = ['jsonl', 'parquet', 'avro']
+
+async function runExport(options: Options): Promise<number> {
+  const { out } = options
+  const format = FORMATS.find((known) => out?.endsWith(`.${known}`))
+  if (out === undefined || format === undefined) {
+    throw new AssayError('ASSAY_USAGE', '--out FILE names a file that ends in .jsonl, .parquet or .avro')
+  }
+  const { directory, types, reveal } = options
+  const rows = await exportLog({ directory, types, reveal, file: out, format })
+  process.stderr.write(`${rows} records written to ${out}\n`)
+  return 0
+}

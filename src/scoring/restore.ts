@@ -1,0 +1,72 @@
+// Reads the decision log at a start: the control state that it ends with, and the state that it folds into.
+import { setImmediate as turn } from 'node:timers/promises'
+import { codecsFromSchemas, type DecodedRecord, type RecordDecoder } from '../contract/record.js'
+import type { TransactionSchema } from '../contract/transaction.js'
+import { readChain, readHeader } from '../decision-log/chain.js'
+import { createDisk } from '../decision-log/disk.js'
+import type { Finding } from '../decision-log/finding.js'
+import { type LogRecord, openLogReader } from '../decision-log/reader.js'
+import type { SegmentHeader } from '../decision-log/segment.js'
+import { type ControlState, parseControlState } from './control-state.js'
+
+/** Records between two turns of the event loop, so that probes are answered meanwhile: about 30 ms of work. */
+const CHUNK_RECORDS = 2_000
+
+export interface LogVisitor {
+  /** A record of a type that this release knows. */
+  onRecord(record: DecodedRecord, at: LogRecord): void
+  /** Before the records of a segment. */
+  onSegment?(header: SegmentHeader, state: ControlState): void
+  onFinding?(finding: Finding): void
+  /** After each chunk: records handed over so far. */
+  onProgress?(records: number): void
+  /** Between chunks: the reading waits for it. */
+  onChunk?(): Promise<void>
+}
+
+/**
+ * Hands over every record of the log at rest, decoded under the schemas of its segment; declared fields come in the
+ * order of `schema`, or of the writer where none is given. Throws ASSAY_LOG_IO, and ASSAY_LOG_DAMAGED where a whole
+ * frame holds a body that its schema does not fit.
+ */
+export async function readDecisionLog(
+  directory: string,
+  visitor: LogVisitor,
+  schema?: TransactionSchema,
+): Promise<void> {
+  const reader = openLogReader(directory)
+  const decoders = new Map<string, RecordDecoder>()
+  let decoder: RecordDecoder | null = null
+  const onSegment = (_name: string, header: SegmentHeader): void => {
+    const schemas = header.schemas.toString('utf8')
+    decoder = decoders.get(schemas) ?? codecsFromSchemas(schemas, schema)
+    decoders.set(schemas, decoder)
+    visitor.onSegment?.(header, parseControlState(header.controlState.toString('utf8')))
+  }
+  const onRecord = (record: LogRecord): void => {
+    if (record.type === null || decoder === null) return
+    visitor.onRecord(decoder.decode(record.type, record.buffer.subarray(record.start, record.end)), record)
+  }
+  const onFinding = (finding: Finding): void => visitor.onFinding?.(finding)
+  try {
+    let total = 0
+    for (let read = CHUNK_RECORDS; read === CHUNK_RECORDS;) {
+      read = reader.read({ onRecord, onSegment, onFinding }, CHUNK_RECORDS)
+      total += read
+      visitor.onProgress?.(total)
+      await visitor.onChunk?.()
+      await turn()
+    }
+  } finally {
+    reader.close()
+  }
+}
+
+/** The control state at the head of the newest segment that can be read; null where there is no log yet. */
+export function lastControlState(directory: string): ControlState | null {
+  const disk = createDisk(directory)
+  const last = readChain(disk).entries.findLast((entry) => entry.header !== null)
+  if (last === undefined) return null
+  const header = readHeader(disk, last.name)
+  return typeof header === 'string' ? null : parseControlState(header.controlState.toString('utf8'))
+}

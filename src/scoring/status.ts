@@ -1,0 +1,206 @@
+// What /v1/status, /readyz, /v1/routes, /v1/models and the gauges say of a running server. It only reads.
+import type { Policy, Routes } from '../contract/policy.js'
+import { canonicalJson } from '../contract/canonical-json.js'
+import type { CompiledCatalogue } from '../features/compile.js'
+import type { FeatureState } from '../features/state.js'
+import type { Clock } from '../runtime/clock.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import type { Hangs } from './lane/hangs.js'
+import type { BreakerState, Lane } from './lane/port.js'
+import type { IdIndex } from './id-index.js'
+import type { LaneModel, ModelSet } from './models.js'
+import type { LiveRoutes } from './route.js'
+
+/** A phase of the start, and how far it is. */
+export interface Starting {
+  phase: 'models' | 'replay' | 'warm_up' | 'ready' | 'draining'
+  /** Records replayed so far. */
+  replayed: number
+}
+
+/** The decision log as status sees it. */
+export interface LogView {
+  readonly healthy: () => boolean
+  /** Milliseconds for which the log has refused, 0 while it takes records. */
+  readonly unhealthyMs: () => number
+  readonly facts: () => Readonly<Record<string, unknown>>
+}
+
+export interface StatusDeps {
+  readonly policy: Policy
+  readonly clock: Clock
+  readonly fingerprint: string
+  readonly catalogue: CompiledCatalogue
+  readonly features: FeatureState
+  readonly index: IdIndex
+  readonly models: ModelSet
+  readonly routes: LiveRoutes
+  readonly hangs: Hangs
+  readonly log: LogView
+  readonly logUnreadyMs: number
+  readonly metrics: Metrics
+  readonly starting: Starting
+  readonly build: { readonly version: string; readonly http_binding: string }
+  readonly refused: ReadonlyMap<string, string>
+  readonly load: () => { rows_in_flight: number; loop_lag_ms: number }
+}
+
+export interface Status {
+  readiness(): { ready: boolean; reasons: string[] }
+  status(): object
+  routes(): object
+  models(): object
+}
+
+const BREAKER_VALUE: Record<BreakerState, number> = { closed: 0, half_open: 1, open: 2 }
+
+/** Makes the views and registers the gauges. */
+export function createStatus(deps: StatusDeps): Status {
+  registerGauges(deps)
+  const { policy, starting, log } = deps
+  return {
+    readiness() {
+      const refuses = policy.on_log_unavailable === 'reject' && log.unhealthyMs() > deps.logUnreadyMs
+      return { ready: starting.phase === 'ready' && !refuses, reasons: reasonsOf(deps, refuses) }
+    },
+    status: () => ({
+      ...deps.build,
+      node: process.version,
+      phase: starting.phase,
+      replayed: starting.replayed,
+      policy: deps.fingerprint,
+      reasons: reasonsOf(deps, false),
+      routes: shownRoutes(deps),
+      models: laneModels(deps).map(describeModel(deps)),
+      idempotency: coverage(deps.index, policy),
+      features: { ...deps.features.size(), cold: coldFeatures(deps) },
+      decision_log: log.facts(),
+      load: deps.load(),
+      restart_needed: deps.hangs.restartNeeded(),
+      ...deps.metrics.summary(),
+    }),
+    routes: () => shownRoutes(deps),
+    models: () => ({
+      models: [...laneModels(deps).map(describeModel(deps)), describeBaseline(deps)],
+    }),
+  }
+}
+
+function laneModels({ models }: StatusDeps): LaneModel[] {
+  return models.challenger === null ? [models.champion] : [models.champion, models.challenger]
+}
+
+function lanes(deps: StatusDeps): Lane[] {
+  return laneModels(deps).flatMap(({ lane }) => (lane === null ? [] : [lane]))
+}
+
+function describeModel(deps: StatusDeps): (model: LaneModel) => object {
+  return ({ reference, answeredBy, thresholds, lane }) => ({
+    model: reference,
+    role: answeredBy.role,
+    digest: `sha256:${Buffer.from(answeredBy.digest).toString('hex')}`,
+    thresholds,
+    state: lane === null ? 'not_loaded' : lane.state(),
+    breaker: lane === null ? null : lane.breakerState(),
+    queued_rows: lane === null ? 0 : lane.queuedRows(),
+    ...(lane !== null && { predicted_ms: lane.predictedMs(), counters: lane.counters }),
+    ...(deps.refused.has(reference) && { refused: deps.refused.get(reference) }),
+  })
+}
+
+function describeBaseline({ models }: StatusDeps): object {
+  const { reference, answeredBy, thresholds } = models.baseline
+  const digest = `sha256:${Buffer.from(answeredBy.digest).toString('hex')}`
+  return { model: reference, role: 'baseline', digest, thresholds, state: 'ready' }
+}
+
+/** The routes without the experiment's key, which would let anyone choose ids for a bucket. */
+function shownRoutes({ routes, policy }: StatusDeps): object {
+  const { experiment_key: _, ...shown } = routes
+  return { ...shown, differ_from_config: differ(routes, policy.routes) }
+}
+
+function differ(live: LiveRoutes, configured: Routes): boolean {
+  const { revision: _, experiment_key: __, ...routes } = live
+  return canonicalJson(routes) !== canonicalJson(configured)
+}
+
+function coverage(index: IdIndex, policy: Policy): object {
+  const { ids, evicted, sinceMs } = index.coverage()
+  const since = sinceMs === null ? null : new Date(sinceMs).toISOString()
+  return { ids, evicted, since, window_ms: policy.idempotency.window_ms, ids_max: policy.idempotency.ids_max }
+}
+
+/** Features whose windows were not observed for their whole length, with the event time from which they are warm. */
+function coldFeatures({ features, catalogue, clock }: StatusDeps): { feature: string; warm_from: string | null }[] {
+  const nowMs = clock.nowMs()
+  return catalogue.names.flatMap((feature, at) => {
+    const fromMs = features.warmFromMs(at)
+    if (fromMs <= nowMs) return []
+    return [{ feature, warm_from: Number.isNaN(fromMs) ? null : new Date(fromMs).toISOString() }]
+  })
+}
+
+function reasonsOf(deps: StatusDeps, logRefuses: boolean): string[] {
+  const { starting, hangs, log } = deps
+  const reasons: string[] = []
+  if (starting.phase !== 'ready') reasons.push(`starting: ${starting.phase}`)
+  if (logRefuses) reasons.push('the decision log refuses records')
+  else if (!log.healthy()) reasons.push('the decision log is failing')
+  for (const model of laneModels(deps)) {
+    const state = model.lane === null ? 'not_loaded' : model.lane.state()
+    if (state !== 'ready') reasons.push(`${model.reference}: ${state}`)
+    else if (model.lane !== null && model.lane.breakerState() !== 'closed') {
+      reasons.push(`${model.reference}: breaker ${model.lane.breakerState()}`)
+    }
+  }
+  if (hangs.restartNeeded()) reasons.push('a lane thread hangs: restart the server')
+  const cold = coldFeatures(deps)
+  if (cold.length > 0) reasons.push(`${cold.length} features are cold`)
+  return reasons
+}
+
+function registerGauges(deps: StatusDeps): void {
+  const { metrics, features, index, build, fingerprint } = deps
+  const perLane = (read: (lane: Lane) => number) => () =>
+    lanes(deps).map((lane) => ({ labels: { model: `${lane.name}@${lane.version}` }, value: read(lane) }))
+  metrics.gauge({
+    name: 'assay_breaker_state',
+    help: 'Breaker of a lane: 0 closed, 1 half open, 2 open',
+    labels: ['model'],
+    read: perLane((lane) => BREAKER_VALUE[lane.breakerState()]),
+  })
+  metrics.gauge({
+    name: 'assay_lane_queue_rows',
+    help: 'Rows handed to a lane and not answered',
+    labels: ['model'],
+    read: perLane((lane) => lane.queuedRows()),
+  })
+  metrics.gauge({
+    name: 'assay_feature_entities',
+    help: 'Entities held, by entity field',
+    labels: ['entity'],
+    read: () => Object.entries(features.size().entities).map(([entity, value]) => ({ labels: { entity }, value })),
+  })
+  metrics.counter({
+    name: 'assay_feature_evictions_total',
+    help: 'Entities that left for want of room',
+    read: () => features.size().evictions,
+  })
+  metrics.gauge({
+    name: 'assay_routes_differ_from_config',
+    help: '1 where the live routes are not those of the configuration',
+    read: () => (differ(deps.routes, deps.policy.routes) ? 1 : 0),
+  })
+  metrics.gauge({
+    name: 'assay_idempotency_ids',
+    help: 'Transactions held in the index of recent ids',
+    read: () => index.coverage().ids,
+  })
+  metrics.gauge({
+    name: 'assay_build_info',
+    help: 'Always 1; says what runs',
+    labels: ['version', 'http_binding', 'policy'],
+    read: () => [{ labels: { ...build, policy: fingerprint }, value: 1 }],
+  })
+}

@@ -1,0 +1,180 @@
+// Recomputes decisions from their records, the bundles and the policy that stands in the log: the logged vector goes
+// through the model that answered, its score through the thresholds, and both are compared with what was logged.
+// It needs no running server and trusts nothing but digests.
+import { join } from 'node:path'
+import { decisionId } from '../contract/decision.js'
+import type { Policy } from '../contract/policy.js'
+import { policyFingerprint } from '../contract/policy.js'
+import type { AnsweredBy, AppliedThresholds, DecisionFacts, DecisionPersonal } from '../contract/record.js'
+import { cutsOf, decideByScore, thresholdsOf } from '../decision/decide.js'
+import { AssayError } from '../errors.js'
+import { type CompiledCatalogue, compileCatalogue } from '../features/compile.js'
+import { type Bundle, readBundle } from '../models/bundle.js'
+import { bindColumns } from '../models/columns.js'
+import { createRunner, type Runner } from '../models/golden-rows.js'
+import { openSession } from '../models/session.js'
+import { readDecisionLog } from './restore.js'
+
+/** A decision's own answer, or all between two times. */
+export type Selection = { readonly id: string } | { readonly sinceMs: number; readonly untilMs: number }
+
+export interface Verdict {
+  readonly decision_id: string
+  readonly result: 'equal' | 'differs' | 'unverifiable'
+  /** What differs, or why it cannot be recomputed. */
+  readonly details: readonly string[]
+}
+
+export interface VerifySummary {
+  equal: number
+  differs: number
+  unverifiable: number
+}
+
+/**
+ * Largest difference of a recomputed score: one row alone and the same row in a batch may add up in another order.
+ * The action is recomputed from the logged score, so that this cannot move it.
+ */
+export const SCORE_TOLERANCE = 1e-6
+
+interface Loaded {
+  readonly bundle: Bundle
+  readonly columns: Int32Array
+  readonly runner: Runner
+}
+
+type Row = { facts: DecisionFacts; personal: DecisionPersonal; policy: Policy; logId: Buffer }
+
+/** Verifies the selected decisions of a log at rest; `onVerdict` sees each. */
+export async function verifyDecisions(
+  places: { readonly directory: string; readonly modelsDir: string },
+  selection: Selection,
+  onVerdict: (verdict: Verdict) => void,
+): Promise<VerifySummary> {
+  const verifier = createVerifier(places.modelsDir)
+  const summary: VerifySummary = { equal: 0, differs: 0, unverifiable: 0 }
+  let rows: Row[] = []
+  let policy: Policy | null = null
+  let logId: Buffer = Buffer.alloc(8)
+  try {
+    await readDecisionLog(places.directory, {
+      onSegment(header, state) {
+        logId = Buffer.from(header.logId)
+        policy = state.policy
+      },
+      onRecord(record) {
+        if (record.type !== 'decision' || policy === null) return
+        const { facts, personal } = record
+        if (!selects(selection, facts, logId)) return
+        // The vector is a view that the next record overwrites.
+        const kept = { ...personal, vector: Uint8Array.from(personal.vector) }
+        rows.push({ facts, personal: kept, policy, logId })
+      },
+      async onChunk() {
+        const chunk = rows
+        rows = []
+        for (const row of chunk) {
+          const verdict = await verifier.verify(row)
+          summary[verdict.result]++
+          onVerdict(verdict)
+        }
+      },
+    })
+  } finally {
+    await verifier.close()
+  }
+  return summary
+}
+
+function selects(selection: Selection, facts: DecisionFacts, logId: Buffer): boolean {
+  if (!('id' in selection)) return facts.decidedAtMs >= selection.sinceMs && facts.decidedAtMs < selection.untilMs
+  return decisionId(logId, facts.epoch, facts.ordinal, facts.unfolded) === selection.id
+}
+
+function createVerifier(modelsDir: string) {
+  const catalogues = new Map<Policy, { catalogue: CompiledCatalogue; fingerprint: Buffer }>()
+  const models = new Map<string, Promise<Loaded>>()
+  const sessions: { close(): Promise<void> }[] = []
+
+  function catalogueOf(policy: Policy): { catalogue: CompiledCatalogue; fingerprint: Buffer } {
+    const known = catalogues.get(policy)
+    if (known !== undefined) return known
+    const catalogue = compileCatalogue(policy.catalogue, policy.schema, policy.currencies)
+    const made = { catalogue, fingerprint: policyFingerprint(policy) }
+    catalogues.set(policy, made)
+    return made
+  }
+
+  async function load(model: AnsweredBy, catalogue: CompiledCatalogue): Promise<Loaded> {
+    const { name, version } = model
+    const bundle = await readBundle(join(modelsDir, name, version), { identity: { name, version } })
+    const digest = `sha256:${Buffer.from(model.digest).toString('hex')}`
+    if (bundle.digest !== digest) throw refused(`${name}@${version} has ${bundle.digest}, the record ${digest}`)
+    const binding = bindColumns(bundle.manifest, catalogue.names, catalogue.featureDigests)
+    if ('faults' in binding) throw refused(binding.faults.map((fault) => fault.message).join('; '))
+    const session = bundle.manifest.kind === 'onnx' ? await openSession(bundle, { rowsMax: 1 }) : null
+    if (session !== null) sessions.push(session)
+    return { bundle, columns: binding.columns, runner: await createRunner(bundle, session, 1) }
+  }
+
+  async function verify({ facts, personal, policy, logId }: Row): Promise<Verdict> {
+    const decision_id = decisionId(logId, facts.epoch, facts.ordinal, facts.unfolded)
+    const { model } = facts
+    if (model === null) return { decision_id, result: 'unverifiable', details: ['the record names no model'] }
+    const { catalogue, fingerprint } = catalogueOf(policy)
+    const key = `${model.name}@${model.version} ${Buffer.from(model.digest).toString('hex')} ${catalogue.digest}`
+    const loading = models.get(key) ?? load(model, catalogue)
+    models.set(key, loading)
+    try {
+      const loaded = await loading
+      const details = await compare({ facts, personal, policy, loaded, catalogue })
+      if (!fingerprint.equals(facts.policy)) details.push('the policy is not the one that the record names')
+      return { decision_id, result: details.length === 0 ? 'equal' : 'differs', details }
+    } catch (error) {
+      if (!(error instanceof AssayError)) throw error
+      return { decision_id, result: 'unverifiable', details: [error.message] }
+    }
+  }
+
+  return {
+    verify,
+    close: async () => {
+      await Promise.all(sessions.map((session) => session.close()))
+    },
+  }
+}
+
+function refused(detail: string): AssayError {
+  return new AssayError('ASSAY_BUNDLE_REFUSED', detail)
+}
+
+interface Comparison extends Pick<Row, 'facts' | 'personal' | 'policy'> {
+  readonly loaded: Loaded
+  readonly catalogue: CompiledCatalogue
+}
+
+async function compare({ facts, personal, policy, loaded, catalogue }: Comparison): Promise<string[]> {
+  const { bundle, columns, runner } = loaded
+  const details: string[] = []
+  const vector = catalogue.decodeVector(personal.vector)
+  runner.rows.set(Array.from(columns, (column) => vector[column]))
+  await runner.run(1)
+  const [score] = runner.out.scores
+  const { score: logged } = facts
+  if (logged === null || !(Math.abs(score - logged) <= SCORE_TOLERANCE)) {
+    details.push(`score ${score} is recomputed, ${logged} was logged`)
+  }
+  const thresholds = thresholdsOf(policy, bundle.manifest)
+  if (thresholds === null || !sameCuts(thresholds, facts.thresholds)) details.push('other thresholds were applied')
+  if (thresholds === null || logged === null) return details
+  const action = decideByScore(cutsOf(thresholds), logged)
+  if (action !== facts.scoreAction) details.push(`the score gives ${action}, ${facts.scoreAction} was logged`)
+  if (facts.rules.length === 0 && facts.action !== facts.scoreAction) details.push('no rule explains the action')
+  return details
+}
+
+function sameCuts(left: AppliedThresholds, right: AppliedThresholds | null): boolean {
+  if (right === null) return false
+  const { challengeAt, reviewAt, declineAt } = right
+  return left.challengeAt === challengeAt && left.reviewAt === reviewAt && left.declineAt === declineAt
+}
