@@ -1,8 +1,8 @@
 // Where the decision-log thread starts: the real disk, the loop of thread.ts, nothing else.
 import { parentPort, workerData } from 'node:worker_threads'
 import { createDisk } from './disk.js'
-import { runLogThread } from './thread.js'
-import type { ThreadData } from './thread.js'
+import { isThreadData, runLogThread } from './thread.js'
 
-const data: ThreadData = workerData
+const data: unknown = workerData
+if (!isThreadData(data)) throw new TypeError('the decision-log thread was started without its data')
 runLogThread(data, createDisk(data.directory), (message) => parentPort?.postMessage(message))

@@ -106,3 +106,8 @@ function isControlChange(message: unknown): message is ControlChange {
 function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
+
+/** True for what `openDecisionLog` hands to its thread. */
+export function isThreadData(data: unknown): data is ThreadData {
+  return typeof data === 'object' && data !== null && 'ring' in data && data.ring instanceof SharedArrayBuffer
+}
