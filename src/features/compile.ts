@@ -1,10 +1,10 @@
 // From a catalogue to what the state runs: checked, numbered, digested, once.
 // Equal windows, masks and kept values are shared between features. Compiles nothing that has a fault.
+import { canonicalDigest, canonicalJson, digestText } from '../contract/canonical-json.js'
 import type { Catalogue, FeatureSpec } from '../contract/catalogue.js'
 import type { Currencies } from '../contract/policy.js'
 import type { FieldValue, Transaction, TransactionSchema } from '../contract/transaction.js'
 import { AssayError } from '../errors.js'
-import { canonicalDigest, canonicalJson } from '../runtime/canonical-json.js'
 import { calendarPart, zoneOffset } from './calendar.js'
 import { catalogueFaults, durationMs, fieldType, type FieldTest, references } from './check.js'
 import * as plan from './plan.js'
@@ -23,6 +23,8 @@ export interface CompiledCatalogue {
   readonly vectorBytes: number
   /** What the state runs. */
   readonly plan: plan.Plan
+  /** Whether a feature is a label rate. */
+  readonly labelled: boolean
   /** Largest delay of a label rate, ms; 0 where none has one. */
   readonly labelDelayMs: number
   /** Place of a feature in the vector, or -1. */
@@ -54,9 +56,10 @@ export function compileCatalogue(
     names,
     dtypes,
     featureDigests: digestEach(catalogue, places),
-    digest: canonicalDigest(catalogue),
+    digest: digestText(canonicalDigest(catalogue)),
     size: names.length,
     plan: createPlan(catalogue, schema, currencies),
+    labelled: catalogue.features.some((spec) => spec.kind === 'aggregate' && spec.function === 'label_rate'),
     labelDelayMs: Math.max(...delays),
     indexOf: (name) => places.get(name) ?? -1,
     ...createVectorCodec(dtypes),
@@ -76,7 +79,7 @@ function digestEach(catalogue: Catalogue, places: ReadonlyMap<string, number>): 
     if (known !== undefined) return known
     const spec = catalogue.features[index]
     const referred = references(spec).map(([member, name]) => [member, digestOf(places.get(name) ?? 0)])
-    const digest = canonicalDigest({ ...spec, ...Object.fromEntries(referred) })
+    const digest = digestText(canonicalDigest({ ...spec, ...Object.fromEntries(referred) }))
     digests[index] = digest
     return digest
   }

@@ -293,7 +293,10 @@ export class EntityWindows {
     while (this.#count[entity] > 0 && this.#oldestTime(entity) <= heldFrom) this.#dropOldest(entity)
     const used = this.#count[entity] + 1
     if (this.#order[entity] > orderFor(1) && used * 4 <= 1 << this.#order[entity]) {
-      this.#move(entity, orderFor(used * 2))
+      // Never at the cost of another entity: where the slab is full the stretch stays as it is.
+      const smaller = orderFor(used * 2)
+      const to = this.#slab.take(smaller)
+      if (to >= 0) this.#moveTo(entity, to, smaller)
     }
   }
 
@@ -312,30 +315,31 @@ export class EntityWindows {
   #makeRoom(entity: number): void {
     const capacity = 1 << this.#order[entity]
     if (this.#first[entity] + this.#count[entity] < capacity) return
-    const used = this.#count[entity] + 1
-    this.#move(entity, used * 4 > capacity * 3 ? this.#order[entity] + 1 : this.#order[entity])
+    const length = this.#count[entity] + 1
+    if (length * 4 > capacity * 3) {
+      const order = this.#order[entity] + 1
+      this.#moveTo(entity, this.#take(order, entity), order)
+      return
+    }
+    const base = this.#stretch[entity] & this.#slab.offsetMask
+    const at = base + this.#first[entity] - 1
+    for (const column of columnsOf(this.#chunkOf(this.#stretch[entity]))) column.copyWithin(base, at, at + length)
+    this.#first[entity] = 1
   }
 
-  /** Moves base and events to the start of a stretch of that order; the same stretch where the order stays. */
-  #move(entity: number, order: number): void {
+  /** Moves base and events to the start of another stretch and gives the old one back. */
+  #moveTo(entity: number, to: number, order: number): void {
     const from = this.#stretch[entity]
-    const source = this.#chunkOf(from)
     const at = (from & this.#slab.offsetMask) + this.#first[entity] - 1
+    const base = to & this.#slab.offsetMask
     const length = this.#count[entity] + 1
-    if (order === this.#order[entity]) {
-      const base = from & this.#slab.offsetMask
-      for (const column of columnsOf(source)) column.copyWithin(base, at, at + length)
-    } else {
-      const to = this.#take(order, entity)
-      const targets = columnsOf(this.#chunkOf(to))
-      const base = to & this.#slab.offsetMask
-      columnsOf(source).forEach((column, c) => {
-        for (let i = 0; i < length; i++) targets[c][base + i] = column[at + i]
-      })
-      this.#slab.give(from, this.#order[entity])
-      this.#stretch[entity] = to
-      this.#order[entity] = order
-    }
+    const targets = columnsOf(this.#chunkOf(to))
+    columnsOf(this.#chunkOf(from)).forEach((column, c) => {
+      for (let i = 0; i < length; i++) targets[c][base + i] = column[at + i]
+    })
+    this.#slab.give(from, this.#order[entity])
+    this.#stretch[entity] = to
+    this.#order[entity] = order
     this.#first[entity] = 1
   }
 

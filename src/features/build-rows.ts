@@ -1,0 +1,107 @@
+// From a foreign row to what the state folds: a transaction by the server's own validation, and labels with the time at
+// which they became known. Amounts in major units are taken exactly, never rounded.
+import type { Label } from '../contract/label.js'
+import { isRejection } from '../contract/problem.js'
+import { createInstant, isEpochMs, parseRfc3339, TIME_ALLOWED } from '../contract/time.js'
+import type { Transaction } from '../contract/transaction.js'
+import { CORE_FIELDS } from '../contract/transaction-schema.js'
+import { compileTransaction } from '../contract/validate.js'
+import { AssayError } from '../errors.js'
+import type { Limits } from '../limits.js'
+import type { BuildSpec } from './build-spec.js'
+import { booleanValue, type ColumnMap, readRows, type Row, typedValue } from './read-rows.js'
+
+export interface BuildRow {
+  readonly number: number
+  readonly tx: Transaction
+  /** Of the label column; null where the file has none. */
+  readonly fraud: boolean | null
+}
+
+/** Streams transactions, validated as the server does it. Throws ASSAY_INPUT_INVALID with row and path. */
+export async function* readTransactions(
+  input: { readonly path: string; readonly columns: ColumnMap },
+  spec: BuildSpec,
+  limits: Limits,
+): AsyncGenerator<BuildRow> {
+  const { schema, currencies } = spec
+  // History lies where it lies: no clock of today has a say in it.
+  const validator = compileTransaction({ schema, currencies, clock: 'replay' }, limits)
+  const fields = schema.fields
+  const names = new Set<string>([...CORE_FIELDS, 'amount', 'fraud', ...fields.map((field) => field.name)])
+  for await (const row of readRows(input.path, names, input.columns)) {
+    const { amount, fraud, ...values } = row.values
+    const place = `${input.path}, row ${row.number}`
+    const time = values.occurred_at
+    if (typeof time === 'string' && /^\d+$/.test(time)) values.occurred_at = Number(time)
+    if (amount !== undefined && values.amount_minor === undefined) {
+      values.amount_minor = minorUnits(amount, currencies.list[String(values.currency)]?.exponent ?? 2, place)
+    } else if (values.amount_minor !== undefined) values.amount_minor = typedValue(values.amount_minor, 'integer')
+    if (typeof values.transaction_id === 'number') values.transaction_id = String(values.transaction_id)
+    for (const { name, type } of fields) {
+      if (values[name] !== undefined) values[name] = typedValue(values[name], type)
+    }
+    const tx = validator.check(values, 0)
+    if (isRejection(tx)) {
+      const faults = tx.errors.map((fault) => `${fault.path}: ${fault.message}`).join('; ')
+      throw new AssayError('ASSAY_INPUT_INVALID', `${place}: ${tx.detail}: ${faults}`, { errors: tx.errors })
+    }
+    yield { number: row.number, tx, fraud: fraud === undefined ? null : readFraud(fraud, place) }
+  }
+}
+
+/** `163.64` at two decimals → 16364. Refuses what is no whole number of minor units. */
+export function minorUnits(amount: unknown, exponent: number, place: string): number {
+  const scaled = (typeof amount === 'number' || typeof amount === 'string' ? Number(amount) : NaN) * 10 ** exponent
+  const whole = Math.round(scaled)
+  // A decimal text times a power of ten is off by the last bits of the product at most.
+  if (!Number.isSafeInteger(whole) || Math.abs(scaled - whole) > Math.max(1e-9, Math.abs(scaled) * 1e-12)) {
+    throw new AssayError('ASSAY_INPUT_INVALID', `${place}: /amount: a number with at most ${exponent} decimals`)
+  }
+  return whole
+}
+
+function readFraud(value: unknown, place: string): boolean {
+  const fraud = booleanValue(value)
+  if (fraud === null) throw new AssayError('ASSAY_INPUT_INVALID', `${place}: /fraud: 0, 1, true or false`)
+  return fraud
+}
+
+const LABEL_NAMES = new Set(['transaction_id', 'fraud', 'known_at', 'source'])
+
+/** All labels of a file in the order in which they became known; labels known at once keep the order of the file. */
+export async function readLabels(path: string, columns: ColumnMap, labelsMax: number): Promise<Label[]> {
+  const labels: Label[] = []
+  for await (const row of readRows(path, LABEL_NAMES, columns)) {
+    if (labels.length === labelsMax) {
+      throw new AssayError('ASSAY_INPUT_INVALID', `${path}: more than ${labelsMax} labels`)
+    }
+    labels.push(readLabel(row, `${path}, row ${row.number}`))
+  }
+  return labels.sort((a, b) => a.knownAtMs - b.knownAtMs)
+}
+
+function readLabel({ values }: Row, place: string): Label {
+  const { transaction_id: id, fraud, source } = values
+  if (typeof id !== 'string' && typeof id !== 'number') {
+    throw new AssayError('ASSAY_INPUT_INVALID', `${place}: /transaction_id: a text`)
+  }
+  return {
+    transactionId: String(id),
+    kind: 'fraud',
+    value: readFraud(fraud, place),
+    source: typeof source === 'string' ? source : 'file',
+    knownAtMs: readTime(values.known_at, `${place}: /known_at`),
+    occurredAtMs: null,
+    entities: [],
+  }
+}
+
+/** RFC 3339 or epoch milliseconds → ms. Throws ASSAY_INPUT_INVALID naming the place. */
+export function readTime(value: unknown, place: string): number {
+  const instant = createInstant()
+  if (typeof value === 'string' && parseRfc3339(value, instant)) return instant.occurredAtMs
+  const number = typeof value === 'string' || typeof value === 'number' ? Number(value) : NaN
+  if (isEpochMs(number)) return number
+  throw new AssayError('ASSAY_INPUT_INVALID', `${place}: ${TIME_ALLOWED}`)
+}
