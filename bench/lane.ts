@@ -1,6 +1,6 @@
 // A lane by itself: round trip at rest, throughput in flights of 32 rows, CPU of the main thread per row, what the
-// breaker costs. The main thread's CPU is the kernel's account of that one thread (schedstat), so that neighbours on the
-// machine do not count; wall-clock figures do suffer from them, hence rounds, and the noise beside the figures.
+// breaker costs. The main thread's CPU is the kernel's account of that one thread (schedstat), so that neighbours do
+// not count; wall-clock figures do suffer from them, hence rounds, and the noise beside the figures.
 // Run: node dist/bench/lane.js [bundle] > bench/results/lane.txt
 import { readFileSync } from 'node:fs'
 import os from 'node:os'
@@ -123,7 +123,7 @@ async function breakerUs(failed: boolean): Promise<number> {
   const from = threadNs()
   for (let flight = 0; flight < flights; flight++) {
     breaker.record(failed)
-    if (flight % 16 === 0) await null
+    if (flight % 16 === 0) await Promise.resolve()
   }
   const us = (threadNs() - from) / 1000 / flights
   breaker.close()
@@ -195,8 +195,9 @@ const cores = os.cpus().length
 const total = (after.total - machine.total - (after.idle - machine.idle)) / seconds
 const mine = (used.user + used.system) / 1e6 / seconds
 console.log(
-  `noise: other programs kept ${(total - mine).toFixed(2)} of ${cores} cores busy on average, ${((after.steal - machine.steal) / seconds).toFixed(2)} stolen by the host; ` +
-    `a 1 ms timer on the same cores missed its time by more than 2 ms ${timer.data.state[1]} times in ${seconds.toFixed(0)} s`,
+  `noise: other programs kept ${(total - mine).toFixed(2)} of ${cores} cores busy on average, ` +
+    `${((after.steal - machine.steal) / seconds).toFixed(2)} stolen by the host; a 1 ms timer on the same cores ` +
+    `was more than 2 ms late ${timer.data.state[1]} times in ${seconds.toFixed(0)} s`,
 )
 if (failures > 0) throw new Error(`${failures} rows failed`)
 await lane.close(1_000)

@@ -25,7 +25,7 @@ void t.test('flights', (t) => {
     ] as const) {
       const { flights, outcomes } = table()
       for (let i = 0; i < rows; i++) flights.add(i)
-      flights.end(0)
+      flights.end()
       for (let i = 0; i < rows; i++) flights.settle(i < bad, false)
       t.same(outcomes, [failed], `${bad} of ${rows}`)
     }
@@ -36,7 +36,7 @@ void t.test('flights', (t) => {
     const { flights, outcomes } = table()
     flights.add(1)
     flights.add(2)
-    flights.end(5)
+    flights.end()
     t.equal(flights.expire(2), true)
     t.same(outcomes, [true])
     t.equal(flights.expire(2), false, 'a ticket is given up once')
@@ -48,20 +48,15 @@ void t.test('flights', (t) => {
     t.end()
   })
 
-  void t.test('the oldest flight under way tells its age, an open one does not', (t) => {
+  void t.test('a flight is under way from its end to its last row', (t) => {
     const { flights } = table()
-    t.equal(flights.oldestMs(), Infinity)
     flights.add(1)
-    t.equal(flights.oldestMs(), Infinity)
-    t.equal(flights.end(5), true)
-    t.equal(flights.end(6), false, 'an empty flight is not handed over')
-    flights.add(2)
-    flights.end(7)
-    t.equal(flights.oldestMs(), 5)
+    t.equal(flights.underWay(), false)
+    t.equal(flights.end(), true)
+    t.equal(flights.end(), false, 'an empty flight is not handed over')
+    t.equal(flights.underWay(), true)
     flights.settle(false, false)
-    t.equal(flights.oldestMs(), 7)
-    flights.settle(false, false)
-    t.equal(flights.oldestMs(), Infinity)
+    t.equal(flights.underWay(), false)
     t.end()
   })
 
@@ -92,7 +87,7 @@ void t.test('flights', (t) => {
             stat.set(open, { ...flight, rows: flight.rows + 1, left: flight.left + 1 })
           } else if (s === 'end') {
             const some = openRows() > 0
-            if (flights.end(0) !== some) return false
+            if (flights.end() !== some) return false
             if (some) ended.add(open++)
           } else if ('bad' in s) {
             const row = rows[0]
@@ -117,6 +112,8 @@ void t.test('flights', (t) => {
             expected.push(true)
           }
           if (flights.queued() !== rows.length) return false
+          if (flights.awaitedRows() !== rows.filter((row) => row.awaited).length) return false
+          if (flights.underWay() !== rows.some((row) => ended.has(row.flight))) return false
         }
         return outcomes.join() === expected.join()
       }),

@@ -1,4 +1,4 @@
-// A real lane on a fixture model, and what happened to every ticket. Shared by the tests of lanes; holds no test itself.
+// A real lane on a fixture model, and what happened to every ticket. Shared by the tests of lanes; holds no test.
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import type { Policy } from '../../src/contract/policy.js'

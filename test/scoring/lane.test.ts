@@ -109,9 +109,9 @@ void t.test('a lane blocked for a second inside session.run', async (t) => {
   const blockedAt = performance.now()
   rig.offer(0, busyFor(1000))
   rig.lane.flush()
-  t.ok(rig.lane.predictedMs() < 50, 'nothing is known of it yet')
-  await rig.until(() => rig.lane.predictedMs() >= 100)
-  t.equal(rig.heard.size, 0, 'what is late is predicted to be late, while this thread is not blocked')
+  await rig.until(() => performance.now() - blockedAt > 100)
+  t.equal(rig.heard.size, 0, 'this thread is not blocked')
+  t.ok(rig.lane.predictedMs() < 50, 'a blocked lane is not overload')
   rig.lane.expire(0)
   for (const ticket of [1, 2]) {
     t.equal(rig.offer(ticket, 10), null)
@@ -265,7 +265,7 @@ void t.test('every accepted ticket gets exactly one score, failure or expiry, in
       laneRestartMs: 1,
       laneRestartMsMax: 1,
       laneRestartsMax: 1_000,
-      breakerFailuresInRow: 6,
+      breakerFailuresInRow: 3,
     },
     breaker: { probe_after_ms: 10 },
   })
@@ -278,6 +278,7 @@ void t.test('every accepted ticket gets exactly one score, failure or expiry, in
     { weight: 20, arbitrary: fc.constant('tick' as const) },
     { weight: 10, arbitrary: fc.record({ expire: fc.nat(20) }) },
     { weight: 5, arbitrary: fc.constant('settled' as const) },
+    { weight: 1, arbitrary: fc.constant(MORTAL.pause) },
     { weight: 1, arbitrary: fc.constant(MORTAL.exit) },
   )
   const settled = (from: number, dead: Set<number>, accepted: Set<number>) => () =>

@@ -1,4 +1,5 @@
-// Where a lane thread starts. Everything it does is in thread.ts.
+// Where a lane thread starts; everything it does is in thread.ts.
+// It is an entry of its own, so that thread.ts can be run around another session. It refuses any other start.
 import assert from 'node:assert'
 import { parentPort, workerData } from 'node:worker_threads'
 import { openSession } from '../../models/session.js'

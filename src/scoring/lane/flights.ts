@@ -1,5 +1,5 @@
 // The rows one thread has been given and not yet answered, and the flights they belong to: which ticket, who still
-// waits, when it was handed over, and whether the flight succeeded. The thread answers in the order it was given rows,
+// waits, and whether the flight succeeded. The thread answers in the order it was given rows,
 // so both are plain queues in typed arrays: a row's generation is its place in that order, and nothing is allocated.
 // Invariant: every flight is reported exactly once; it fails if it threw, if a row of it expired (reported at once) or
 // if half of its rows were bad. It refuses nothing: the caller looks at `queued` before `add`.
@@ -15,6 +15,8 @@ export interface Flights {
   readonly waiting: SharedArrayBuffer
   /** Rows added and not settled. */
   queued(): number
+  /** Of these, the rows that somebody still waits for. */
+  awaitedRows(): number
   /** Rows of the open flight. */
   openRows(): number
   /** Takes a row into the open flight; returns its place in the order, 32 bits that wrap. */
@@ -22,9 +24,9 @@ export interface Flights {
   /** The open flight's place among the flights, 32 bits that wrap. */
   openFlight(): number
   /** Hands the open flight over; false where it is empty. */
-  end(nowMs: number): boolean
-  /** When the oldest unanswered flight was handed over; Infinity where none is under way. */
-  oldestMs(): number
+  end(): boolean
+  /** Whether a flight was handed over and is not answered. */
+  underWay(): boolean
   /** Gives a row up; false where nobody waits for it any more. */
   expire(ticket: Ticket): boolean
   /** The place of the oldest row: the next one to be settled. */
@@ -51,10 +53,10 @@ export function createFlights(rowsMax: number, onFlight: (failed: boolean) => vo
   const left = new Int32Array(capacity * 2)
   const bad = new Int32Array(capacity * 2)
   const marks = new Uint8Array(capacity * 2)
-  const handedMs = new Float64Array(capacity * 2)
   let head = 0
   let tail = 0
   let firstAwaited = 0
+  let awaited = 0
   let flightHead = 0
   let flightTail = 0
 
@@ -69,6 +71,7 @@ export function createFlights(rowsMax: number, onFlight: (failed: boolean) => vo
   return {
     waiting,
     queued: () => (head - tail) >>> 0,
+    awaitedRows: () => awaited,
     openRows: () => rows[flightHead & flightMask],
     openFlight: () => flightHead,
     add(ticket) {
@@ -77,27 +80,28 @@ export function createFlights(rowsMax: number, onFlight: (failed: boolean) => vo
       tickets[at] = ticket
       flightOf[at] = flight
       waits[at] = 1
+      awaited++
       rows[flight]++
       left[flight]++
       const place = head
       head = (head + 1) >>> 0
       return place
     },
-    end(nowMs) {
+    end() {
       const flight = flightHead & flightMask
       if (rows[flight] === 0) return false
       marks[flight] |= ENDED
-      handedMs[flight] = nowMs
       flightHead = (flightHead + 1) >>> 0
       const next = flightHead & flightMask
       rows[next] = left[next] = bad[next] = marks[next] = 0
       return true
     },
-    oldestMs: () => (flightTail === flightHead ? Infinity : handedMs[flightTail & flightMask]),
+    underWay: () => flightTail !== flightHead,
     expire(ticket) {
       const at = find(ticket)
       if (at < 0) return false
       waits[at] = 0
+      awaited--
       const flight = flightOf[at]
       if ((marks[flight] & TIMED_OUT) === 0) {
         marks[flight] |= TIMED_OUT
@@ -112,6 +116,7 @@ export function createFlights(rowsMax: number, onFlight: (failed: boolean) => vo
       const at = tail & mask
       const flight = flightOf[at]
       if (firstAwaited === tail) firstAwaited = (firstAwaited + 1) >>> 0
+      awaited -= waits[at]
       waits[at] = 0
       tail = (tail + 1) >>> 0
       if (isBad) bad[flight]++

@@ -9,7 +9,10 @@ export interface Hangs {
   abandoned(): void
   /** A thread that was given up came back and ended. */
   returned(): void
-  /** Threads given up that still hang: with any of them `process.exit` would wait for ever, only SIGKILL ends the process. */
+  /**
+   * Threads given up that are still inside a call. While there is one, `process.exit` waits for it and then aborts with
+   * 134 (the runtime throws in a thread that is being ended): only SIGKILL ends such a process.
+   */
   stuck(): number
   /** A hanging thread was not replaced: status asks for a restart. */
   restartNeeded(): boolean

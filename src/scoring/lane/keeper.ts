@@ -1,5 +1,5 @@
-// Keeps one thread alive for a lane. A thread that ends unasked is replaced after a pause that doubles, a bounded number
-// of times in a row; one that makes no progress for `laneStopMs` hangs inside a native call, which nothing but SIGKILL
+// Keeps a lane's thread alive. A thread that ends unasked is replaced after a pause that doubles, a bounded number of
+// times in a row; one that makes no progress for `laneStopMs` hangs inside a native call, which nothing but SIGKILL
 // ends: it is abandoned with its link, and replaced if the process's ledger (hangs.ts) still has the replacement.
 // Invariant: at most one thread of a lane takes rows. It reads no row and knows no breaker.
 

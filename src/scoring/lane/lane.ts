@@ -1,5 +1,5 @@
 // One loaded model as the pipeline holds it: a thread behind a ring (link.ts), kept alive (keeper.ts), guarded by a
-// breaker (breaker.ts). Invariant: every accepted row gets exactly one of onScore and onFailure, or its owner expired it.
+// breaker (breaker.ts). Invariant: an accepted row gets exactly one of onScore and onFailure, or its owner expired it.
 // It refuses rows while its breaker is not closed: probes are golden rows, never a payment.
 
 import { Worker } from 'node:worker_threads'
@@ -40,8 +40,8 @@ export interface LaneDeps {
 
 /**
  * Starts the thread, loads the model in it, checks the golden rows and measures. Resolves once it may take rows.
- * Throws ASSAY_BUNDLE_REFUSED (it does not fit its manifest, golden rows differ) or ASSAY_MODEL_FAILED (the thread ended
- * or did not get there within `laneStartMs`).
+ * Throws ASSAY_BUNDLE_REFUSED (it does not fit its manifest, golden rows differ) or ASSAY_MODEL_FAILED (the thread
+ * ended, or did not get there within `laneStartMs`).
  */
 export function createLane(options: LaneOptions, deps: LaneDeps): Promise<Lane> {
   const limits = options.limits ?? LIMITS
@@ -51,15 +51,20 @@ export function createLane(options: LaneOptions, deps: LaneDeps): Promise<Lane> 
   const spawn = deps.spawn ?? ((wire: LaneWire) => startThread(wire, `lane ${name}@${version}`))
   const emit = (event: LaneEvent): void => deps.onEvent?.(lane, event)
 
+  let wasClosed = true
   const breaker = createBreaker(
     { policy: options.breaker, failuresInRow: limits.breakerFailuresInRow },
     {
       onState(state) {
-        if (state === 'open') counters.breakerOpened++
+        // A probe that fails opens it again, which is the same spell.
+        if (state === 'open' && wasClosed) counters.breakerOpened++
+        wasClosed = state === 'closed'
         emit({ kind: 'breaker', state })
       },
       onProbe() {
-        if (keeper.state() !== 'ready') return breaker.probed(false)
+        // Without a thread there is nothing to probe: try again later, or never if none will come.
+        if (keeper.state() === 'not_loaded') return
+        if (keeper.state() === 'restarting') return breaker.probed(false)
         counters.probes++
         keeper.link().probe()
       },
@@ -68,7 +73,7 @@ export function createLane(options: LaneOptions, deps: LaneDeps): Promise<Lane> 
   const connect: Parameters<typeof createKeeper>[0]['connect'] = (life) =>
     startLink(
       { bundle: options.bundle, columns: options.columns, limits },
-      { clock: deps.clock, counters, batchRows, spawn },
+      { counters, batchRows, spawn },
       {
         ...life,
         onScore: (ticket, score, raw) => deps.listener.onScore(lane, ticket, score, raw),

@@ -8,7 +8,6 @@ import type { Worker } from 'node:worker_threads'
 import type { FallbackReason } from '../../contract/decision.js'
 import type { Limits } from '../../limits.js'
 import type { Bundle } from '../../models/bundle.js'
-import type { Clock } from '../../runtime/clock.js'
 import { createRingBuffer, ringFrameBytes, ringReader, ringWriter } from '../../runtime/ring.js'
 import { createFlights } from './flights.js'
 import type { LaneCounters, Ticket } from './port.js'
@@ -26,7 +25,6 @@ export interface LinkOptions {
 }
 
 export interface LinkDeps {
-  readonly clock: Clock
   readonly counters: LaneCounters
   readonly batchRows: Uint32Array
   spawn(wire: LaneWire): Worker
@@ -67,7 +65,7 @@ export interface Link {
 /** Starts a thread; `onReady` or `onEnd` follows. */
 export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks): Link {
   const { bundle, columns, limits } = options
-  const { clock, counters, batchRows } = deps
+  const { counters, batchRows } = deps
   const rowsMax = limits.laneRowsMax
   const frameBytes = rowBytes(bundle)
   const flights = createFlights(rowsMax, (failed) => hooks.onFlight(failed))
@@ -93,7 +91,7 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
   let gone = false
 
   const endFlight = (): void => {
-    if (flights.end(clock.monoMs())) rows.publish()
+    if (flights.end()) rows.publish()
   }
   const heard = createHearing(wire, {
     row: (score, raw) => {
@@ -153,11 +151,12 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
     expire: (ticket) => flights.expire(ticket),
     queued: () => flights.queued(),
     predictedMs() {
-      const waiting = flights.queued()
+      // Rows that nobody waits for are skipped. A run that takes longer than it should is no wait to be predicted: what
+      // cannot be known is left to deadline and breaker, else a blocked lane would look like overload.
+      const waiting = flights.awaitedRows()
       const runs = Math.ceil((waiting + 1) / wire.batchRowsMax)
       const ns = (waiting + 1) * Atomics.load(control, CONTROL.rowNs) + runs * Atomics.load(control, CONTROL.runNs)
-      // A flight that is under way for longer than that is late by nobody knows how much: as long again is the guess.
-      return Math.max(ns / 1e6 + HOP_MS, clock.monoMs() - flights.oldestMs())
+      return ns / 1e6 + HOP_MS
     },
     probe() {
       const at = rows.reserve(PROBE_BYTES)
@@ -167,7 +166,7 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
       rows.commit(PROBE_BYTES)
       rows.publish()
     },
-    busy: () => probing || flights.oldestMs() !== Infinity,
+    busy: () => probing || flights.underWay(),
     rounds: () => Atomics.load(control, CONTROL.rounds),
     stop() {
       endFlight()
@@ -177,7 +176,7 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
       if (gone) return
       gone = true
       probing = false
-      flights.end(clock.monoMs())
+      flights.end()
       while (flights.queued() > 0) {
         const ticket = flights.ticket()
         const awaited = flights.awaited()

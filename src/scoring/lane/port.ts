@@ -1,4 +1,5 @@
 // A lane as the pipeline sees it: one loaded model behind a thread, a ring and a breaker.
+// Invariant: an accepted ticket gets exactly one onScore or onFailure, or is expired by the pipeline. Nothing throws.
 import type { FallbackReason } from '../../contract/decision.js'
 
 /** Names a row while it is under way: given by the pipeline, returned with the result, never reused while it is out. */
@@ -19,22 +20,25 @@ export interface Lane {
   /** Runs by batch size: index = rows of the run. Read at the scrape. */
   readonly batchRows: Uint32Array
   /**
-   * Puts one row into the lane's open flight: the lane picks its own columns out of the catalogue's vector, which starts
-   * at `at` in `vector`. null: accepted, exactly one of onScore / onFailure follows unless `expire` is called first.
-   * Otherwise the reason, known before hand-over, and nothing follows.
+   * Puts one row into the lane's open flight: the lane picks its own columns out of the catalogue's vector, which
+   * starts at `at` in `vector`. null: accepted, and exactly one of onScore and onFailure follows unless `expire` is
+   * called first. Otherwise the reason, known before hand-over, and nothing follows.
    */
   offer(ticket: Ticket, vector: Float64Array, at: number): FallbackReason | null
   /** Hands the open flight over; the pipeline calls it once per tick. A full flight is handed over by itself. */
   flush(): void
-  /** The deadline of this row passed: its answer is dropped and counted when it comes, its flight counts as timed out. */
+  /** The deadline of this row passed: its answer is dropped and counted when it comes, its flight has timed out. */
   expire(ticket: Ticket): void
-  /** Milliseconds until a row offered now would have its score, from what waits and the measured time per row. */
+  /**
+   * Milliseconds until a row offered now would have its score, from the rows that wait and the measured time per row.
+   * It knows nothing of a run that blocks: deadline and breaker do.
+   */
   predictedMs(): number
   /** Rows offered and not yet answered by the thread, expired ones included. */
   queuedRows(): number
   breakerState(): BreakerState
   state(): LaneState
-  /** An operator's hand on the breaker: open and no probes (offers say `forced`) until `release`, which lets it probe. */
+  /** An operator's hand: the breaker is open without probes (offers say `forced`) until `release` lets it probe. */
   forceOpen(): void
   release(): void
   /** Takes no more rows, lets the thread finish what waits, and ends it; abandons it when it does not end in time. */

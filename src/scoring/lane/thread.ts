@@ -11,10 +11,11 @@ import { goldenDifference } from '../../models/golden-rows.js'
 import type { ModelSession, SessionOptions } from '../../models/session.js'
 import type { OnFrame } from '../../runtime/ring.js'
 import { ringReader, ringWriter } from '../../runtime/ring.js'
+import { createBatch } from './batch.js'
+import type { Batch } from './batch.js'
 import { createCost } from './cost.js'
 import type { LaneWire, ThreadMessage } from './wire.js'
-import { CONTROL, isNarrow, OUTCOME, PROBE_BYTES, PROBED_BYTES, RESULT_HEADER_BYTES } from './wire.js'
-import { RESULT_ROW_BYTES, ringViews, ROW_HEADER_BYTES, rowBytes } from './wire.js'
+import { CONTROL, OUTCOME, PROBED_BYTES, RESULT_HEADER_BYTES, RESULT_ROW_BYTES, ringViews } from './wire.js'
 
 /** Runs of the warm-up; a slow model ends it by time. */
 const WARM_RUNS = 200
@@ -57,76 +58,6 @@ export async function serveLane(wire: LaneWire, deps: ThreadDeps): Promise<void>
     if (batch.size() === 0 && !batch.probeAsked()) rows.sleep(Infinity)
   }
   await runner.close()
-}
-
-interface Batch {
-  readonly frameBytes: number
-  /** Columns of the rows to run, packed, row-major. */
-  readonly input: Float32Array | Float64Array
-  /** Of the packed rows: what the run leaves, or NaN and an outcome. */
-  readonly out: { readonly raw: Float64Array; readonly scores: Float64Array }
-  readonly columns: number
-  clear(): void
-  take(buffer: Buffer, at: number, length: number): void
-  /** Rows taken, the skipped ones included. */
-  size(): number
-  firstPlace(): number
-  /** Rows to run. */
-  packed(): number
-  /** Flight of packed row i. */
-  flight(i: number): number
-  /** Packed row of taken row i; -1 where nobody waits for it. */
-  packedAt(i: number): number
-  probeAsked(): boolean
-}
-
-function createBatch(wire: LaneWire): Batch {
-  const columns = wire.bundle.manifest.features.length
-  const narrow = isNarrow(wire.bundle)
-  const input = narrow ? new Float32Array(wire.batchRowsMax * columns) : new Float64Array(wire.batchRowsMax * columns)
-  const { words, floats, doubles } = ringViews(wire.rows)
-  const values = narrow ? floats : doubles
-  const valueShift = narrow ? 2 : 3
-  const waits = new Uint8Array(wire.waiting)
-  const flights = new Uint32Array(wire.batchRowsMax)
-  const packedAt = new Int32Array(wire.batchRowsMax)
-  let size = 0
-  let packed = 0
-  let first = 0
-  let probe = false
-  return {
-    frameBytes: rowBytes(wire.bundle),
-    input,
-    out: { raw: new Float64Array(wire.batchRowsMax), scores: new Float64Array(wire.batchRowsMax) },
-    columns,
-    clear() {
-      size = packed = 0
-      probe = false
-    },
-    take(_buffer, at, length) {
-      if (length === PROBE_BYTES) {
-        probe = true
-        return
-      }
-      const place = words[at >> 2]
-      if (size === 0) first = place
-      if (waits[place & (waits.length - 1)] === 0) {
-        packedAt[size++] = -1
-        return
-      }
-      const from = (at + ROW_HEADER_BYTES) >> valueShift
-      const to = packed * columns
-      for (let i = 0; i < columns; i++) input[to + i] = values[from + i]
-      flights[packed] = words[(at >> 2) + 1]
-      packedAt[size++] = packed++
-    },
-    size: () => size,
-    firstPlace: () => first,
-    packed: () => packed,
-    flight: (i) => flights[i],
-    packedAt: (i) => packedAt[i],
-    probeAsked: () => probe,
-  }
 }
 
 interface Probed {
@@ -209,12 +140,14 @@ async function prepare(wire: LaneWire, deps: ThreadDeps, stopped: () => boolean)
 async function runApart(batch: Batch, session: ModelSession): Promise<void> {
   const { input, columns, out } = batch
   const packed = batch.packed()
-  const alone = batch.flight(0) === batch.flight(packed - 1)
+  if (batch.flight(0) === batch.flight(packed - 1)) {
+    out.scores.fill(OUTCOME.threw, 0, packed)
+    return
+  }
   const part = { raw: new Float64Array(packed), scores: new Float64Array(packed) }
   for (let from = 0, to = 0; from < packed; from = to) {
     while (to < packed && batch.flight(to) === batch.flight(from)) to++
     try {
-      if (alone) throw new Error('there is nothing to part')
       input.copyWithin(0, from * columns, to * columns)
       await session.run(input, to - from, part)
       out.raw.set(part.raw.subarray(0, to - from), from)
