@@ -30,5 +30,6 @@ export function canonicalDigest(value: unknown): Buffer {
 
 /** The digest as `sha256:` and 64 hexadecimal digits. */
 export function digestText(digest: Uint8Array): string {
-  return `sha256:${Buffer.from(digest.buffer, digest.byteOffset, digest.byteLength).toString('hex')}`
+  const buffer = Buffer.isBuffer(digest) ? digest : Buffer.from(digest.buffer, digest.byteOffset, digest.byteLength)
+  return `sha256:${buffer.toString('hex')}`
 }

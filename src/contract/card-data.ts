@@ -66,6 +66,7 @@ export const CARD_DIGITS_MIN = 12
 const CARD_DIGITS_MAX = 19
 
 const UUID = /(?<![0-9A-Za-z])[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?![0-9A-Za-z])/gi
+const ONE_UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 /** Track 1 (%B number ^ name) and track 2 (; number = expiry): no Luhn needed, the shape alone is enough. */
 const TRACK = /[%;]?[Bb][0-9 ]{12,23}\^|;[0-9]{12,19}=|(?<![0-9A-Za-z])[0-9]{12,19}[=D][0-9]{7,}/
 const LETTER = /\p{L}/u
@@ -81,14 +82,15 @@ export function holdsCardData(text: string): boolean {
   return digits >= CARD_DIGITS_MIN && search(text)
 }
 
-/** The search proper, for text that has enough digits. */
+/** The search proper, for text that has enough digits. A text that is one UUID is the most common such. */
 function search(text: string): boolean {
+  if (text.length === 36 && ONE_UUID.test(text)) return false
   if ((text.includes('^') || text.includes('=') || text.includes('D')) && TRACK.test(text)) return true
   const clear = text.length >= 36 && text.includes('-') ? text.replace(UUID, 'x') : text
   for (let at = 0; at < clear.length; at++) {
     if (!isDigit(clear, at)) continue
     const end = runEnd(clear, at)
-    if (!isLetter(clear, at - 1) && searchRun(clear, at, end)) return true
+    if (searchRun(clear, at, end)) return true
     at = end
   }
   return false
@@ -104,12 +106,13 @@ function runEnd(text: string, at: number): number {
   }
 }
 
-/** Groups of a run that together make a card number; the last group is out where a letter stands beside it. */
+/** Groups of a run that together make a card number; a group with a letter beside it is out. */
 function searchRun(text: string, start: number, end: number): boolean {
   const letterAfter = isLetter(text, end)
+  const letterBefore = isLetter(text, start - 1)
   for (let from = start; from < end; from++) {
     if (from > start && isDigit(text, from - 1)) continue
-    if (!isDigit(text, from)) continue
+    if (!isDigit(text, from) || (from === start && letterBefore)) continue
     let count = 0
     for (let at = from; at < end && count <= CARD_DIGITS_MAX; at++) {
       if (!isDigit(text, at)) continue

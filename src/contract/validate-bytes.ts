@@ -290,7 +290,11 @@ function isSpace(byte: number | undefined): boolean {
   return byte === 32 || byte === 10 || byte === 13 || byte === 9
 }
 
-/** One native call; adding up characters makes ropes that are flattened later. */
+/** One native call, which Node's types leave out; adding up characters would make ropes to be flattened later. */
+const latin1Slice = (
+  Buffer.prototype as unknown as { latin1Slice(this: Uint8Array, start: number, end: number): string }
+).latin1Slice
+
 function textOf(bytes: Uint8Array, start: number, end: number): string {
-  return Buffer.prototype.latin1Slice.call(bytes, start, end)
+  return latin1Slice.call(bytes, start, end)
 }
