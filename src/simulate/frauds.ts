@@ -23,9 +23,9 @@ export interface FraudPurchase extends Purchase {
 }
 
 export interface Frauds {
-  /** Time of the next pending step; Infinity where there is none. */
+  /** Time of the next purchase that is pending; Infinity where there is none. */
   nextAtMs(): number
-  /** Takes the next pending step: a purchase, or null where it only started or ended something. */
+  /** Takes that purchase; null where there is none. */
   take(): FraudPurchase | null
   /** Draws what starts on the day that begins at this time. */
   startDay(dayMs: number): void

@@ -50,6 +50,8 @@ void t.test('the random numbers have the moments of their distributions', (t) =>
 void t.test('one seed is one stream, another seed another', (t) => {
   t.equal(digest(take(20_000)), digest(take(20_000)))
   t.not(digest(take(20_000)), digest(take(20_000, { seed: 2 })))
+  // The reference bundles were trained on this stream: where it changes, they and their cards are to be made anew.
+  t.equal(digest(take(20_000)), '7b074d64139bb428496e971d9db7750286f859858d2c28c94e27c8317dfbf6ae')
   t.end()
 })
 
