@@ -48,7 +48,7 @@ const judgement = judge(run.ledger, log, catalogue)
 const { verdict } = judgement
 const findings = [...judgement.findings]
 const verified = await verifyWithReplay(run.dataDir)
-const excused = verdict.mismatches.map(({ epoch, ordinal }) => `${epoch}/${ordinal}`).sort()
+const excused = verdict.mismatches.map(({ decisionId }) => decisionId).sort()
 const agree = JSON.stringify(excused) === JSON.stringify(verified.named)
 if (!agree) findings.push(`verify --replay names ${verified.named.join(' ')}, the naive fold ${excused.join(' ')}`)
 if (verified.code !== 0)

@@ -1,4 +1,4 @@
-// A real server as a child process on a directory of its own: `node src/assay.js serve`, ports chosen by the system.
+// A real server as a child process on a directory of its own: `assay serve`, ports chosen by the system.
 // It is ready when /readyz says so. What it prints is kept (bounded) and shown when it dies on its own.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
@@ -7,6 +7,9 @@ import { fileURLToPath } from 'node:url'
 
 /** The package's root: the compiled tree lies one level under it. */
 export const ROOT = join(fileURLToPath(import.meta.url), '..', '..', '..')
+
+/** The command line of the same build: nothing is compiled in the middle of a run. */
+export const CLI = fileURLToPath(new URL('../src/cli.js', import.meta.url))
 
 const OUTPUT_CHARS_MAX = 64 << 10
 
@@ -34,11 +37,7 @@ export interface ServerOptions {
 
 /** Starts and waits for readiness. Throws with the output where it ends before or takes too long. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const [program = process.execPath, ...args] = options.command ?? [
-    process.execPath,
-    join(ROOT, 'src/assay.js'),
-    'serve',
-  ]
+  const [program = process.execPath, ...args] = options.command ?? [process.execPath, CLI, 'serve']
   const beganMs = performance.now()
   const child = spawn(program, args, {
     cwd: ROOT,

@@ -1,7 +1,7 @@
 // The reference catalogue computed the slow way, for the kill test: every event is kept, every window is a scan over
 // all events of the entity, nothing is shared with src/features. Definitions come from the catalogue, rules from
 // semantics 6 and 7. It covers what the reference policy uses and throws on the rest: it cannot agree by omission.
-import type { NaiveLabel, NaiveLog } from './kill-log.js'
+import { naiveDecisionId, type NaiveLabel, type NaiveLog } from './kill-log.js'
 
 interface Spec {
   name: string
@@ -37,9 +37,7 @@ interface Event {
 type Decision = NaiveLog['decisions'][number]
 
 export interface Mismatch {
-  readonly epoch: number
-  readonly ordinal: number
-  readonly transactionId: string
+  readonly decisionId: string
   readonly features: readonly string[]
   /** True where an ordinal before this one is missing in its epoch: the vector may rest on what died unlogged. */
   readonly excused: boolean
@@ -67,10 +65,9 @@ export function foldNaively(log: NaiveLog, catalogue: NaiveCatalogue): NaiveVerd
   let vectors = 0
   for (const item of inOrder(log)) {
     const at = 'facts' in item ? item.facts : item
-    if (at.epoch === epoch || epoch === 0) {
-      for (let lost = previous + 1; lost < at.ordinal && epoch !== 0; lost++) push(missing, at.epoch, lost)
-      if (at.ordinal === previous) throw new Error(`ordinal ${at.ordinal} stands twice in epoch ${epoch}`)
-    }
+    // A new epoch continues after the highest ordinal that the log holds, so a gap is always one of its own epoch.
+    for (let lost = previous + 1; lost < at.ordinal; lost++) push(missing, at.epoch, lost)
+    if (at.ordinal <= previous) throw new Error(`ordinal ${at.ordinal} of epoch ${at.epoch} after ${previous}`)
     epoch = at.epoch
     previous = at.ordinal
     if (!('facts' in item)) {
@@ -83,8 +80,7 @@ export function foldNaively(log: NaiveLog, catalogue: NaiveCatalogue): NaiveVerd
     vectors += 1
     if (differing.length > 0) {
       const excused = (missing.get(epoch) ?? []).length > 0
-      const { transaction_id: transactionId } = item.personal
-      mismatches.push({ epoch, ordinal: at.ordinal, transactionId, features: differing, excused })
+      mismatches.push({ decisionId: naiveDecisionId(log.logId, item.facts), features: differing, excused })
     }
     for (const [field, value] of Object.entries(event.fields))
       if (value !== null) push(events, `${field} ${value}`, event)

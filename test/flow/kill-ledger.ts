@@ -76,8 +76,8 @@ export function judge(ledger: Ledger, log: NaiveLog, catalogue: NaiveCatalogue):
   }
   findings.push(...labelFindings(ledger, log))
   const verdict = foldNaively(log, catalogue)
-  for (const { epoch, ordinal, transactionId, features, excused } of verdict.mismatches) {
-    if (!excused) findings.push(`${transactionId}: vector of ${epoch}/${ordinal} differs in ${features.join(', ')}`)
+  for (const { decisionId, features, excused } of verdict.mismatches) {
+    if (!excused) findings.push(`the vector of ${decisionId} differs in ${features.join(', ')}`)
   }
   return { findings, verdict }
 }

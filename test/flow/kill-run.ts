@@ -30,6 +30,8 @@ export interface KillRun {
   remove(): Promise<void>
 }
 
+/** Half of the entities go to the other model: lanes of unequal speed put ordinals out of order in the log. */
+const ENVIRONMENT = { ASSAY_POLICY__ROUTES__SHARE: '5000' }
 const CUSTOMERS = 400
 const TERMINALS = 800
 /** The kill follows the last counted reply after up to this long. */
@@ -55,7 +57,7 @@ export async function runKills(options: KillOptions): Promise<KillRun> {
   const readyMs: number[] = []
   let cutOff = 0
   for (let life = 0; life < options.kills; life++) {
-    const server = await startServer({ dataDir })
+    const server = await startServer({ dataDir, env: ENVIRONMENT })
     readyMs.push(server.readyMs)
     const until = 1 + random.integer(options.repliesMax)
     const unanswered = [...ledger.sent.keys()].filter((id) => !ledger.told.has(id)).map((id) => script.repeat(id))
@@ -68,7 +70,7 @@ export async function runKills(options: KillOptions): Promise<KillRun> {
     })
     options.onLife?.(life, ledger, server.readyMs)
   }
-  const last = await startServer({ dataDir })
+  const last = await startServer({ dataDir, env: ENVIRONMENT })
   readyMs.push(last.readyMs)
   const repeats = [...ledger.sent.keys()].map((id) => script.repeat(id))
   await live(last, { options, ledger, until: Infinity, killAfterMs: 0, next: () => repeats.pop() ?? null })
@@ -120,7 +122,8 @@ async function live(server: RunningServer, { options, ledger, until, killAfterMs
         send(client, connection)
       },
       onLost(connection) {
-        if (!over) ledger.findings.push(`connection ${connection} was lost while the server was meant to live`)
+        if (!over) ledger.findings.push(`connection ${connection} was lost by a living server:\n${server.output()}`)
+        over = true
         done()
       },
       onOpen: () => undefined,

@@ -1,19 +1,18 @@
 // `assay log verify --replay` as a program, over the directory of a stopped server.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
-import { ROOT } from '../../bench/server.js'
+import { CLI, ROOT } from '../../bench/server.js'
 
 export interface Verified {
   readonly code: number
   readonly output: string
-  /** Vectors that it says cannot be recomputed, as `epoch/ordinal`, sorted. */
+  /** Ids of the decisions whose vectors it says cannot be recomputed, sorted. */
   readonly named: readonly string[]
 }
 
 /** Runs the command and reads its JSON. */
 export async function verifyWithReplay(dataDir: string): Promise<Verified> {
-  const args = [join(ROOT, 'src/assay.js'), 'log', 'verify', '--replay', '--json']
+  const args = [CLI, 'log', 'verify', '--replay', '--json']
   const env = { ...process.env, ASSAY_DATA_DIR: dataDir }
   const child = spawn(process.execPath, args, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
@@ -27,6 +26,6 @@ export async function verifyWithReplay(dataDir: string): Promise<Verified> {
 function namedIn(output: string): string[] {
   const start = output.indexOf('{')
   if (start === -1) return ['no JSON']
-  const report = JSON.parse(output.slice(start)) as { replay?: { differing?: { epoch: number; ordinal: number }[] } }
-  return (report.replay?.differing ?? []).map(({ epoch, ordinal }) => `${epoch}/${ordinal}`).sort()
+  const report = JSON.parse(output.slice(start)) as { replay?: { differing?: { decision_id: string }[] } }
+  return (report.replay?.differing ?? []).map(({ decision_id: id }) => id).sort()
 }
