@@ -56,7 +56,10 @@ export class HttpExchange implements Exchange {
   mode: Mode = 'decide'
   deadlineMs = 0
   traceparent: string | null = null
-  readonly receivedAtMs: number
+  /** When the request was there as a whole: time that the client's network takes is not taken from the deadline. */
+  receivedAtMs: number
+  /** When its headers were there. */
+  readonly begunAtMs: number
   readonly source = null
   /** Set by the pipeline where the policy wants the header. */
   serverTiming: string | null = null
@@ -75,7 +78,8 @@ export class HttpExchange implements Exchange {
     private readonly res: UwsResponse,
   ) {
     res.onAborted(() => this.finish())
-    this.receivedAtMs = host.clock.monoMs()
+    this.begunAtMs = host.clock.monoMs()
+    this.receivedAtMs = this.begunAtMs
     host.open += 1
     host.begun += 1
   }
@@ -234,7 +238,7 @@ export class HttpExchange implements Exchange {
 
   private handOver(bytes: Uint8Array, consume: Consume): void {
     this.state = HANDED_OVER
-    this.host.slow.delete(this)
+    if (this.host.slow.delete(this)) this.receivedAtMs = this.host.clock.monoMs()
     consume(bytes, this)
   }
 

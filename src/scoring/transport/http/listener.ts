@@ -119,7 +119,7 @@ function addRoutes(app: UwsApp, routes: readonly Route[], host: Host): void {
 function sweepSlow(host: Host): void {
   const latest = host.clock.monoMs() - host.limits.bodyTimeoutMs
   for (const exchange of host.slow) {
-    if (exchange.receivedAtMs > latest) return
+    if (exchange.begunAtMs > latest) return
     exchange.expire()
   }
 }

@@ -1,0 +1,3 @@
+module assayclient
+
+go 1.21
