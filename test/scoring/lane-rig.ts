@@ -27,6 +27,8 @@ export interface RigOptions {
   readonly hangs?: Hangs
   /** A thread that can be told by its rows to end (lane-mortal.ts). */
   readonly mortal?: boolean
+  /** Called inside the listener, after a failure was noted. */
+  readonly onFailure?: () => void
   readonly alter?: (bundle: Bundle) => Bundle
 }
 
@@ -84,7 +86,10 @@ export async function createRig(model: string, options: RigOptions = {}): Promis
       hangs,
       listener: {
         onScore: (_lane, ticket, score) => hear(ticket, score),
-        onFailure: (_lane, ticket, reason) => hear(ticket, reason),
+        onFailure(_lane, ticket, reason) {
+          hear(ticket, reason)
+          options.onFailure?.()
+        },
       },
       onEvent: (_lane, event) => events.push(event),
       spawn(wire) {

@@ -157,13 +157,15 @@ void t.test('a full ring refuses rows and takes them again', async (t) => {
 
 void t.test('a thread that ends by itself fails its rows at once and is replaced', async (t) => {
   for (const end of ['exit', 'uncaught', 'terminate'] as const) {
-    const rig = await createRig('linear', { mortal: true })
+    const again: (string | null)[] = []
+    const rig: Rig = await createRig('linear', { mortal: true, onFailure: () => again.push(rig.offer(99, 10)) })
     const endedAt = performance.now()
     for (const ticket of [0, 1, 2]) rig.offer(ticket, end === 'terminate' ? MORTAL.pause : MORTAL[end])
     rig.lane.flush()
     if (end === 'terminate') void rig.workers[0].terminate()
     await rig.until(() => rig.heard.size === 3)
     t.same([...rig.heard.values()], [['model_error'], ['model_error'], ['model_error']], end)
+    t.same(again, ['not_loaded', 'not_loaded', 'not_loaded'], 'offered again from inside the failure')
     t.comment(`${end}: failed after ${(performance.now() - endedAt).toFixed(1)} ms`)
     t.equal(rig.lane.state(), 'restarting')
     t.equal(rig.offer(9, 10), 'not_loaded')

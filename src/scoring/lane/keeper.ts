@@ -77,6 +77,8 @@ export function createKeeper(deps: KeeperDeps): Keeper {
   }
   const lose = (own: Life): void => {
     own.alive = false
+    // Before the rows are failed: who hears of it may offer again at once.
+    state = 'not_loaded'
     clearTimeout(timer)
     own.link.giveUp(closed === null ? 'model_error' : 'not_loaded')
     deps.onLost()
