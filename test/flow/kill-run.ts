@@ -73,7 +73,14 @@ export async function runKills(options: KillOptions): Promise<KillRun> {
   const last = await startServer({ dataDir, env: ENVIRONMENT })
   readyMs.push(last.readyMs)
   const repeats = [...ledger.sent.keys()].map((id) => script.repeat(id))
-  await live(last, { options, ledger, until: Infinity, killAfterMs: 0, next: () => repeats.pop() ?? null })
+  await live(last, {
+    options,
+    ledger,
+    until: Infinity,
+    killAfterMs: 0,
+    next: () => repeats.pop() ?? null,
+    again: (item) => repeats.unshift(item),
+  })
   const code = await last.stop()
   if (code !== 0) ledger.findings.push(`the drain ended with ${code}:\n${last.output()}`)
   for (const id of ledger.sent.keys()) if (!ledger.told.has(id)) ledger.findings.push(`${id}: never answered`)
@@ -86,10 +93,15 @@ interface Life {
   readonly until: number
   readonly killAfterMs: number
   readonly next: () => Item | null
+  /** Gets what was answered with nothing but patience; it may come again. */
+  readonly again?: (item: Item) => void
 }
 
 /** Keeps all connections busy until so many replies are there, then kills; or until the script is out. */
-async function live(server: RunningServer, { options, ledger, until, killAfterMs, next }: Life): Promise<number> {
+async function live(
+  server: RunningServer,
+  { options, ledger, until, killAfterMs, next, again }: Life,
+): Promise<number> {
   const out = new Map<number, Item>()
   let replies = 0
   let over = false
@@ -115,6 +127,7 @@ async function live(server: RunningServer, { options, ledger, until, killAfterMs
         const item = out.get(connection)
         out.delete(connection)
         if (item === undefined) ledger.findings.push(`a reply that nobody waits for: ${status} ${body}`)
+        else if (PATIENCE.has(status)) again?.(item)
         else settle(ledger, item, status, body)
         replies += 1
         // The load goes on while the signal is on its way: what is under way dies with the server.
@@ -138,9 +151,9 @@ async function live(server: RunningServer, { options, ledger, until, killAfterMs
 function settle(ledger: Ledger, item: Item, status: number, body: string): void {
   if (item.kind === 'label') {
     if (status === 202) ledger.labels.push({ transactionId: item.id, knownAtMs: item.knownAtMs })
-    else if (!PATIENCE.has(status)) ledger.findings.push(`a label of ${item.id} got ${status} ${body}`)
+    else ledger.findings.push(`a label of ${item.id} got ${status} ${body}`)
   } else if (status === 200) noteAnswer(ledger, body)
-  else if (!PATIENCE.has(status)) ledger.findings.push(`${item.id} got ${status} ${body}`)
+  else ledger.findings.push(`${item.id} got ${status} ${body}`)
 }
 
 function createScript(
