@@ -52,7 +52,8 @@ export async function* readTransactions(
 
 /** `163.64` at two decimals → 16364. Refuses what is no whole number of minor units. */
 export function minorUnits(amount: unknown, exponent: number, place: string): number {
-  const scaled = (typeof amount === 'number' || typeof amount === 'string' ? Number(amount) : NaN) * 10 ** exponent
+  const text = typeof amount === 'number' ? String(amount) : amount
+  const scaled = typeof text === 'string' && text.trim() !== '' ? Number(text) * 10 ** exponent : NaN
   const whole = Math.round(scaled)
   // A decimal text times a power of ten is off by the last bits of the product at most.
   if (!Number.isSafeInteger(whole) || Math.abs(scaled - whole) > Math.max(1e-9, Math.abs(scaled) * 1e-12)) {

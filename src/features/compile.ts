@@ -147,10 +147,11 @@ function scalarValue(spec: ScalarSpec, gathering: Gathering): (tx: Transaction) 
     const { part } = spec
     const offset = zoneOffset(spec.zone)
     if (offset === null) throw new AssayError('ASSAY_CATALOGUE_INVALID', `unknown zone in ${spec.name}`)
-    const wanted = spec.in === undefined ? null : new Set(spec.in)
+    // Every part lies below 32: one bit each.
+    const wanted = spec.in?.reduce((bits, value) => bits | (1 << value), 0) ?? null
     return (tx) => {
       const value = calendarPart(part, tx.occurredAtMs + offset(tx))
-      return wanted === null ? value : wanted.has(value) ? 1 : 0
+      return wanted === null ? value : (wanted >>> value) & 1
     }
   }
   const read = reader(spec.field, gathering)

@@ -1,8 +1,7 @@
 // The handbook's files as the proof needs them: the published features by transaction, and the stream in the order in
 // which the publisher's own sort left it.
-import { createReadStream, createWriteStream } from 'node:fs'
-import { createInterface } from 'node:readline'
-import { createGunzip } from 'node:zlib'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { gunzipSync } from 'node:zlib'
 import { parseColumns } from '../../src/features/read-rows.js'
 
 export const HANDBOOK_COLUMNS = parseColumns(
@@ -17,49 +16,27 @@ export const HANDBOOK_COLUMNS = parseColumns(
  */
 export const TIED = ['1240489', '1240490'] as const
 
-/** Streams the lines of a gzip file. */
-export async function* lines(path: string): AsyncGenerator<string> {
-  const input = createReadStream(path).pipe(createGunzip())
-  for await (const line of createInterface({ input, crlfDelay: Infinity })) yield line
-}
-
 /** transaction_id → its 15 published values. */
-export async function published(path: string): Promise<Map<string, number[]>> {
-  const rows = new Map<string, number[]>()
-  for await (const line of lines(path)) {
-    const cells = line.split(',')
-    if (rows.size > 0 || cells[0] !== 'TRANSACTION_ID') rows.set(cells[0], cells.slice(1, 16).map(Number))
-  }
-  return rows
+export function published(path: string): Map<string, number[]> {
+  const [, ...rows] = gunzipSync(readFileSync(path)).toString().trim().split('\n')
+  return new Map(
+    rows.map((row) => {
+      const cells = row.split(',')
+      return [cells[0], cells.slice(1, 16).map(Number)]
+    }),
+  )
 }
 
-/** Writes the raw stream as plain csv with the tied pair in the published order; true where both were found. */
-export async function writeInPublishedOrder(from: string, to: string): Promise<boolean> {
-  const out = createWriteStream(to)
-  let held = ''
-  let swapped = false
-  let text = ''
-  for await (const line of lines(from)) {
-    const id = line.slice(0, line.indexOf(','))
-    if (id === TIED[0]) {
-      held = line
-      continue
-    }
-    text += `${line}\n`
-    if (id === TIED[1] && held !== '') {
-      text += `${held}\n`
-      swapped = true
-    }
-    if (text.length > 1 << 20) {
-      out.write(text)
-      text = ''
-    }
-  }
-  await new Promise<void>((resolve, fail) => {
-    out.on('error', fail)
-    out.end(text, resolve)
-  })
-  return swapped
+/** Writes the raw stream as plain csv with the tied pair in the published order; true where both stood side by side. */
+export function writeInPublishedOrder(from: string, to: string): boolean {
+  const bytes = gunzipSync(readFileSync(from))
+  const first = bytes.indexOf(`\n${TIED[0]},`) + 1
+  const second = bytes.indexOf(10, first) + 1
+  const end = bytes.indexOf(10, second) + 1
+  const sideBySide = first > 0 && bytes.subarray(second).indexOf(`${TIED[1]},`) === 0
+  const swapped = [bytes.subarray(second, end), bytes.subarray(first, second)]
+  writeFileSync(to, Buffer.concat([bytes.subarray(0, first), ...swapped, bytes.subarray(end)]))
+  return sideBySide
 }
 
 export interface Comparison {
@@ -69,19 +46,15 @@ export interface Comparison {
   readonly off: string[]
 }
 
-/** Compares the first 15 columns of a built csv (plain) with the published values. */
-export async function compare(
-  built: AsyncIterable<string>,
-  wanted: ReadonlyMap<string, number[]>,
-  tolerance: number,
-): Promise<Comparison> {
+/** Compares the first 15 columns of a built csv with the published values. */
+export function compare(path: string, wanted: ReadonlyMap<string, number[]>, tolerance: number): Comparison {
   let rows = 0
   let largest = 0
   const off: string[] = []
-  for await (const line of built) {
-    const cells = line.split(',')
-    const values = wanted.get(cells[0])
+  for (const line of readFileSync(path, 'latin1').split('\n')) {
+    const values = wanted.get(line.slice(0, line.indexOf(',')))
     if (values === undefined) continue
+    const cells = line.split(',')
     rows++
     let worst = 0
     values.forEach((value, i) => {
