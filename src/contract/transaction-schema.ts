@@ -8,6 +8,9 @@ import type { FieldSpec, TransactionSchema } from './transaction.js'
 export const CORE_FIELDS = ['transaction_id', 'occurred_at', 'amount_minor', 'currency'] as const
 export const ID_CHARS_MAX = 128
 
+/** Largest magnitude of a declared integer: Avro's zigzag doubles it, and twice this is still exact in a double. */
+const INTEGER_MAX = 2 ** 52 - 1
+
 /** Printable: no control, format, separator or unpaired surrogate that would hide or break an id where it is shown. */
 export const ID_PATTERN =
   '^[^\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb]+$'
@@ -62,9 +65,9 @@ function declaredSchema(field: FieldSpec, limits: Limits): TSchema {
       return Type.Number({ description: 'a finite number' })
     case 'integer':
       return Type.Integer({
-        minimum: Number.MIN_SAFE_INTEGER,
-        maximum: Number.MAX_SAFE_INTEGER,
-        description: 'an integer within ±(2^53 − 1)',
+        minimum: -INTEGER_MAX,
+        maximum: INTEGER_MAX,
+        description: 'an integer within ±(2^52 − 1)',
       })
     case 'boolean':
       return Type.Boolean({ description: 'true or false' })

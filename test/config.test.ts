@@ -1,0 +1,140 @@
+// The configuration: layers, refusals with paths, and what may listen where.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { configCommand, loadConfig, loadKeys } from '../src/config.js'
+import { AssayError } from '../src/errors.js'
+
+const directory = t.testdir({})
+
+function fileOf(text: string | object): string {
+  const file = join(directory, 'config.yaml')
+  writeFileSync(file, typeof text === 'string' ? text : JSON.stringify(text))
+  return file
+}
+
+/** Path → message of every fault of a configuration that is refused. */
+function faults(text: string | object, env = {}): Record<string, string> {
+  try {
+    loadConfig({ file: fileOf(text), env })
+  } catch (error) {
+    if (error instanceof AssayError) return Object.fromEntries(error.errors.map((fault) => [fault.path, fault.message]))
+    throw error
+  }
+  return {}
+}
+
+t.test('without a file the built-in defaults and the reference policy hold, frozen to the last leaf', (t) => {
+  const { process, policy } = loadConfig({ env: {} })
+  t.match(process, { http: { host: '127.0.0.1', port: 8080 }, operations: { port: 8081 }, data_dir: './data' })
+  t.equal(policy.routes.champion, 'fraud-lgbm@1')
+  t.ok(Object.isFrozen(policy.catalogue.features[0]))
+  t.end()
+})
+
+t.test('the file is laid on the defaults and the environment on both', (t) => {
+  const file = fileOf('process:\n  http: { port: 9000 }\npolicy:\n  budgets: { deadline_ms: 20 }\n')
+  const env = {
+    ASSAY_PROCESS__HTTP__PORT: '9001',
+    ASSAY_POLICY__CURRENCIES__LIST__USD__RATE: '0.5',
+    ASSAY_PROCESS__HTTP__KEYS_FILE: '/run/keys',
+    ASSAY_DATA_DIR: '/data',
+    ASSAY_MODELS_DIR: '/models',
+    ASSAY_HANDBOOK: 'not ours',
+  }
+  const { process, policy } = loadConfig({ file, env })
+  t.match(process, {
+    http: { port: 9001, host: '127.0.0.1', keys_file: '/run/keys' },
+    data_dir: '/data',
+    models_dir: '/models',
+  })
+  t.same(policy.budgets, { deadline_ms: 20, log_wait_ms: 50 })
+  t.equal(policy.currencies.list.USD?.rate, 0.5)
+  t.equal(loadConfig({ env: { ASSAY_CONFIG: file } }).process.http.port, 9000)
+  t.end()
+})
+
+t.test('a map of the user’s own keys is replaced as a whole', (t) => {
+  const list = { EUR: { exponent: 2, rate: 1 } }
+  const { policy } = loadConfig({ file: fileOf({ policy: { currencies: { list } } }), env: {} })
+  t.same(Object.keys(policy.currencies.list), ['EUR'])
+  t.end()
+})
+
+t.test('unknown keys are refused with their path and the nearest known key', (t) => {
+  t.match(faults({ process: { htpp: {} } }), { '/process/htpp': /nearest known is http/ })
+  t.match(faults({ policy: { budgets: { deadline: 8 } } }), {
+    '/policy/budgets/deadline': /nearest known is deadline_ms/,
+  })
+  t.match(faults({}, { ASSAY_PROCESS__HTTP__PROT: '1' }), { '/process/http/prot': /nearest known is port/ })
+  t.match(faults({ zzzzzzzzzz: 1 }), { '/zzzzzzzzzz': /^an unknown key$/ })
+  t.match(faults('{"__proto__": {"a": 1}}'), { '/__proto__': /unknown/ })
+  t.end()
+})
+
+t.test('wrong values are refused with their path, all at once', (t) => {
+  const found = faults({
+    process: { http: { port: 70_000 } },
+    policy: { clock: 'wall', budgets: { deadline_ms: 'x' } },
+  })
+  t.same(Object.keys(found).sort(), ['/policy/budgets/deadline_ms', '/policy/clock', '/process/http/port'])
+  t.match(found['/policy/clock'], /live, replay/)
+  t.match(faults('a: [1'), { '': /neither YAML nor JSON/ })
+  t.match(faults('a: &x 1\nb: *x\n'), { '': /neither YAML nor JSON/ }, 'aliases are not expanded')
+  t.throws(() => loadConfig({ file: join(directory, 'none.yaml'), env: {} }), { code: 'ASSAY_CONFIG_INVALID' })
+  t.end()
+})
+
+t.test('a policy that fits its schema but makes no sense is refused', (t) => {
+  const schema = (field: object) => ({
+    policy: { schema: { fields: [{ name: 'customer_id', type: 'string', entity: true }, field] } },
+  })
+  t.same(faults(schema({ name: 'device', type: 'string' })), {})
+  t.match(faults(schema({ name: 'amount_minor', type: 'string' })), { '/policy/schema/fields/1/name': /core/ })
+  t.match(faults(schema({ name: 'customer_id', type: 'string' })), { '/policy/schema/fields/1/name': /once/ })
+  t.match(faults(schema({ name: 'card_cvv', type: 'string' })), { '/policy/schema/fields/1/name': /never/ })
+  t.match(faults(schema({ name: 'device', type: 'number', entity: true })), {
+    '/policy/schema/fields/1/entity': /strings/,
+  })
+  t.match(faults(schema({ name: 'device', type: 'string', identifier: '[' })), {
+    '/policy/schema/fields/1/identifier': /\^/,
+  })
+  t.match(faults(schema({ name: 'device', type: 'string', identifier: '^(x$' })), {
+    '/policy/schema/fields/1/identifier': /expression/,
+  })
+  t.match(faults({ policy: { currencies: { base: 'XXX' } } }), { '/policy/currencies': /not in the list/ })
+  t.match(faults({ policy: { routes: { sticky_by: 'nobody' } } }), { '/policy/routes/sticky_by': /entity/ })
+  t.match(faults({ policy: { routes: { challenger: null, share: 5 } } }), { '/policy/routes/share': /challenger/ })
+  t.end()
+})
+
+t.test('a listener beyond loopback needs keys, or insecure written out', (t) => {
+  const http = (more: object) => ({ process: { http: { host: '0.0.0.0', ...more } } })
+  t.match(faults(http({})), { '/process/http/host': /insecure: true/ })
+  t.match(faults({ process: { operations: { host: '::' } } }), { '/process/operations/host': /tokens_file/ })
+  t.same(faults(http({ insecure: true })), {})
+  t.same(faults(http({ keys_file: 'keys.json' })), {})
+  for (const host of ['127.0.0.1', '127.9.9.9', '::1', 'localhost']) t.same(faults({ process: { http: { host } } }), {})
+  t.ok('/process/http/host' in faults({ process: { http: { host: '127.0.0.1.example.org' } } }))
+  t.end()
+})
+
+t.test('keys stand in their file as hashes only', (t) => {
+  const keys = { keys: [{ name: 'shop', sha256: 'a'.repeat(64), role: 'scorer' }] }
+  t.same(loadKeys(fileOf(keys)), keys)
+  t.throws(() => loadKeys(fileOf({ keys: [{ name: 'shop', key: 'secret' }] })), { code: 'ASSAY_CONFIG_INVALID' })
+  t.end()
+})
+
+t.test('config check and config print answer with text and an exit code', (t) => {
+  const said: string[] = []
+  const io = { env: {}, out: (text: string) => said.push(text), err: (text: string) => said.push(text) }
+  const run = (...args: string[]) => [configCommand(args, io), said.splice(0).join('')] as const
+  t.match(run('check', fileOf({})), [0, /valid/])
+  t.match(run('check', fileOf({ nope: 1 })), [1, /ASSAY_CONFIG_INVALID[^]*\/nope/])
+  t.match(run('print'), [0, /port: 8080/])
+  t.match(run('print', '--json'), [0, /^\{/])
+  t.match(run('check'), [2, /ASSAY_USAGE/])
+  t.match(run('--help'), [0, /config print/])
+  t.end()
+})
