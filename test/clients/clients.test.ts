@@ -27,17 +27,18 @@ void t.test('clients of other languages are served through a slow proxy and acro
       t.ok(answered > 0)
     }
   }
-  let restarted: Promise<void> | null = null
-  const steady = clients.map((client) =>
-    client
-      .run(url, 'advised', 'steady', '4', () => (restarted ??= server.restart()))
-      .then((result) => ({ client, result })),
-  )
+  const restarts: Promise<void>[] = []
+  const restartOnce = () => {
+    if (restarts.length === 0) restarts.push(server.restart())
+  }
+  const steady = clients.map(async (client) => {
+    return { client, result: await client.run(url, 'advised', 'steady', '4', restartOnce) }
+  })
   for (const { client, result } of await Promise.all(steady)) {
     t.same(result.errors, {}, `${client.name}, with the lines of the README, across a restart`)
     t.equal(result.answered, result.requests)
   }
-  await restarted
+  await Promise.all(restarts)
   await proxy.close()
   await server.close()
   await close()

@@ -36,6 +36,7 @@ function rowExchange(exchange: HttpExchange, settle: (text: string) => void): Ex
     traceparent: exchange.traceparent,
     receivedAtMs: exchange.receivedAtMs,
     source: null,
+    serverTiming: null,
     answer(status, body, replayed, retryAfterS) {
       const flags = (replayed ? ',"replayed":true' : '') + (retryAfterS > 0 ? `,"retry_after_s":${retryAfterS}` : '')
       settle(`{"status":${status}${flags},"body":${body}}`)
