@@ -24,13 +24,16 @@ PENALTY = 1.0  # of the squared weights, as scikit-learn's C = 1
 
 def fit(rows, fraud, names):
     """Returns the card, the columns it takes, and its scores computed here."""
-    columns = [names.index(name) for name, _, _ in FEATURES]
-    values = rows[:, columns].astype(np.float64)
+    candidates = [names.index(name) for name, _, _ in FEATURES]
+    values = rows[:, candidates].astype(np.float64)
     card = {"format": 1, "kind": "logistic", "intercept": 0.0, "features": [shape(values[:, at], each) for at, each in enumerate(FEATURES)]}
     intercept, weights = logistic(standardise(card, values), fraud.astype(np.float64))
     card["intercept"] = round(float(intercept), 9)
     for feature, weight in zip(card["features"], weights):
         feature["weight"] = round(float(weight), 9)
+    # At the bound a feature adds nothing: left out, the optimum of the others is the same.
+    card["features"] = [feature for feature in card["features"] if feature["weight"] > 0]
+    columns = [names.index(feature["name"]) for feature in card["features"]]
 
     def score(of):
         points = standardise(card, of.astype(np.float64)) @ np.array([feature["weight"] for feature in card["features"]])

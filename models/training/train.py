@@ -41,6 +41,7 @@ def arguments():
     parser.add_argument("--simulated", required=True, help="JSON: the options given to assay simulate")
     parser.add_argument("--out", required=True, help="folder of the bundles")
     parser.add_argument("--third", help="folder of the twelve-feature bundle that tests use")
+    parser.add_argument("--only", help="train this model alone: baseline, fraud-lgbm, fraud-xgb or third")
     parser.add_argument("--seed", type=int, default=7)
     return parser.parse_args()
 
@@ -169,11 +170,17 @@ def main():
     work = Work(options)
     print("rows", {each: len(getattr(work, each).rows) for each in ("train", "validation", "test")}, flush=True)
     out = Path(options.out)
-    work.finish(scorecard_model(work, out / "baseline" / VERSION))
-    work.finish(lightgbm_model(work, out / "fraud-lgbm" / VERSION, {"name": "fraud-lgbm", "features": work.names[:CHAMPION]}))
-    work.finish(xgboost_model(work, out / "fraud-xgb" / VERSION))
-    if options.third:
-        work.finish(lightgbm_model(work, options.third, {"name": "third", "features": THIRD, "trees": 60}))
+    champion = {"name": "fraud-lgbm", "features": work.names[:CHAMPION]}
+    third = {"name": "third", "features": THIRD, "trees": 60}
+    models = {
+        "baseline": lambda: scorecard_model(work, out / "baseline" / VERSION),
+        "fraud-lgbm": lambda: lightgbm_model(work, out / "fraud-lgbm" / VERSION, champion),
+        "fraud-xgb": lambda: xgboost_model(work, out / "fraud-xgb" / VERSION),
+        **({"third": lambda: lightgbm_model(work, options.third, third)} if options.third else {}),
+    }
+    for name, make in models.items():
+        if options.only in (None, name):
+            work.finish(make())
 
 
 main()
