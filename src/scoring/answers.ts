@@ -58,6 +58,16 @@ export function renderAnswer(logId: Buffer, facts: DecisionFacts, transactionId:
   return renderDecision(facts, transactionId, id, logged)
 }
 
+/** Stages in milliseconds, as a Server-Timing header names them. */
+function renderTiming({ stages }: DecisionFacts, logMs: number): string {
+  const { validateUs, featuresUs, inferUs, decideUs } = stages
+  const parts = { validate: validateUs / 1000, features: featuresUs / 1000, infer: inferUs / 1000 }
+  const all = { ...parts, decide: decideUs / 1000, log: logMs }
+  return Object.entries(all)
+    .map(([stage, ms]) => `${stage};dur=${ms.toFixed(3)}`)
+    .join(', ')
+}
+
 /** Answers a rejection as problem+json and counts it. */
 export function answerRejection(exchange: Exchange, rejection: Rejection, metrics: Metrics): void {
   metrics.rejected(rejection.code)
@@ -87,6 +97,7 @@ export function createAnswers(deps: AnswerDeps): Answers {
     if (context.labels > 0) exchange.answer(202, `{"accepted":${context.labels},"logged":"${logged}"}`, false, 0)
     else {
       const body = renderAnswer(log.logId, facts, context.transactionId, logged)
+      if (policy.server_timing) exchange.serverTiming = renderTiming(facts, nowMs - context.appendedAtMs)
       exchange.answer(facts.mode === 'observe' ? 202 : 200, body, false, 0)
     }
     metrics.request((nowMs - exchange.receivedAtMs) * 1000)

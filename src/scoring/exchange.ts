@@ -10,6 +10,8 @@ export interface Exchange {
   readonly receivedAtMs: number
   /** Where a streamed transaction came from; null over HTTP. */
   readonly source: { topic: string; partition: number; offset: number } | null
+  /** Set before the answer where the policy wants the stages shown: the value of a Server-Timing header. */
+  serverTiming: string | null
   /** Called exactly once, synchronously or later. `body` is JSON; errors are problem+json (status ≥ 400). */
   answer(status: number, body: string, replayed: boolean, retryAfterS: number): void
 }

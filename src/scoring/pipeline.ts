@@ -7,7 +7,6 @@ import type { Policy } from '../contract/policy.js'
 import type { RecordCodecs } from '../contract/record.js'
 import type { Transaction } from '../contract/transaction.js'
 import { isRejection } from '../contract/problem.js'
-import { createSizeCheck } from '../contract/record-size.js'
 import type { TransactionValidator } from '../contract/validate.js'
 import { decideByScore } from '../decision/decide.js'
 import type { DecisionLog } from '../decision-log/port.js'
@@ -70,8 +69,6 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const { vectors } = inFlight
   const stickyField = policy.schema.fields.findIndex((field) => field.name === routes.sticky_by)
   const propensity = routes.share / 10_000
-  const room = { ...limits, vectorBytes: deps.catalogue.vectorBytes }
-  const outgrows = createSizeCheck(policy.schema, room)
   const { identity } = deps
   const { hashes } = identity
   const vectorBytes = Buffer.alloc(deps.catalogue.vectorBytes)
@@ -313,9 +310,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   function take(result: ReturnType<TransactionValidator['parse']>, exchange: Exchange): void {
     metrics.stage(STAGE.validate, micros(clock.monoMs() - exchange.receivedAtMs))
     if (isRejection(result)) answerRejection(exchange, result, metrics)
-    else if (outgrows?.(result) === true) {
-      refuse(exchange, 'ASSAY_BODY_TOO_LARGE', `the values of a transaction fit ${limits.recordBytesMax} bytes together`)
-    } else admit(result, exchange)
+    else admit(result, exchange)
   }
 
   return {

@@ -114,6 +114,7 @@ export interface Answer {
   body: Record<string, unknown>
   replayed: boolean
   retryAfterS: number
+  serverTiming: string | null
 }
 
 export interface HarnessOptions {
@@ -177,8 +178,10 @@ export function createHarness(options: HarnessOptions = {}) {
       traceparent: null,
       receivedAtMs: clock.monoMs(),
       source: null,
+      serverTiming: null,
       answer(status, body, replayed, retryAfterS) {
-        answers.push({ status, body: JSON.parse(body) as Record<string, unknown>, replayed, retryAfterS })
+        const { serverTiming } = this
+        answers.push({ status, body: JSON.parse(body) as Record<string, unknown>, replayed, retryAfterS, serverTiming })
       },
     }
   }
