@@ -2,7 +2,7 @@
 //   node dist/bench/compare.js --b-env ASSAY_POLICY__DURABILITY=buffered --figure p50 [--pairs 10] [--seconds 10]
 //   --a-env and --b-env may stand several times; --a-command and --b-command take a whole command line instead
 //   --figure p50 | p99 | p999 (open loop, cleaned) or rate | cpu (closed loop)
-// Prints the median of B / A with an interval of at least 95 %; one wider than --width (0.1) is `undecided`, never a pass.
+// Prints the median of B / A with an interval of at least 95 %; one wider than --width (0.1) is `undecided`, no pass.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'

@@ -1,5 +1,6 @@
-// The full form of the kill test: 200 random `kill -9` of a server under load on a real disk, then the whole log against what
-// its clients were told, by a reader and a fold that share no code with the server. test/flow/kill.test.ts is the short form.
+// The full form of the kill test: 200 random `kill -9` of a server under load on a real disk, then the whole log
+// against what its clients were told, by a reader and a fold that share no code with the server.
+// test/flow/kill.test.ts is the short form.
 //   node dist/bench/kill.js [--kills 200] [--seed N] [--replies 400] [--folder DIR]   → bench/results/kill.txt
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -58,12 +59,13 @@ const lost = [...verdict.missing.values()].reduce((sum, ordinals) => sum + ordin
 const ready = Float64Array.from(run.readyMs).sort()
 const lines = [
   `seed ${seed}: ${kills} kills with SIGKILL under load, ${connections} connections, a real disk`,
-  `  ${run.ledger.sent.size} transactions sent, ${run.ledger.told.size} acknowledged; ${run.cutOff} requests cut off by a kill`,
+  `  ${run.ledger.sent.size} transactions sent, ${run.ledger.told.size} acknowledged; ${run.cutOff} requests cut off`,
   `  ${run.ledger.repeats} answers to repeats compared with the first, ${run.ledger.labels.length} labels acknowledged`,
-  `  log: ${log.records} records in ${log.segments} segments, ${log.decisions.length} transactions, ${log.labels.length} labels`,
+  `  log: ${log.records} records in ${log.segments} segments,`,
+  `  ${log.decisions.length} of them decisions, ${log.labels.length} labels`,
   `  ${verdict.vectors} logged vectors recomputed by the naive fold; ${lost} ordinals died unlogged,`,
   `  ${excused.length} vectors rest on them, the same that log verify --replay names: ${agree ? 'yes' : 'NO'}`,
-  `  ready again after ${ready[ready.length >> 1]?.toFixed(0)} ms in the middle, ${ready.at(-1)?.toFixed(0)} ms at most`,
+  `  ready again after ${ready[ready.length >> 1]?.toFixed(0)} ms (median), ${ready.at(-1)?.toFixed(0)} ms at most`,
   '',
   findings.length === 0 ? 'findings: none' : `findings: ${findings.length}`,
   ...findings.slice(0, 50).map((finding) => `  ${finding}`),

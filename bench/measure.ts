@@ -1,6 +1,6 @@
 // One measurement: a load against a server, with the control beside it, turned into figures.
-// Raw and cleaned stand side by side; cleaned leaves out requests that were in flight during a gap of the control, and is
-// void where that is more than 1 % of them (semantics 14).
+// Raw and cleaned stand side by side; cleaned leaves out requests that were in flight during a gap of the control, and
+// is void where that is more than 1 % of them (semantics 14).
 import { build, encodeIntoCompressedBase64, initWebAssembly } from 'hdr-histogram-js'
 import { inGap, quantile, startControl, VOID_SHARE, type ControlReport } from './control.js'
 import { closedLoop, openLoop, type LoadResult, type Timeline } from './load.js'

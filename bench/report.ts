@@ -44,7 +44,7 @@ export function measurementLines(title: string, m: Measurement): string[] {
       `sync p50 ${control.syncP50Ms.toFixed(2)}, p99 ${control.syncP99Ms.toFixed(2)} ms`,
     `  CPU per decision: server ${m.serverCpuUs.toFixed(1)} µs (all threads), ` +
       `generator and control ${m.generatorCpuUs.toFixed(1)} µs`,
-    `  generator late by p50 ${ms(m.latenessP50Ms).trim()}, p99 ${ms(m.latenessP99Ms).trim()} ms (inside the latencies); ` +
+    `  generator late by p50 ${ms(m.latenessP50Ms).trim()}, p99 ${ms(m.latenessP99Ms).trim()} ms (in the latencies); ` +
       `machine ${percent(m.machineBusy)} busy, ${percent(m.machineStolen)} stolen`,
   ]
 }

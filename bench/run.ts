@@ -1,7 +1,7 @@
 // `npm run bench`: the whole server under load, measured by semantics 14, written to bench/results/.
 //   (nothing)   open loop at 2,000/s for 60 s, then closed loop at 64 connections for 20 s → score.txt, score.json
 //   --memory    open loop at 2,000/s for 10 minutes, resident memory once a second         → memory.txt, memory.json
-//   --rate N, --seconds N, --connections N, --tries N, --folder DIR; --quick: seconds instead of minutes, written nowhere
+//   --rate N, --seconds N, --connections N, --tries N, --folder DIR; --quick: a few seconds of each, written nowhere
 // Exit code 1 where a target was missed, an answer was wrong or every try was void.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,5 +1,5 @@
-// What the clients of the kill test were told, and the judgement of a log against it: pure, so that the judgement itself is
-// tested with logs that are wrong. A finding is one line; a log that keeps every promise gives none.
+// What the clients of the kill test were told, and the judgement of a log against it: pure, so that the judgement
+// itself is tested with logs that are wrong. A finding is one line; a log that keeps every promise gives none.
 import { foldNaively, type NaiveCatalogue, type NaiveVerdict } from './kill-fold.js'
 import { naiveDecisionId, type NaiveLog } from './kill-log.js'
 

@@ -1,5 +1,5 @@
-// The kill test's other half: a real server under load of unique transactions, repeats and labels, killed with SIGKILL at
-// random moments and started again on the same directory. Keeps in a ledger what its clients were told.
+// The kill test's other half: a real server under load of unique transactions, repeats and labels, killed with SIGKILL
+// at random moments and started again on the same directory. Keeps in a ledger what its clients were told.
 // Event times climb over less than 30 days, so that no window expires and every window edge is met.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'

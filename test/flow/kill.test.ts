@@ -1,5 +1,6 @@
-// The short form of the kill test: a few kills of a real server under load, then the log against what clients were told, by
-// a reader that shares no code with the server. bench/kill.ts is the full form: 200 kills. The judgement is tested too.
+// The short form of the kill test: a few kills of a real server under load, then the log against what clients were
+// told, by a reader that shares no code with the server. bench/kill.ts is the full form: 200 kills. The judgement is
+// tested too.
 import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

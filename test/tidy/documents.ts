@@ -106,7 +106,7 @@ export function scripts(manifest: string, exists: (path: string) => boolean): st
 const MACHINE = new RegExp(
   `(^|[\\s"'\`(=:])/(${['wo' + 'rk', 'ro' + 'ot', 'ho' + 'me', 'Us' + 'ers'].join('|')})/[\\w.-]`,
 )
-const REGISTRY = new RegExp(`https?://[^/\\s"']*(regis` + `try|artifac` + `tory|nexus|mirror|proxy)[^/\\s"']*`, 'i')
+const REGISTRY = new RegExp(`https?://[^/\\s"'$]*(regis` + `try|artifac` + `tory|nexus|mirror)`, 'i')
 const PRIVATE = /https?:\/\/(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|[^/\s"']*\.(internal|corp|lan)\b)/
 
 /** No path of somebody's machine, no address of a registry or of a private host. */

@@ -92,10 +92,9 @@ export function openings(sources: readonly Source[]): string[] {
   return sources.flatMap(({ path, text }) => {
     const head = /^(?:#!.*\n)?((?:\/\/.*\n)+|\/\*[\s\S]*?\*\/)/.exec(text)?.[1]
     if (head === undefined) return [`${path}: does not open with a comment`]
-    const lines = head.trimEnd().split('\n').length
-    return inSrcPath(path) && (lines < 2 || lines > 8)
-      ? [`${path}: opens with ${lines} lines of comment, 2 to 8 are wanted`]
-      : []
+    // A layout drawn in the comment (lines set in by three or more) is not counted: it is data, not prose.
+    const prose = head.split('\n').filter((line) => /^(\/\/|\/?\*+) {0,2}\S/.test(line)).length
+    return inSrcPath(path) && prose > 8 ? [`${path}: opens with ${prose} lines of prose, at most 8`] : []
   })
 }
 
