@@ -19,7 +19,7 @@ import { machineSeconds } from './proc.js'
 const POLICY = { error_percent: 50, volume: 20, window_ms: 10_000, probe_after_ms: 1_000 }
 const REST_TRIPS = 20_000
 const SPACED_TRIPS = 2_000
-const LOAD_ROWS = 1_000_000
+const LOAD_ROWS = 400_000
 /** Flights under way in the closed loop: enough that the thread never waits. */
 const FLIGHTS = 8
 const ROUNDS = 5
