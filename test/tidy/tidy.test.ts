@@ -48,6 +48,7 @@ void t.test('each rule finds the source that breaks it', (t) => {
   const body = (lines: number): string => `function long() {\n${'  void 0\n'.repeat(lines - 2)}}\n`
   t.equal(sizes(one('src/stats/a.ts', '//\n'.repeat(401))).length, 1, 'a long file')
   t.equal(sizes(one('src/stats/a.ts', `// ${'x'.repeat(120)}\n`)).length, 1, 'a long line')
+  t.equal(sizes(one('src/stats/a.ts', `const a = '${'x'.repeat(120)}'\n`)).length, 0, 'a long line that is one text')
   t.equal(sizes(one('src/stats/a.ts', body(71))).length, 1, 'a long function')
   t.equal(sizes(one('src/stats/a.ts', body(70))).length, 0, 'a function of the allowed length')
   const factory = `function factory() {\n${`  ${body(40)}`.repeat(3)}}\n`
