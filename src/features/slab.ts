@@ -135,3 +135,14 @@ export class Slab {
 export function orderFor(slots: number): number {
   return Math.max(ORDER_MIN, Math.ceil(Math.log2(slots)))
 }
+
+/** Every column of a chunk, for moving events. */
+export function columnsOf(chunk: Chunk): (Float64Array | Uint16Array | Uint32Array)[] {
+  return [chunk.times, ...chunk.sums, ...chunk.raws, ...chunk.counts, chunk.idLow, chunk.idHigh]
+}
+
+/** Prefix at `at` from the one before it, and the amount added to all that follow. */
+export function addFrom(column: Float64Array | Uint16Array, at: number, end: number, amount: number): void {
+  column[at] = column[at - 1] + amount
+  for (let k = at + 1; k <= end; k++) column[k] += amount
+}

@@ -9,7 +9,7 @@ import type { Limits } from '../limits.js'
 import { aggregate, type Current, createScratch, type Scratch, upperBound } from './aggregate.js'
 import { HashTable } from './hash-table.js'
 import type { FieldPlan } from './plan.js'
-import { type Chunk, orderFor, Slab } from './slab.js'
+import { addFrom, type Chunk, columnsOf, orderFor, Slab } from './slab.js'
 
 const NONE = -1
 /** Sums stay whole numbers below 2^53: beyond this the base of the prefixes is taken off. */
@@ -80,6 +80,10 @@ export class EntityWindows {
 
   get bytes(): number {
     return this.#slab.bytes + this.#table.bytes + this.#ids.bytes + this.#placesUsed * BYTES_PER_ENTITY
+  }
+
+  get evictedUntil(): number {
+    return this.#evictedUntil
   }
 
   /** The entity of this hash, or -1. */
@@ -190,10 +194,6 @@ export class EntityWindows {
       const visible = upperBound(chunk.times, from, to, heldFrom)
       visit([this.#hashLow[entity], this.#hashHigh[entity]], this.#floor[entity], chunk, visible, to)
     }
-  }
-
-  get evictedUntil(): number {
-    return this.#evictedUntil
   }
 
   #chunkOf(stretch: number): Chunk {
@@ -391,14 +391,4 @@ export class EntityWindows {
     if (newer >= 0) this.#older[newer] = older
     else this.#newest = older
   }
-}
-
-function columnsOf(chunk: Chunk): (Float64Array | Uint16Array | Uint32Array)[] {
-  return [chunk.times, ...chunk.sums, ...chunk.raws, ...chunk.counts, chunk.idLow, chunk.idHigh]
-}
-
-/** Prefix at `at` from the one before it, and the amount added to all that follow. */
-function addFrom(column: Float64Array | Uint16Array, at: number, end: number, amount: number): void {
-  column[at] = column[at - 1] + amount
-  for (let k = at + 1; k <= end; k++) column[k] += amount
 }

@@ -283,7 +283,7 @@ const ROOMY: Limits = {
 // Labels keep their room here: which label leaves first has its own test.
 const CRAMPED: Limits = { ...TINY, ...LABELS, lateMsMax: 4000 }
 
-void t.test('windows equal a naive filter over all transactions on random streams', async (t) => {
+void t.test('windows equal a naive filter over all transactions on random streams', (t) => {
   fc.assert(
     fc.property(streams(3), (steps) => agrees(steps, ROOMY)),
     RUNS,
@@ -293,9 +293,10 @@ void t.test('windows equal a naive filter over all transactions on random stream
     RUNS,
   )
   t.pass('streams with few and with many entities agree')
+  t.end()
 })
 
-void t.test('windows equal the naive ones where events and entities hit their bounds', async (t) => {
+void t.test('windows equal the naive ones where events and entities hit their bounds', (t) => {
   const events = { ...CRAMPED, eventsPerEntityMax: 3, featureEventsMax: 1 << 10 }
   fc.assert(
     fc.property(streams(2), (steps) => agrees(steps, events)),
@@ -307,9 +308,10 @@ void t.test('windows equal the naive ones where events and entities hit their bo
     RUNS,
   )
   t.pass('the same events and entities leave, with the same flags')
+  t.end()
 })
 
-void t.test('a naive state with a fault is told apart', async (t) => {
+void t.test('a naive state with a fault is told apart', (t) => {
   const wrong: Limits = { ...ROOMY, lateMsMax: 60_000 }
   const check = fc.check(
     fc.property(streams(3), (steps) => {
@@ -326,9 +328,10 @@ void t.test('a naive state with a fault is told apart', async (t) => {
     { numRuns: 2000, endOnFailure: true },
   )
   t.equal(check.failed, true, 'another bound on lateness shows')
+  t.end()
 })
 
-void t.test('the fold is deterministic, evaluating changes nothing, and the digest tells states apart', async (t) => {
+void t.test('the fold is deterministic, evaluating changes nothing, and the digest tells states apart', (t) => {
   fc.assert(
     fc.property(streams(6), (steps) => {
       const first = createFeatureState(compiled, { limits: CRAMPED })
@@ -361,6 +364,7 @@ void t.test('the fold is deterministic, evaluating changes nothing, and the dige
     { numRuns: 100 },
   )
   t.pass('equal calls, equal vectors and digests')
+  t.end()
 })
 
 function tx(id: string, seconds: number, fields: Partial<Transaction> = {}): Transaction {
@@ -376,26 +380,24 @@ function tx(id: string, seconds: number, fields: Partial<Transaction> = {}): Tra
   }
 }
 
-void t.test(
-  'a full slab evicts the least recently seen entities and says truncated to those that come back',
-  async (t) => {
-    const limits = { ...TINY, entitiesMax: 1000, eventsPerEntityMax: 8, featureEventsMax: 64 }
-    const state = createFeatureState(compiled, { limits })
-    const out = new Float64Array(compiled.size)
-    const card = (name: string) => ({ fields: [name, null, 'web', 1, false] })
-    for (let i = 0; i < 40; i++) state.fold(tx(`t${i}`, i / 100, card(`c${i}`)), i, START + i * 10, out, 0)
-    const size = state.size()
-    t.ok(size.evictions > 0, 'entities left')
-    t.ok(size.events <= 64, 'events stay within the slab')
-    const flags = state.fold(tx('again', 1, card('c0')), 41, START + 1000, out, 0)
-    t.ok(flags & FEATURE_FLAGS.truncated, 'who may have been evicted is truncated')
-    t.equal(out[compiled.indexOf('card_count')], 1)
-    const later = state.fold(tx('later', 60, card('c0')), 42, START + 60_000, out, 0)
-    t.notOk(later & FEATURE_FLAGS.truncated, 'once the windows have passed it is whole again')
-  },
-)
+void t.test('a full slab evicts the least recently seen entities and says truncated to those that come back', (t) => {
+  const limits = { ...TINY, entitiesMax: 1000, eventsPerEntityMax: 8, featureEventsMax: 64 }
+  const state = createFeatureState(compiled, { limits })
+  const out = new Float64Array(compiled.size)
+  const card = (name: string) => ({ fields: [name, null, 'web', 1, false] })
+  for (let i = 0; i < 40; i++) state.fold(tx(`t${i}`, i / 100, card(`c${i}`)), i, START + i * 10, out, 0)
+  const size = state.size()
+  t.ok(size.evictions > 0, 'entities left')
+  t.ok(size.events <= 64, 'events stay within the slab')
+  const flags = state.fold(tx('again', 1, card('c0')), 41, START + 1000, out, 0)
+  t.ok(flags & FEATURE_FLAGS.truncated, 'who may have been evicted is truncated')
+  t.equal(out[compiled.indexOf('card_count')], 1)
+  const later = state.fold(tx('later', 60, card('c0')), 42, START + 60_000, out, 0)
+  t.notOk(later & FEATURE_FLAGS.truncated, 'once the windows have passed it is whole again')
+  t.end()
+})
 
-void t.test('labels wait in a bounded table, a later word of a source replaces, false reverses', async (t) => {
+void t.test('labels wait in a bounded table, a later word of a source replaces, false reverses', (t) => {
   const state = createFeatureState(compiled, { limits: TINY })
   const out = new Float64Array(compiled.size)
   const rate = compiled.indexOf('fraud_now')
@@ -429,9 +431,10 @@ void t.test('labels wait in a bounded table, a later word of a source replaces, 
   const digest = state.digest()
   state.label(authorisation, 0, START)
   t.equal(state.digest(), digest, "an issuer's answer is no word on fraud")
+  t.end()
 })
 
-void t.test('one clock far ahead empties no window', async (t) => {
+void t.test('one clock far ahead empties no window', (t) => {
   const state = createFeatureState(compiled, { limits: { ...TINY, lateMsMax: 1000 } })
   const out = new Float64Array(compiled.size)
   const count = compiled.indexOf('card_count')
@@ -439,9 +442,10 @@ void t.test('one clock far ahead empties no window', async (t) => {
   state.fold(tx('ahead', 86_400), 1, START + 1000, out, 0)
   state.fold(tx('b', 2), 2, START + 2000, out, 0)
   t.equal(out[count], 2, 'the event before it is still there, the one ahead is not')
+  t.end()
 })
 
-void t.test('sums stay exact in the minor unit after amounts up to the bound', async (t) => {
+void t.test('sums stay exact in the minor unit after amounts up to the bound', (t) => {
   const state = createFeatureState(compiled, { limits: { ...ROOMY, lateMsMax: 1000 } })
   const out = new Float64Array(compiled.size)
   const sum = compiled.indexOf('card_sum')
@@ -454,9 +458,10 @@ void t.test('sums stay exact in the minor unit after amounts up to the bound', a
     state.fold(tx(`small${i}`, seconds, { amountMinor: 1, amountBaseMinor: 1 }), i, START + seconds * 1000, out, 0)
   }
   t.equal(out[sum], 0.03)
+  t.end()
 })
 
-void t.test('cold ends when the longest window has been observed, and history moves it back', async (t) => {
+void t.test('cold ends when the longest window has been observed, and history moves it back', (t) => {
   const state = createFeatureState(compiled, { limits: ROOMY })
   const out = new Float64Array(compiled.size)
   const flags = (seconds: number) => state.fold(tx(`t${seconds}`, seconds), 0, START + seconds * 1000, out, 0)
@@ -470,8 +475,10 @@ void t.test('cold ends when the longest window has been observed, and history mo
   t.equal(imported.fold(tx('x', 0), 0, START, out, 0) & FEATURE_FLAGS.cold, 0)
   imported.observeSince(START)
   t.equal(imported.observedSinceMs(), START - 20_000, 'never forward')
+  t.end()
 })
 
-void t.test('bounds that cannot hold an entity are refused', async (t) => {
+void t.test('bounds that cannot hold an entity are refused', (t) => {
   t.throws(() => createFeatureState(compiled, { limits: { ...TINY, eventsPerEntityMax: 1 << 16 } }), RangeError)
+  t.end()
 })
