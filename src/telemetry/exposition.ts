@@ -74,7 +74,7 @@ async function render(
   }
 }
 
-/** Counters and gauges are set from their reader by prom-client's own `collect`; histograms hand over finished buckets. */
+/** Counters and gauges are set from their reader in prom-client's `collect`; histograms hand over finished buckets. */
 function register(registry: Registry<RegistryContentType>, metric: Exposed): void {
   const { name, help } = metric
   const labelNames = [...metric.labels]

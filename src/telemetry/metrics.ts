@@ -61,7 +61,7 @@ export interface Metrics {
   degraded(from: ModelIndex, reason: number): void
   /** A stage (index into STAGES) took so many microseconds. */
   stage(stage: number, microseconds: number): void
-  /** A request took so many microseconds from headers to answer. */
+  /** A request took so many microseconds, from all of it being there to its answer. */
   request(microseconds: number): void
   rejected(code: ErrorCode): void
   /** `count` records were answered and will never be in the log. */
@@ -102,135 +102,146 @@ export interface MetricsSummary {
   }
 }
 
+/** What the hot path writes: flat arrays and histograms, indexed by numbers. */
+interface Counts {
+  readonly models: ModelNames
+  readonly decisions: Float64Array
+  readonly degraded: Float64Array
+  readonly rejected: Float64Array
+  readonly lost: Float64Array
+  pending: number
+  readonly stages: readonly Histogram[]
+  readonly request: Histogram
+  readonly batchRows: Histogram
+  readonly logSync: Histogram
+}
+
+const CODES = Object.keys(ERRORS)
+const CODE_INDEX: ReadonlyMap<string, number> = new Map(CODES.map((code, index) => [code, index]))
+const REASONS = FALLBACK_REASONS.length
+
+function createCounts(modelsMax: number): Counts {
+  return {
+    models: createModelNames(modelsMax),
+    decisions: new Float64Array(modelsMax * ROLES.length * ACTIONS.length),
+    degraded: new Float64Array(modelsMax * REASONS),
+    rejected: new Float64Array(CODES.length),
+    lost: new Float64Array(LOST_REASONS.length),
+    pending: 0,
+    stages: STAGES.map(() => new Histogram()),
+    request: new Histogram(),
+    batchRows: new Histogram(),
+    logSync: new Histogram(),
+  }
+}
+
 /** Makes the metrics of one process. `nodeMetrics` adds Node's own (event loop, collections, memory). */
 export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean } = {}): Metrics {
-  const models = createModelNames(limits.metricModelsMax)
-  const actions = ACTIONS.length
-  const roles = ROLES.length
-  const decisions = new Float64Array(limits.metricModelsMax * roles * actions)
-  const degraded = new Float64Array(limits.metricModelsMax * FALLBACK_REASONS.length)
-  const codes = Object.keys(ERRORS)
-  const codeIndex = new Map(codes.map((code, index) => [code, index]))
-  const rejected = new Float64Array(codes.length)
-  const lost = new Float64Array(LOST_REASONS.length)
-  let pending = 0
-  const stages = STAGES.map(() => new Histogram())
-  const request = new Histogram()
-  const batchRows = new Histogram()
-  const logSync = new Histogram()
-
-  const own: Exposed[] = [
-    {
-      kind: 'counter',
-      name: 'assay_decisions_total',
-      help: 'Decisions by action, model and role',
-      labels: ['action', 'model', 'role'],
-      read: () =>
-        nonZero(decisions, (index) => ({
-          action: ACTIONS[index % actions],
-          role: ROLES[Math.floor(index / actions) % roles],
-          model: models.name(Math.floor(index / (actions * roles))),
-        })),
-    },
-    {
-      kind: 'counter',
-      name: 'assay_degraded_total',
-      help: 'Times that a model was left for the next, by model left and reason',
-      labels: ['from', 'reason'],
-      read: () =>
-        nonZero(degraded, (index) => ({
-          from: models.name(Math.floor(index / FALLBACK_REASONS.length)),
-          reason: FALLBACK_REASONS[index % FALLBACK_REASONS.length],
-        })),
-    },
-    {
-      kind: 'counter',
-      name: 'assay_requests_rejected_total',
-      help: 'Transactions refused, by error code',
-      labels: ['code'],
-      read: () => nonZero(rejected, (index) => ({ code: codes[index] })),
-    },
-    {
-      kind: 'counter',
-      name: 'assay_records_lost_total',
-      help: 'Answered transactions whose record will never be in the decision log, by reason',
-      labels: ['reason'],
-      read: () => LOST_REASONS.map((reason, index) => ({ labels: { reason }, value: lost[index] })),
-    },
-    {
-      kind: 'counter',
-      name: 'assay_records_pending_total',
-      help: 'Transactions answered before their record was durable',
-      labels: [],
-      read: () => pending,
-    },
-    {
-      kind: 'histogram',
-      name: 'assay_stage_duration_seconds',
-      help: 'Time spent in each stage',
-      labels: ['stage'],
-      bounds: DURATION_BOUNDS_S,
-      unitsPerBound: 1e6,
-      parts: stages.map((histogram, index) => ({ labels: { stage: STAGES[index] }, histogram })),
-    },
-    durations('assay_request_duration_seconds', 'Time from headers to answer', request),
-    durations('assay_log_sync_duration_seconds', 'Time of one sync of the decision log', logSync),
-    {
-      kind: 'histogram',
-      name: 'assay_batch_rows',
-      help: 'Rows that a lane ran at once',
-      labels: [],
-      bounds: ROWS_BOUNDS,
-      unitsPerBound: 1,
-      parts: [{ labels: {}, histogram: batchRows }],
-    },
-  ]
-  const exposition = createExposition(own, options.nodeMetrics ?? true)
-  const rolled = [...stages, request, logSync]
+  const counts = createCounts(limits.metricModelsMax)
+  const { models, decisions, degraded, rejected, lost, stages, request, batchRows, logSync } = counts
+  const exposition = createExposition([...countersOf(counts), ...histogramsOf(counts)], options.nodeMetrics ?? true)
   const timer = setInterval(() => {
-    for (const histogram of rolled) histogram.roll()
+    for (const histogram of [...stages, request, logSync]) histogram.roll()
   }, ROLL_MS)
   timer.unref()
-
   return {
     model: (name) => models.index(name),
     decision(action, model, role) {
-      decisions[(model * roles + role) * actions + action] += 1
+      decisions[(model * ROLES.length + role) * ACTIONS.length + action] += 1
     },
     degraded(from, reason) {
-      degraded[from * FALLBACK_REASONS.length + reason] += 1
+      degraded[from * REASONS + reason] += 1
     },
     stage(stage, microseconds) {
       stages[stage].record(microseconds)
     },
     request: (microseconds) => request.record(microseconds),
     rejected(code) {
-      rejected[codeIndex.get(code)!] += 1
+      rejected[CODE_INDEX.get(code)!] += 1
     },
     lost(reason, count = 1) {
       lost[LOST_REASONS.indexOf(reason)] += count
     },
     pending() {
-      pending += 1
+      counts.pending += 1
     },
     batchRows: (rows) => batchRows.record(rows),
     logSync: (microseconds) => logSync.record(microseconds),
     gauge: (metric) => exposition.add({ kind: 'gauge', ...bound(metric) }),
     counter: (metric) => exposition.add({ kind: 'counter', ...bound(metric) }),
-    summary: () => ({
-      decisions: total(decisions),
-      degraded: total(degraded),
-      rejected: named(rejected, codes),
-      lost: named(lost, LOST_REASONS),
-      pending,
-      last_minute: {
-        request: quantiles(request),
-        stages: Object.fromEntries(STAGES.map((stage, index) => [stage, quantiles(stages[index])])),
-        log_sync: quantiles(logSync),
-      },
-    }),
+    summary: () => summaryOf(counts),
     scrape: (accept) => exposition.scrape(accept),
     close: () => clearInterval(timer),
+  }
+}
+
+function countersOf(counts: Counts): Exposed[] {
+  const { models, decisions, degraded, rejected, lost } = counts
+  const counter = (name: string, help: string, labels: string[], read: () => Reading): Exposed => {
+    return { kind: 'counter', name, help, labels, read }
+  }
+  return [
+    counter('assay_decisions_total', 'Decisions by action, model and role', ['action', 'model', 'role'], () =>
+      nonZero(decisions, (index) => ({
+        action: ACTIONS[index % ACTIONS.length],
+        role: ROLES[Math.floor(index / ACTIONS.length) % ROLES.length],
+        model: models.name(Math.floor(index / (ACTIONS.length * ROLES.length))),
+      })),
+    ),
+    counter('assay_degraded_total', 'Models left for the next, by model and reason', ['from', 'reason'], () =>
+      nonZero(degraded, (index) => ({
+        from: models.name(Math.floor(index / REASONS)),
+        reason: FALLBACK_REASONS[index % REASONS],
+      })),
+    ),
+    counter('assay_requests_rejected_total', 'Transactions and requests refused, by error code', ['code'], () =>
+      nonZero(rejected, (index) => ({ code: CODES[index] })),
+    ),
+    counter('assay_records_lost_total', 'Answered and never in the decision log, by reason', ['reason'], () =>
+      LOST_REASONS.map((reason, index) => ({ labels: { reason }, value: lost[index] })),
+    ),
+    counter('assay_records_pending_total', 'Answered before the record was durable', [], () => counts.pending),
+  ]
+}
+
+function histogramsOf({ stages, request, logSync, batchRows }: Counts): Exposed[] {
+  const seconds = { kind: 'histogram', bounds: DURATION_BOUNDS_S, unitsPerBound: 1e6, labels: [] } as const
+  const alone = (histogram: Histogram) => ({ parts: [{ labels: {}, histogram }] })
+  return [
+    {
+      ...seconds,
+      name: 'assay_stage_duration_seconds',
+      help: 'Time spent in each stage',
+      labels: ['stage'],
+      parts: stages.map((histogram, index) => ({ labels: { stage: STAGES[index] }, histogram })),
+    },
+    { ...seconds, ...alone(request), name: 'assay_request_duration_seconds', help: 'From the whole request to answer' },
+    { ...seconds, ...alone(logSync), name: 'assay_log_sync_duration_seconds', help: 'One sync of the decision log' },
+    {
+      kind: 'histogram',
+      ...alone(batchRows),
+      name: 'assay_batch_rows',
+      help: 'Rows that a lane ran at once',
+      labels: [],
+      bounds: ROWS_BOUNDS,
+      unitsPerBound: 1,
+    },
+  ]
+}
+
+function summaryOf(counts: Counts): MetricsSummary {
+  const { decisions, degraded, rejected, lost, pending, stages, request, logSync } = counts
+  return {
+    decisions: total(decisions),
+    degraded: total(degraded),
+    rejected: named(rejected, CODES),
+    lost: named(lost, LOST_REASONS),
+    pending,
+    last_minute: {
+      request: quantiles(request),
+      stages: Object.fromEntries(STAGES.map((stage, index) => [stage, quantiles(stages[index])])),
+      log_sync: quantiles(logSync),
+    },
   }
 }
 
@@ -238,20 +249,13 @@ function bound(metric: ReadMetric): { name: string; help: string; labels: readon
   return { name: metric.name, help: metric.help, labels: metric.labels ?? [], read: () => metric.read() }
 }
 
-function durations(name: string, help: string, histogram: Histogram): Exposed {
-  return {
-    kind: 'histogram',
-    name,
-    help,
-    labels: [],
-    bounds: DURATION_BOUNDS_S,
-    unitsPerBound: 1e6,
-    parts: [{ labels: {}, histogram }],
-  }
+interface ModelNames {
+  index(name: string): ModelIndex
+  name(index: ModelIndex): string
 }
 
 /** Names models by small integers; the last index is `other`, for whatever comes after the table is full. */
-function createModelNames(max: number): { index(name: string): ModelIndex; name(index: ModelIndex): string } {
+function createModelNames(max: number): ModelNames {
   const names: string[] = []
   const indices = new Map<string, ModelIndex>()
   return {

@@ -120,13 +120,18 @@ public final class AssayClient {
     private String attempt(HttpClient http, HttpRequest request) throws InterruptedException {
         try {
             HttpResponse<String> response = http.send(request, HttpResponse.BodyHandlers.ofString());
-            if (response.statusCode() != 200) return "status " + response.statusCode();
+            if (response.statusCode() != 200) return "status " + response.statusCode() + " " + codeOf(response.body());
             if (response.headers().firstValue("Idempotent-Replayed").isPresent()) replayed.incrementAndGet();
             answered.incrementAndGet();
             return null;
         } catch (IOException error) {
             return error.getClass().getSimpleName() + ": " + error.getMessage();
         }
+    }
+
+    private static String codeOf(String problem) {
+        int at = problem.indexOf("ASSAY_");
+        return at < 0 ? "" : problem.substring(at, problem.indexOf('"', at));
     }
 
     private void report(String phase) {

@@ -21,8 +21,9 @@ void t.test('clients of other languages are served through a slow proxy and acro
     for (const phase of ['burst', 'expect'] as const) {
       const { errors, requests, answered } = await client.run(url, 'default', phase, '40')
       // A 503 is the server's right where the machine is too busy; anything else would be a fault of the connection.
-      const { 'status 503': refused = 0, ...others } = errors
-      t.same(others, {}, `${client.name}, ${phase}, as it comes`)
+      const others = Object.keys(errors).filter((error) => !error.startsWith('status 503'))
+      const refused = Object.values(errors).reduce((sum, count) => sum + count, 0)
+      t.same(others, [], `${client.name}, ${phase}, as it comes`)
       t.equal(answered + refused, requests)
       t.ok(answered > 0)
     }

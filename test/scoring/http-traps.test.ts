@@ -1,3 +1,5 @@
+// Each trap of uWebSockets.js, and what a client sees instead: interim responses, refused and slow bodies, aborts,
+// throws, pipelining, long headers, shared ports, draining. README.md of transport/http lists them.
 import { once } from 'node:events'
 import t from 'tap'
 import { TINY } from '../../src/limits.js'

@@ -1,3 +1,5 @@
+// The listeners by their contract: routes, headers, keys, batches, bad input, probes, expositions.
+// Requests are written as bytes and answers read as bytes, so that nothing is hidden by a client library.
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import { createMetrics } from '../../src/telemetry/metrics.js'

@@ -1,3 +1,5 @@
+// Metrics and logger: exact buckets, true quantiles, both expositions, bounded labels, and no card number in a line.
+// The expositions are read back sample by sample; true values come from sorting what was recorded.
 import t from 'tap'
 import { LIMITS, TINY } from '../../src/limits.js'
 import { AssayError } from '../../src/errors.js'

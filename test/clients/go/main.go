@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,8 @@ type result struct {
 	Replayed int            `json:"replayed"`
 	Errors   map[string]int `json:"errors"`
 }
+
+var codePattern = regexp.MustCompile("ASSAY_[A-Z_]+")
 
 var (
 	target  string
@@ -135,11 +138,12 @@ func attempt(client *http.Client, id, body string, expect bool) string {
 		return words(err)
 	}
 	defer response.Body.Close()
-	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
 		return words(err)
 	}
 	if response.StatusCode != 200 {
-		return fmt.Sprintf("status %d", response.StatusCode)
+		return fmt.Sprintf("status %d %s", response.StatusCode, codePattern.FindString(string(answer)))
 	}
 	count(func() {
 		total.Answered++
