@@ -19,6 +19,8 @@ export interface Disk {
   write(fd: number, from: { buffer: Buffer; at: number; length: number }, position: number): number
   /** Makes the content of a file durable (fdatasync). After a failure nothing is known about what is on disk. */
   sync(fd: number): void
+  /** Begins to write a file back without waiting. Says nothing about durability: a later `sync` does, and reports errors. */
+  startSync(fd: number): void
   /** Makes names in the directory durable. */
   syncDirectory(): void
   rename(from: string, to: string): void
@@ -39,6 +41,7 @@ export function createDisk(directory: string): Disk {
     read: (fd, to, position) => fs.readSync(fd, to.buffer, to.at, to.length, position),
     write: (fd, from, position) => fs.writeSync(fd, from.buffer, from.at, from.length, position),
     sync: (fd) => fs.fdatasyncSync(fd),
+    startSync: (fd) => fs.fdatasync(fd, () => undefined),
     syncDirectory() {
       const fd = fs.openSync(directory, 'r')
       try {

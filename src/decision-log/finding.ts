@@ -4,7 +4,8 @@
  * damage: bytes that were durable are not whole any more, or a file is gone.
  * gap: these sequences are missing, because of the damage reported just before.
  * repeated: a frame whose sequence had been read already; it was left out.
- * head_damaged: a slot of the head does not hold; the other one bounds the log, or none does.
+ * head_damaged: a slot of the head does not hold; the other one bounds the log, or none does. No record is lost by it,
+ * and a power cut may leave a slot torn.
  * torn_tail: the log ends, and after its end lie bytes that were never durable. Not an error.
  * epoch_changed: a new server went on from here; `detail` says how the one before ended.
  * reader_ahead: the reader's position lies behind the end that its epoch has now; what it derived must be taken back.
@@ -25,7 +26,7 @@ export interface Finding {
   readonly detail: string
 }
 
-const HARMLESS: readonly FindingKind[] = ['torn_tail', 'epoch_changed', 'begins_later']
+const HARMLESS: readonly FindingKind[] = ['head_damaged', 'torn_tail', 'epoch_changed', 'begins_later']
 
 /** True for findings that mean lost or changed evidence. */
 export function isDamage(finding: Finding): boolean {

@@ -17,7 +17,7 @@ const SOCKET_PATH_BYTES_MAX = 100
 
 export interface DirectoryLock {
   /** Lets others in. */
-  release(): Promise<void>
+  readonly release: () => Promise<void>
 }
 
 /** Makes the directory if need be and locks it. Throws ASSAY_LOG_LOCKED, or ASSAY_LOG_IO where it cannot be written. */

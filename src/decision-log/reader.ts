@@ -68,9 +68,10 @@ export interface LogReader {
 export function openLogReader(source: string | Disk, options: ReadOptions = {}): LogReader {
   const disk = typeof source === 'string' ? createDisk(source) : source
   const live = options.live ?? false
-  const window = Buffer.allocUnsafeSlow(SCAN_WINDOW_BYTES)
   const reported = new Set<string>()
   let chain = live ? liveChain(disk) : readChain(disk)
+  const longest = Math.max(1, ...chain.entries.map((entry) => entry.fileBytes))
+  const window = Buffer.allocUnsafeSlow(live ? SCAN_WINDOW_BYTES : Math.min(SCAN_WINDOW_BYTES, longest))
   let logId = options.from?.logId ?? null
   let epoch = options.from?.epoch ?? 0
   /** Sequence of the last record handed over or reported; -1 before the first. */

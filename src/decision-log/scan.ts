@@ -51,7 +51,7 @@ export interface ScanOptions {
   readonly from: { readonly offset: number; readonly sequence: number }
   readonly bounds: Bounds
   readonly onFinding: (finding: Finding) => void
-  /** Room for at least two of the longest frames; a caller that scans many segments lends the same one. */
+  /** SCAN_WINDOW_BYTES, lent by a caller that scans many segments or extends the bounds; else made to measure. */
   readonly window?: Buffer
 }
 
@@ -61,7 +61,8 @@ export const SCAN_WINDOW_BYTES = 2 * FRAME_BYTES_MAX
 /** Starts a walk over a segment whose header was read. */
 export function createSegmentScan(options: ScanOptions): SegmentScan {
   const { disk, fd, name, epoch, onFinding } = options
-  const window = options.window ?? Buffer.allocUnsafeSlow(SCAN_WINDOW_BYTES)
+  const span = options.bounds.softEnd - options.from.offset
+  const window = options.window ?? Buffer.allocUnsafeSlow(Math.max(1, Math.min(SCAN_WINDOW_BYTES, span)))
   let bounds = options.bounds
   let offset = options.from.offset
   let expected = options.from.sequence

@@ -5,4 +5,4 @@ import { isThreadData, runLogThread } from './thread.js'
 
 const data: unknown = workerData
 if (!isThreadData(data)) throw new TypeError('the decision-log thread was started without its data')
-runLogThread(data, createDisk(data.directory), (message) => parentPort?.postMessage(message))
+await runLogThread(data, createDisk(data.directory), (message) => parentPort?.postMessage(message))

@@ -2,6 +2,7 @@
 // Invariant: the main thread is told of every move of the durable sequence or the health, with at most one message
 // under way. The thread ends when the ring was closed and is empty, or when it was told to stop while the disk fails.
 
+import { setImmediate } from 'node:timers/promises'
 import { receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { ringReader } from '../runtime/ring.js'
@@ -43,7 +44,11 @@ const BACK_OFF_MS_MAX = 1_000
 const SLEEP_MS = 250
 
 /** Runs until the log is closed. `post` sends to the main thread. */
-export function runLogThread(data: ThreadData, disk: Disk, post: (message: ThreadMessage) => void): void {
+export async function runLogThread(
+  data: ThreadData,
+  disk: Disk,
+  post: (message: ThreadMessage) => void,
+): Promise<void> {
   const gauges = createGauges(data.gauges)
   const ring = ringReader(data.ring)
   const committer = createCommitter(
@@ -69,7 +74,9 @@ export function runLogThread(data: ThreadData, disk: Disk, post: (message: Threa
     const result = committer.step()
     if (result === 'idle') {
       if (ring.ended()) break
-      if (!committer.prepare()) ring.sleep(SLEEP_MS)
+      // A turn of the loop lets go of what finished in the background.
+      if (committer.prepare()) await setImmediate()
+      else ring.sleep(SLEEP_MS)
       continue
     }
     tell()

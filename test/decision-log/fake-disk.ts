@@ -211,6 +211,7 @@ export function createFakeDisk(random: Random, mutation: Mutation = {}, from?: W
       }
       maybeCut()
     },
+    startSync: () => undefined,
     syncDirectory() {
       maybeCut()
       if (random() < disk.faults.syncFails) {

@@ -142,7 +142,11 @@ interface Book {
 }
 
 /** Appends and commits at random until the epoch ends; true where it was closed. */
-function runEpoch(disk: FakeDisk, started: Started, world: Book & { random: () => number; plan: Plan; counts: Counts }): boolean {
+function runEpoch(
+  disk: FakeDisk,
+  started: Started,
+  world: Book & { random: () => number; plan: Plan; counts: Counts },
+): boolean {
   const { committer, gauges, writer } = started
   const { random, plan, counts } = world
   const bodies = new Map<number, string>()
@@ -203,12 +207,14 @@ function checkLog(disk: FakeDisk, book: Book, counts: Counts): void {
   const reader = openLogReader(disk)
   reader.read({
     onFinding: (finding) => {
-      if (isDamage(finding)) counts.faults.push(`${finding.kind} ${finding.segment} ${finding.offset}: ${finding.detail}`)
+      if (isDamage(finding))
+        counts.faults.push(`${finding.kind} ${finding.segment} ${finding.offset}: ${finding.detail}`)
     },
     onRecord: ({ sequence, buffer, start, end }) => {
       const body = buffer.toString('latin1', start, end)
       if (seen.has(sequence)) counts.faults.push(`sequence ${sequence} stands twice`)
-      if (book.appended.get(sequence)?.has(body) !== true) counts.faults.push(`sequence ${sequence} was never appended so`)
+      if (book.appended.get(sequence)?.has(body) !== true)
+        counts.faults.push(`sequence ${sequence} was never appended so`)
       seen.set(sequence, body)
     },
   })
