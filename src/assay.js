@@ -19,7 +19,8 @@ function newestSource(folder) {
 
 // An image ships dist/ without the compiler: then what is there is what runs.
 if (existsSync(compiler)) {
-  const stale = !existsSync(entry) || statSync(join(root, 'dist', '.tsbuildinfo')).mtimeMs < newestSource(join(root, 'src'))
+  const stale =
+    !existsSync(entry) || statSync(join(root, 'dist', '.tsbuildinfo')).mtimeMs < newestSource(join(root, 'src'))
   if (stale) {
     const built = spawnSync(process.execPath, [compiler, '-p', root], { stdio: ['ignore', 2, 2] })
     if (built.status !== 0) process.exit(built.status ?? 1)

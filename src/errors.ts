@@ -31,7 +31,12 @@ export const ERRORS = {
   ASSAY_OVERLOADED: entry('rejection', 503, true, 'The server is at its limit'),
   ASSAY_NOT_READY: entry('rejection', 503, true, 'The server is starting or draining'),
   ASSAY_LOG_UNAVAILABLE: entry('rejection', 503, true, 'The decision log cannot take a record'),
-  ASSAY_DECISION_UNCONFIRMED: entry('rejection', 503, true, 'The decision is not durable yet; a retry gets the same one'),
+  ASSAY_DECISION_UNCONFIRMED: entry(
+    'rejection',
+    503,
+    true,
+    'The decision is not durable yet; a retry gets the same one',
+  ),
   ASSAY_CONFIG_INVALID: entry('fault', 500, false, 'The configuration is not valid'),
   ASSAY_CATALOGUE_INVALID: entry('fault', 500, false, 'The feature catalogue is not valid'),
   ASSAY_BUNDLE_REFUSED: entry('fault', 500, false, 'The model bundle does not pass the gate'),

@@ -24,7 +24,7 @@ function faults(text: string | object, env = {}): Record<string, string> {
   return {}
 }
 
-t.test('without a file the built-in defaults and the reference policy hold, frozen to the last leaf', (t) => {
+void t.test('without a file the built-in defaults and the reference policy hold, frozen to the last leaf', (t) => {
   const { process, policy } = loadConfig({ env: {} })
   t.match(process, { http: { host: '127.0.0.1', port: 8080 }, operations: { port: 8081 }, data_dir: './data' })
   t.equal(policy.routes.champion, 'fraud-lgbm@1')
@@ -32,7 +32,7 @@ t.test('without a file the built-in defaults and the reference policy hold, froz
   t.end()
 })
 
-t.test('the file is laid on the defaults and the environment on both', (t) => {
+void t.test('the file is laid on the defaults and the environment on both', (t) => {
   const file = fileOf('process:\n  http: { port: 9000 }\npolicy:\n  budgets: { deadline_ms: 20 }\n')
   const env = {
     ASSAY_PROCESS__HTTP__PORT: '9001',
@@ -54,14 +54,14 @@ t.test('the file is laid on the defaults and the environment on both', (t) => {
   t.end()
 })
 
-t.test('a map of the user’s own keys is replaced as a whole', (t) => {
+void t.test('a map of the user’s own keys is replaced as a whole', (t) => {
   const list = { EUR: { exponent: 2, rate: 1 } }
   const { policy } = loadConfig({ file: fileOf({ policy: { currencies: { list } } }), env: {} })
   t.same(Object.keys(policy.currencies.list), ['EUR'])
   t.end()
 })
 
-t.test('unknown keys are refused with their path and the nearest known key', (t) => {
+void t.test('unknown keys are refused with their path and the nearest known key', (t) => {
   t.match(faults({ process: { htpp: {} } }), { '/process/htpp': /nearest known is http/ })
   t.match(faults({ policy: { budgets: { deadline: 8 } } }), {
     '/policy/budgets/deadline': /nearest known is deadline_ms/,
@@ -72,7 +72,7 @@ t.test('unknown keys are refused with their path and the nearest known key', (t)
   t.end()
 })
 
-t.test('wrong values are refused with their path, all at once', (t) => {
+void t.test('wrong values are refused with their path, all at once', (t) => {
   const found = faults({
     process: { http: { port: 70_000 } },
     policy: { clock: 'wall', budgets: { deadline_ms: 'x' } },
@@ -85,7 +85,7 @@ t.test('wrong values are refused with their path, all at once', (t) => {
   t.end()
 })
 
-t.test('a policy that fits its schema but makes no sense is refused', (t) => {
+void t.test('a policy that fits its schema but makes no sense is refused', (t) => {
   const schema = (field: object) => ({
     policy: { schema: { fields: [{ name: 'customer_id', type: 'string', entity: true }, field] } },
   })
@@ -108,7 +108,7 @@ t.test('a policy that fits its schema but makes no sense is refused', (t) => {
   t.end()
 })
 
-t.test('a listener beyond loopback needs keys, or insecure written out', (t) => {
+void t.test('a listener beyond loopback needs keys, or insecure written out', (t) => {
   const http = (more: object) => ({ process: { http: { host: '0.0.0.0', ...more } } })
   t.match(faults(http({})), { '/process/http/host': /insecure: true/ })
   t.match(faults({ process: { operations: { host: '::' } } }), { '/process/operations/host': /tokens_file/ })
@@ -119,14 +119,14 @@ t.test('a listener beyond loopback needs keys, or insecure written out', (t) => 
   t.end()
 })
 
-t.test('keys stand in their file as hashes only', (t) => {
+void t.test('keys stand in their file as hashes only', (t) => {
   const keys = { keys: [{ name: 'shop', sha256: 'a'.repeat(64), role: 'scorer' }] }
   t.same(loadKeys(fileOf(keys)), keys)
   t.throws(() => loadKeys(fileOf({ keys: [{ name: 'shop', key: 'secret' }] })), { code: 'ASSAY_CONFIG_INVALID' })
   t.end()
 })
 
-t.test('config check and config print answer with text and an exit code', (t) => {
+void t.test('config check and config print answer with text and an exit code', (t) => {
   const said: string[] = []
   const io = { env: {}, out: (text: string) => said.push(text), err: (text: string) => said.push(text) }
   const run = (...args: string[]) => [configCommand(args, io), said.splice(0).join('')] as const

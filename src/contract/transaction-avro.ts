@@ -12,7 +12,7 @@ export interface TransactionAvro {
   /** The Avro schema as JSON text, for a registry or for `GET /openapi.json`. */
   readonly schema: string
   /** The value to hand to `TransactionValidator.check`, or ASSAY_BODY_MALFORMED. */
-  decode(bytes: Uint8Array): { readonly value: unknown } | Rejection
+  readonly decode: (bytes: Uint8Array) => { readonly value: unknown } | Rejection
   /** Encodes a value of the wire's names; for clients and tests. Throws where it does not fit the schema. */
   encode(value: unknown): Buffer
 }

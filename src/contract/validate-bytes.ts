@@ -291,9 +291,9 @@ function isSpace(byte: number | undefined): boolean {
 }
 
 /** One native call, which Node's types leave out; adding up characters would make ropes to be flattened later. */
-const latin1Slice = (
-  Buffer.prototype as unknown as { latin1Slice(this: Uint8Array, start: number, end: number): string }
-).latin1Slice
+const { latin1Slice } = Buffer.prototype as unknown as {
+  latin1Slice: (this: Uint8Array, start: number, end: number) => string
+}
 
 function textOf(bytes: Uint8Array, start: number, end: number): string {
   return latin1Slice.call(bytes, start, end)

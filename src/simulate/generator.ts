@@ -37,7 +37,7 @@ export interface Switches {
   readonly spike: number
   /** Share of the stream that is a wave of card testing at one terminal. */
   readonly attack: number
-  /** Share of the stream that is a genuine crowd with small purchases at one new terminal: looks like card testing. */
+  /** Share of the stream that is a genuine crowd with ordinary purchases at one terminal, as at a festival. */
   readonly crowd: number
 }
 
@@ -172,10 +172,10 @@ function genuine(random: Random, population: Population, at: { atMs: number; swi
   return { atMs: at.atMs, customer, terminal, amount }
 }
 
+/** Genuine, but a terminal this busy within the hour is otherwise seen in card testing alone. */
 function crowd(random: Random, population: Population, atMs: number): Purchase {
   const customer = population.pickCustomer(random, Math.floor(atMs / HOUR_MS) % 24)
-  const amount = 1 + 4 * random.uniform()
-  return { atMs, customer, terminal: population.terminals + NEW_MERCHANTS, amount }
+  return { atMs, customer, terminal: Math.floor(0.3 * population.terminals), amount: 8 + 32 * random.uniform() }
 }
 
 interface Emitted {

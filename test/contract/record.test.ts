@@ -165,7 +165,7 @@ function plain(value: unknown): unknown {
   return JSON.parse(text)
 }
 
-t.test('every record type decodes to what was encoded', (t) => {
+void t.test('every record type decodes to what was encoded', (t) => {
   const decision = codecs.decode('decision', bodyOf('decision'))
   t.same(plain(decision), plain({ type: 'decision', facts, personal }))
   t.ok(decision.type === 'decision' && Number.isNaN(decision.personal.transaction.amountBaseMinor))
@@ -179,7 +179,7 @@ t.test('every record type decodes to what was encoded', (t) => {
   t.end()
 })
 
-t.test('the facts stand alone in front of the personal section', (t) => {
+void t.test('the facts stand alone in front of the personal section', (t) => {
   const body = bodyOf('decision')
   const section = factsBytes(body)
   t.ok(section.length > 100 && section.length < body.length - 4)
@@ -189,7 +189,7 @@ t.test('the facts stand alone in front of the personal section', (t) => {
   t.end()
 })
 
-t.test('a record that does not fit gives a negative position and writes nothing beyond the end', (t) => {
+void t.test('a record that does not fit gives a negative position and writes nothing beyond the end', (t) => {
   const size = bodyOf('decision').length
   for (let length = 0; length < size; length += 7) {
     t.ok(codecs.encodeDecision(facts, personal, Buffer.alloc(length), 0) < 0)
@@ -198,7 +198,7 @@ t.test('a record that does not fit gives a negative position and writes nothing 
   t.end()
 })
 
-t.test('any integers, doubles and texts survive', (t) => {
+void t.test('any integers, doubles and texts survive', (t) => {
   const text = fc.oneof(fc.string({ unit: 'grapheme', maxLength: 150 }), fc.string({ maxLength: 150 }))
   fc.assert(
     fc.property(
@@ -240,7 +240,7 @@ t.test('any integers, doubles and texts survive', (t) => {
   t.end()
 })
 
-t.test('cut, longer and flipped bytes are refused or decode to something, and never throw another error', (t) => {
+void t.test('cut, longer and flipped bytes are refused or decode to something, and never throw another error', (t) => {
   const names = Object.keys(RECORD_TYPES) as RecordType[]
   for (const type of names) {
     const body = bodyOf(type)
@@ -264,13 +264,13 @@ t.test('cut, longer and flipped bytes are refused or decode to something, and ne
   t.end()
 })
 
-t.test('a record that declares millions of items is refused before anything is built', (t) => {
+void t.test('a record that declares millions of items is refused before anything is built', (t) => {
   const body = Buffer.from([2, 2, 0xfe, 0xff, 0xff, 0xff, 0x0f, 1, 2, 3])
   t.throws(() => codecs.decode('reply', body), { code: 'ASSAY_LOG_DAMAGED' })
   t.end()
 })
 
-t.test('a later schema reads earlier records by field names; a missing or retyped field is null', (t) => {
+void t.test('a later schema reads earlier records by field names; a missing or retyped field is null', (t) => {
   const later: TransactionSchema = {
     unknown_fields: 'refuse',
     fields: [
@@ -294,7 +294,7 @@ t.test('a later schema reads earlier records by field names; a missing or retype
   t.end()
 })
 
-t.test('golden bytes of format 1 decode as they did when they were written', (t) => {
+void t.test('golden bytes of format 1 decode as they did when they were written', (t) => {
   const file = join(packageRoot, 'test/fixtures/contract/records-1.json')
   const golden = JSON.parse(readFileSync(file, 'utf8')) as {
     schemas: string
@@ -311,7 +311,7 @@ t.test('golden bytes of format 1 decode as they did when they were written', (t)
   t.end()
 })
 
-t.test('a decision_id says where its record is, and other texts say nothing', (t) => {
+void t.test('a decision_id says where its record is, and other texts say nothing', (t) => {
   const logId = Buffer.from('00ff10e5a7c3d9b1', 'hex')
   for (const [epoch, ordinal, unfolded] of [
     [1, 0, false],
@@ -330,7 +330,7 @@ t.test('a decision_id says where its record is, and other texts say nothing', (t
   t.end()
 })
 
-t.test('an answer has the fields of the contract in its order, and only what applies', (t) => {
+void t.test('an answer has the fields of the contract in its order, and only what applies', (t) => {
   const body = renderDecision(facts, 't"1', 'd_x', 'synced')
   t.same(JSON.parse(body), {
     decision_id: 'd_x',
@@ -372,7 +372,7 @@ t.test('an answer has the fields of the contract in its order, and only what app
   t.end()
 })
 
-t.test(
+void t.test(
   'the canonical form: same content gives the same bytes, volatile fields and offsets do not count, all else does',
   (t) => {
     const write = createCanonicalWriter(schema)
@@ -394,7 +394,7 @@ t.test(
   },
 )
 
-t.test('the fingerprint of a policy ignores routes and the order of keys, nothing else', (t) => {
+void t.test('the fingerprint of a policy ignores routes and the order of keys, nothing else', (t) => {
   const policy = JSON.parse(readFileSync(join(packageRoot, 'models/policy.json'), 'utf8')) as Policy
   const print = (value: Policy) => policyFingerprint(value).toString('hex')
   const base = print(policy)
@@ -411,7 +411,7 @@ t.test('the fingerprint of a policy ignores routes and the order of keys, nothin
   t.end()
 })
 
-t.test('the OpenAPI documents name every declared field and every rejection, and all references resolve', (t) => {
+void t.test('the OpenAPI documents name every declared field and every rejection, and all references resolve', (t) => {
   const policy = JSON.parse(readFileSync(join(packageRoot, 'models/policy.json'), 'utf8')) as Policy
   const score = JSON.stringify(openApiDocument(policy, { version: '1', listener: 'score' }))
   const operations = JSON.stringify(openApiDocument(policy, { version: '1', listener: 'operations' }))

@@ -16,7 +16,7 @@ function createIndex(over: { idsMax?: number; windowMs?: number; factsBytesMax?:
   return new IdIndex({ idsMax: 8, windowMs: 1_000, factsBytesMax: 4_096, ...over })
 }
 
-t.test('an entry is open until it is settled, then gives back its id and facts', (t) => {
+void t.test('an entry is open until it is settled, then gives back its id and facts', (t) => {
   const index = createIndex()
   const entry = index.insert(hashesOf(1, 1), 1, 10, 0)
   t.equal(index.find(1, 1), entry)
@@ -36,7 +36,7 @@ t.test('an entry is open until it is settled, then gives back its id and facts',
   t.end()
 })
 
-t.test('the oldest leaves by age, and by count', (t) => {
+void t.test('the oldest leaves by age, and by count', (t) => {
   const index = createIndex()
   for (let id = 1; id <= 9; id++) index.insert(hashesOf(id, id), 1, id, id)
   t.equal(index.find(1, 1), -1, 'nine ids, eight places')
@@ -48,7 +48,7 @@ t.test('the oldest leaves by age, and by count', (t) => {
   t.end()
 })
 
-t.test('the oldest leave when the bytes are used up, and what stays is whole', (t) => {
+void t.test('the oldest leave when the bytes are used up, and what stays is whole', (t) => {
   const index = createIndex({ idsMax: 100, factsBytesMax: 1_024 })
   for (let id = 1; id <= 60; id++) {
     const entry = index.insert(hashesOf(id, id), 1, id, 0)
@@ -62,7 +62,7 @@ t.test('the oldest leave when the bytes are used up, and what stays is whole', (
   t.end()
 })
 
-t.test('a settle after the entry has left changes nothing', (t) => {
+void t.test('a settle after the entry has left changes nothing', (t) => {
   const index = createIndex({ idsMax: 1 })
   const entry = index.insert(hashesOf(1, 1), 1, 1, 0)
   index.insert(hashesOf(2, 2), 1, 2, 0)
@@ -71,7 +71,7 @@ t.test('a settle after the entry has left changes nothing', (t) => {
   t.end()
 })
 
-t.test('it answers like a map that forgets in order', (t) => {
+void t.test('it answers like a map that forgets in order', (t) => {
   const operations = fc.array(fc.record({ id: fc.nat(40), step: fc.nat(300) }), { maxLength: 300 })
   fc.assert(
     fc.property(operations, (list) => {
@@ -88,7 +88,10 @@ t.test('it answers like a map that forgets in order', (t) => {
         while (model.length > 0 && model[0].clockMs < clockMs - 1_000) model.shift()
         model.push({ id, clockMs, ordinal: at + 1 })
       })
-      t.same([...index.entries()].map((row) => row.ordinal), model.map((row) => row.ordinal))
+      t.same(
+        [...index.entries()].map((row) => row.ordinal),
+        model.map((row) => row.ordinal),
+      )
     }),
     { numRuns: 200 },
   )

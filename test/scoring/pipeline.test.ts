@@ -21,7 +21,7 @@ function settle(harness: Harness, score = 0.1): void {
 const serveAndCount = (policy: Policy): Policy => ({ ...policy, on_log_unavailable: 'serve_and_count' })
 const allToChallenger = (policy: Policy): Policy => ({ ...policy, routes: { ...policy.routes, share: 10_000 } })
 
-t.test('the answer leaves after the score and after the sync, not before', (t) => {
+void t.test('the answer leaves after the score and after the sync, not before', (t) => {
   const h = withHarness(t)
   const answers = h.send()
   h.assembly.pipeline.flush()
@@ -52,7 +52,7 @@ t.test('the answer leaves after the score and after the sync, not before', (t) =
   t.end()
 })
 
-t.test('a repeat gets the same body, whether it comes before the score, before the sync or after', (t) => {
+void t.test('a repeat gets the same body, whether it comes before the score, before the sync or after', (t) => {
   const h = withHarness(t)
   const first = h.send()
   const early = h.send()
@@ -74,7 +74,7 @@ t.test('a repeat gets the same body, whether it comes before the score, before t
   t.end()
 })
 
-t.test('the same id with other content is refused, whatever field differs, and changes nothing', (t) => {
+void t.test('the same id with other content is refused, whatever field differs, and changes nothing', (t) => {
   const h = withHarness(t)
   h.send()
   settle(h)
@@ -90,7 +90,7 @@ t.test('the same id with other content is refused, whatever field differs, and c
   t.end()
 })
 
-t.test('at most eight repeats wait for one decision, the next is refused with 409', (t) => {
+void t.test('at most eight repeats wait for one decision, the next is refused with 409', (t) => {
   const h = withHarness(t)
   h.send()
   const repeats = Array.from({ length: 9 }, () => h.send())
@@ -100,7 +100,7 @@ t.test('at most eight repeats wait for one decision, the next is refused with 40
   t.end()
 })
 
-t.test('a lane that refuses, fails or is late is left for the next model, each hop with its reason', (t) => {
+void t.test('a lane that refuses, fails or is late is left for the next model, each hop with its reason', (t) => {
   const h = withHarness(t, { challenger: true, policy: allToChallenger })
   h.challenger.refuses = 'breaker_open'
   const refused = h.send({ transaction_id: 'a' })
@@ -137,7 +137,7 @@ t.test('a lane that refuses, fails or is late is left for the next model, each h
   t.end()
 })
 
-t.test('after a hand-over the champion is passed over when its predicted time does not fit', (t) => {
+void t.test('after a hand-over the champion is passed over when its predicted time does not fit', (t) => {
   const h = withHarness(t, { challenger: true, policy: allToChallenger })
   const answers = h.send()
   h.champion.predicted = 3.5
@@ -152,7 +152,7 @@ t.test('after a hand-over the champion is passed over when its predicted time do
   t.end()
 })
 
-t.test('a result that comes after its row was given up changes nothing', (t) => {
+void t.test('a result that comes after its row was given up changes nothing', (t) => {
   const h = withHarness(t)
   const answers = h.send()
   const [ticket] = h.champion.waiting
@@ -166,7 +166,7 @@ t.test('a result that comes after its row was given up changes nothing', (t) => 
   t.end()
 })
 
-t.test('without room in the log `reject` folds nothing and `serve_and_count` answers without a record', (t) => {
+void t.test('without room in the log `reject` folds nothing and `serve_and_count` answers without a record', (t) => {
   const rejecting = withHarness(t)
   rejecting.log.roomFor = 0
   t.match(rejecting.send(), [{ status: 503, retryAfterS: 1, body: { code: 'ASSAY_LOG_UNAVAILABLE' } }])
@@ -187,7 +187,7 @@ t.test('without room in the log `reject` folds nothing and `serve_and_count` ans
   t.end()
 })
 
-t.test(
+void t.test(
   'a record that is not durable in time is unconfirmed or pending, by the policy, and a reply record says so',
   (t) => {
     for (const [policy, told] of [
@@ -215,7 +215,7 @@ t.test(
   },
 )
 
-t.test('evaluate leaves no trace in windows and index; observe is folded and not scored', (t) => {
+void t.test('evaluate leaves no trace in windows and index; observe is folded and not scored', (t) => {
   const h = withHarness(t)
   const evaluated = h.send({}, 'evaluate')
   settle(h)
@@ -234,7 +234,7 @@ t.test('evaluate leaves no trace in windows and index; observe is folded and not
   t.end()
 })
 
-t.test('a deadline that the champion cannot meet is refused before anything is folded', (t) => {
+void t.test('a deadline that the champion cannot meet is refused before anything is folded', (t) => {
   const h = withHarness(t)
   h.champion.predicted = 9
   t.match(h.send(), [{ status: 503, body: { code: 'ASSAY_OVERLOADED' } }])
@@ -243,7 +243,7 @@ t.test('a deadline that the champion cannot meet is refused before anything is f
   t.end()
 })
 
-t.test('the stages stand in Server-Timing where the policy says so, and only there', (t) => {
+void t.test('the stages stand in Server-Timing where the policy says so, and only there', (t) => {
   for (const server_timing of [true, false]) {
     const h = withHarness(t, { policy: (policy) => ({ ...policy, server_timing }) })
     const answers = h.send()
@@ -254,7 +254,7 @@ t.test('the stages stand in Server-Timing where the policy says so, and only the
   t.end()
 })
 
-t.test('labels are answered once logged, all or none', (t) => {
+void t.test('labels are answered once logged, all or none', (t) => {
   const h = withHarness(t)
   const label = (id: string) => ({ transaction_id: id, fraud: true, source: 'bank', known_at: h.clock.nowMs() })
   h.send()
@@ -270,7 +270,7 @@ t.test('labels are answered once logged, all or none', (t) => {
   t.end()
 })
 
-t.test('a held decision is found by its id and by its transaction, and nothing else is', (t) => {
+void t.test('a held decision is found by its id and by its transaction, and nothing else is', (t) => {
   const h = withHarness(t)
   const answers = h.send()
   settle(h)
@@ -295,97 +295,101 @@ function random(seed: number): () => number {
 }
 
 for (const policy of ['reject', 'serve_and_count'] as const) {
-  t.test(`1,000 transactions, three retries each, unequal lanes, a stalling log, ${policy}: each counts once`, (t) => {
-    const h = withHarness(t, {
-      challenger: true,
-      limits: { ...LIMITS, inFlightMax: 256 },
-      policy: (base) => ({ ...base, on_log_unavailable: policy, routes: { ...base.routes, share: 5_000 } }),
-    })
-    const next = random(policy.length)
-    const sends: number[] = []
-    for (let copy = 0; copy < 4; copy++) for (let id = 0; id < 1_000; id++) sends.push(id)
-    // Shuffled over a few hundred places, so that retries overlap their first.
-    sends.sort(() => 0)
-    for (let at = sends.length - 1; at > 0; at--) {
-      const other = Math.max(0, at - Math.floor(next() * 400))
-      ;[sends[at], sends[other]] = [sends[other], sends[at]]
-    }
-    const answers = new Map<number, Answer[][]>()
-    const at = h.clock.nowMs()
-    h.log.roomFor = 60
-    let stalledFor = 0
-    sends.forEach((id, place) => {
-      const over = {
-        transaction_id: `t-${id}`,
-        customer_id: `c${id % 37}`,
-        terminal_id: `p${id % 11}`,
-        occurred_at: at + id,
-        amount_minor: 100 + id,
+  void t.test(
+    `1,000 transactions, three retries each, unequal lanes, a stalling log, ${policy}: each counts once`,
+    (t) => {
+      const h = withHarness(t, {
+        challenger: true,
+        limits: { ...LIMITS, inFlightMax: 256 },
+        policy: (base) => ({ ...base, on_log_unavailable: policy, routes: { ...base.routes, share: 5_000 } }),
+      })
+      const next = random(policy.length)
+      const sends: number[] = []
+      for (let copy = 0; copy < 4; copy++) for (let id = 0; id < 1_000; id++) sends.push(id)
+      // Shuffled over a few hundred places, so that retries overlap their first.
+      sends.sort(() => 0)
+      for (let at = sends.length - 1; at > 0; at--) {
+        const other = Math.max(0, at - Math.floor(next() * 400))
+        ;[sends[at], sends[other]] = [sends[other], sends[at]]
       }
-      answers.set(id, [...(answers.get(id) ?? []), h.send(over)])
-      if (next() < 0.6) h.champion.answerAll(next())
-      if (next() < 0.1) h.challenger.answerAll(next())
-      if (stalledFor === 0 && next() < 0.005) stalledFor = 300
-      if (stalledFor > 0) stalledFor--
-      else {
-        h.log.sync()
-        h.assembly.progress()
+      const answers = new Map<number, Answer[][]>()
+      const at = h.clock.nowMs()
+      h.log.roomFor = 60
+      let stalledFor = 0
+      sends.forEach((id, place) => {
+        const over = {
+          transaction_id: `t-${id}`,
+          customer_id: `c${id % 37}`,
+          terminal_id: `p${id % 11}`,
+          occurred_at: at + id,
+          amount_minor: 100 + id,
+        }
+        answers.set(id, [...(answers.get(id) ?? []), h.send(over)])
+        if (next() < 0.6) h.champion.answerAll(next())
+        if (next() < 0.1) h.challenger.answerAll(next())
+        if (stalledFor === 0 && next() < 0.005) stalledFor = 300
+        if (stalledFor > 0) stalledFor--
+        else {
+          h.log.sync()
+          h.assembly.progress()
+        }
+        if (place % 3 === 0) h.wait(1)
+      })
+      for (let step = 0; step < 20; step++) {
+        h.wait(10)
+        settle(h)
       }
-      if (place % 3 === 0) h.wait(1)
-    })
-    for (let step = 0; step < 20; step++) {
-      h.wait(10)
-      settle(h)
-    }
-    // What the log holds, each once.
-    const decisions = h.decoded().flatMap((record) => (record.type === 'decision' ? [record] : []))
-    const ids = decisions.map(({ personal }) => personal.transaction.transactionId)
-    t.equal(new Set(ids).size, ids.length, 'no transaction stands twice in the log')
-    // Counts and sums of the state against one plain pass over the transactions of the log.
-    const { features, vectors } = h.refold()
-    t.equal(features.size().events, h.live.features.size().events)
-    t.equal(features.digest(), h.live.features.digest(), 'state equals the fold of its log')
-    const plain = new Map<string, { count: number; sum: number }>()
-    for (const { personal } of decisions) {
-      const customer = String(personal.transaction.fields[0])
-      const held = plain.get(customer) ?? { count: 0, sum: 0 }
-      plain.set(customer, { count: held.count + 1, sum: held.sum + personal.transaction.amountMinor })
-    }
-    for (const [customer, { count, sum }] of plain) {
-      const probe = {
-        ...decisions[0].personal.transaction,
-        transactionId: 'probe',
-        occurredAtMs: at + 2_000,
-        amountBaseMinor: 0,
+      // What the log holds, each once.
+      const decisions = h.decoded().flatMap((record) => (record.type === 'decision' ? [record] : []))
+      const ids = decisions.map(({ personal }) => personal.transaction.transactionId)
+      t.equal(new Set(ids).size, ids.length, 'no transaction stands twice in the log')
+      // Counts and sums of the state against one plain pass over the transactions of the log.
+      const { features, vectors } = h.refold()
+      t.equal(features.size().events, h.live.features.size().events)
+      t.equal(features.digest(), h.live.features.digest(), 'state equals the fold of its log')
+      const plain = new Map<string, { count: number; sum: number }>()
+      for (const { personal } of decisions) {
+        const customer = String(personal.transaction.fields[0])
+        const held = plain.get(customer) ?? { count: 0, sum: 0 }
+        plain.set(customer, { count: held.count + 1, sum: held.sum + personal.transaction.amountMinor })
       }
-      const vector = new Float64Array(h.catalogue.size)
-      h.live.features.evaluate({ ...probe, fields: [customer, null] }, h.clock.nowMs() + 10_000, vector, 0)
-      t.equal(vector[h.catalogue.indexOf('customer_count_1d')], count + 1)
-      t.ok(Math.abs(vector[h.catalogue.indexOf('customer_mean_amount_1d')] * (count + 1) - sum / 100) < 1e-6)
-    }
-    let different = 0
-    for (const { facts, personal } of decisions) {
-      const logged = h.catalogue.decodeVector(personal.vector)
-      const replayed = vectors.get(facts.ordinal) ?? new Float64Array()
-      if (logged.some((value, index) => !Object.is(value, Math.fround(replayed[index])))) different++
-    }
-    t.equal(different, 0, 'every logged vector equals the one that replay computes')
-    // One decision per transaction, whatever a client was told on the way.
-    const held = new Map(decisions.map(({ facts, personal }) => [personal.transaction.transactionId, facts]))
-    let confirmed = 0
-    for (const [id, lists] of answers) {
-      for (const list of lists) {
-        t.equal(list.length, 1)
-        const [{ status, body }] = list
-        if (status !== 200 || body.logged === 'none') continue
-        confirmed++
-        if (held.get(`t-${id}`)?.score !== body.score) t.fail(`t-${id} was answered with another score`)
+      for (const [customer, { count, sum }] of plain) {
+        const probe = {
+          ...decisions[0].personal.transaction,
+          transactionId: 'probe',
+          occurredAtMs: at + 2_000,
+          amountBaseMinor: 0,
+        }
+        const vector = new Float64Array(h.catalogue.size)
+        h.live.features.evaluate({ ...probe, fields: [customer, null] }, h.clock.nowMs() + 10_000, vector, 0)
+        t.equal(vector[h.catalogue.indexOf('customer_count_1d')], count + 1)
+        t.ok(Math.abs(vector[h.catalogue.indexOf('customer_mean_amount_1d')] * (count + 1) - sum / 100) < 1e-6)
       }
-    }
-    t.ok(confirmed > 500, `${confirmed} answers held a decision`)
-    const codes = new Set([...answers.values()].flat(2).map(({ body }) => body.code ?? body.logged))
-    const expected = policy === 'reject' ? ['ASSAY_DECISION_UNCONFIRMED', 'ASSAY_LOG_UNAVAILABLE'] : ['none', 'pending']
-    for (const code of expected) t.ok(codes.has(code), `${code} was told: ${[...codes].sort().join(', ')}`)
-    t.end()
-  })
+      let different = 0
+      for (const { facts, personal } of decisions) {
+        const logged = h.catalogue.decodeVector(personal.vector)
+        const replayed = vectors.get(facts.ordinal) ?? new Float64Array()
+        if (logged.some((value, index) => !Object.is(value, Math.fround(replayed[index])))) different++
+      }
+      t.equal(different, 0, 'every logged vector equals the one that replay computes')
+      // One decision per transaction, whatever a client was told on the way.
+      const held = new Map(decisions.map(({ facts, personal }) => [personal.transaction.transactionId, facts]))
+      let confirmed = 0
+      for (const [id, lists] of answers) {
+        for (const list of lists) {
+          t.equal(list.length, 1)
+          const [{ status, body }] = list
+          if (status !== 200 || body.logged === 'none') continue
+          confirmed++
+          if (held.get(`t-${id}`)?.score !== body.score) t.fail(`t-${id} was answered with another score`)
+        }
+      }
+      t.ok(confirmed > 500, `${confirmed} answers held a decision`)
+      const codes = new Set([...answers.values()].flat(2).map(({ body }) => body.code ?? body.logged))
+      const expected =
+        policy === 'reject' ? ['ASSAY_DECISION_UNCONFIRMED', 'ASSAY_LOG_UNAVAILABLE'] : ['none', 'pending']
+      for (const code of expected) t.ok(codes.has(code), `${code} was told: ${[...codes].sort().join(', ')}`)
+      t.end()
+    },
+  )
 }

@@ -4,7 +4,7 @@ import { createReorder } from '../../src/scoring/reorder.js'
 
 const BOUNDS = { inFlightMax: 4, gapsMax: 10 }
 
-t.test('records that are out of order by less than the bound come out in order, without a gap', (t) => {
+void t.test('records that are out of order by less than the bound come out in order, without a gap', (t) => {
   fc.assert(
     fc.property(fc.array(fc.nat(3), { minLength: 1, maxLength: 200 }), (delays) => {
       const log = delays.map((delay, at) => ({ ordinal: at + 1, place: at + delay })).sort((a, b) => a.place - b.place)
@@ -12,14 +12,17 @@ t.test('records that are out of order by less than the bound come out in order, 
       const reorder = createReorder<number>((ordinal) => seen.push(ordinal), BOUNDS)
       for (const { ordinal } of log) reorder.push(1, ordinal, ordinal)
       reorder.end()
-      t.same(seen, delays.map((_, at) => at + 1))
+      t.same(
+        seen,
+        delays.map((_, at) => at + 1),
+      )
       t.same(reorder.gaps, [])
     }),
   )
   t.end()
 })
 
-t.test('an ordinal that died is a gap, and the rest follows in order', (t) => {
+void t.test('an ordinal that died is a gap, and the rest follows in order', (t) => {
   const seen: number[] = []
   const reorder = createReorder<number>((ordinal) => seen.push(ordinal), BOUNDS)
   for (const ordinal of [1, 2, 5, 4, 7, 6, 8, 9]) reorder.push(1, ordinal, ordinal)
@@ -28,7 +31,7 @@ t.test('an ordinal that died is a gap, and the rest follows in order', (t) => {
   t.end()
 })
 
-t.test('an epoch ends before the next begins', (t) => {
+void t.test('an epoch ends before the next begins', (t) => {
   const seen: string[] = []
   const reorder = createReorder<string>((name) => seen.push(name), BOUNDS)
   reorder.push(1, 1, 'a1')

@@ -5,7 +5,7 @@ import { BUCKETS, bucketOf, createBuckets, isChallenged } from '../../src/scorin
 const key = Buffer.from('00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff', 'hex')
 const RAMP = [0, 100, 500, 2_500, 10_000]
 
-t.test('the bucket is the rule of the HMAC, computed here with integers', (t) => {
+void t.test('the bucket is the rule of the HMAC, computed here with integers', (t) => {
   for (const entity of ['852', 'Łódź', '', 'x'.repeat(256)]) {
     const first = createHmac('sha256', key).update(entity, 'utf8').digest().readUInt32BE(0)
     t.equal(bucketOf(key, entity), Number((BigInt(first) * 10_000n) >> 32n))
@@ -14,7 +14,7 @@ t.test('the bucket is the rule of the HMAC, computed here with integers', (t) =>
   t.end()
 })
 
-t.test('a ramp of 1, 5, 25, 100 % over a million ids moves nobody back and fills its shares', (t) => {
+void t.test('a ramp of 1, 5, 25, 100 % over a million ids moves nobody back and fills its shares', (t) => {
   const ids = 1_000_000
   const counts = new Uint32Array(BUCKETS)
   const challenged = RAMP.map(() => 0)
@@ -45,7 +45,7 @@ t.test('a ramp of 1, 5, 25, 100 % over a million ids moves nobody back and fills
   t.end()
 })
 
-t.test('remembered buckets equal computed ones, also after they were forgotten', (t) => {
+void t.test('remembered buckets equal computed ones, also after they were forgotten', (t) => {
   const bucket = createBuckets(key, 8)
   for (let round = 0; round < 3; round++) {
     for (let id = 0; id < 50; id++) t.equal(bucket(`c${id}`), bucketOf(key, `c${id}`))

@@ -132,9 +132,9 @@ void t.test('a spike multiplies the rate; an attack and a crowd take their share
   const attacked = take(20_000, { switches: { attack: 0.3 } })
   t.ok(Math.abs(shareOf(attacked, ({ wire, fraud }) => fraud && wire.terminal_id === 't1000') - 0.3) < 0.02)
   const crowded = take(20_000, { switches: { crowd: 0.3 } })
-  const visitors = crowded.filter(({ wire }) => wire.terminal_id === 't2050')
+  const visitors = crowded.filter(({ wire }) => wire.terminal_id === 't600')
   t.ok(Math.abs(visitors.length / crowded.length - 0.3) < 0.02)
-  t.notOk(visitors.some(({ fraud }) => fraud))
+  t.ok(shareOf(visitors, ({ fraud }) => fraud) < 0.01, 'a crowd is genuine')
   t.end()
 })
 

@@ -1,0 +1,148 @@
+// A whole server inside the test's process, on a directory and ports of its own, and what a test needs to reach: its
+// threads as they start, its events, its answers over HTTP, its metrics and its log. Shared by the flow tests; no test.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Worker } from 'node:worker_threads'
+import { type Config, loadConfig } from '../../src/config.js'
+import type { DecisionFacts, DecisionPersonal } from '../../src/contract/record.js'
+import type { Limits } from '../../src/limits.js'
+import { readDecisionLog } from '../../src/scoring/restore.js'
+import { serve, type Server } from '../../src/serve.js'
+import type { EventName, Fields } from '../../src/telemetry/logger.js'
+
+/** Compiled tests lie one level under the root; fixtures are not compiled. */
+export const FIXTURE_MODELS = fileURLToPath(new URL('../../../test/fixtures/models', import.meta.url))
+
+export type Edit = (config: Config) => void
+
+export interface RigOptions {
+  /** Changes the built-in configuration; ports, data directory and the logger are the rig's. */
+  readonly edit?: Edit
+  readonly limits?: Limits
+  /** An existing data directory; by default a new one that `remove` deletes. */
+  readonly dataDir?: string
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  readonly text: string
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- what a server says is looked at field by field
+  readonly body: any
+}
+
+export interface Rig {
+  readonly server: Server
+  readonly config: Config
+  readonly dataDir: string
+  readonly logDir: string
+  /** Threads started so far, oldest first. */
+  readonly workers: Worker[]
+  readonly events: { name: EventName; fields: Fields }[]
+  send(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>
+  score(transaction: object, headers?: Record<string, string>): Promise<Answer>
+  get(path: string): Promise<Answer>
+  operations(path: string): Promise<Answer>
+  /** Samples of one metric: label text → value. */
+  metric(name: string): Promise<Map<string, number>>
+  /** Drains; idempotent. */
+  stop(): Promise<void>
+  remove(): Promise<void>
+}
+
+/** Starts it and resolves when it is ready. */
+export async function startRig(options: RigOptions = {}): Promise<Rig> {
+  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'assay-flow-')))
+  const ports = { ASSAY_PROCESS__HTTP__PORT: '0', ASSAY_PROCESS__OPERATIONS__PORT: '0' }
+  const config = structuredClone(loadConfig({ env: { ASSAY_DATA_DIR: dataDir, ...ports } }))
+  options.edit?.(config)
+  const events: Rig['events'] = []
+  const workers: Worker[] = []
+  const onWorker = (worker: Worker): void => void workers.push(worker)
+  process.on('worker', onWorker)
+  const server = await serve(config, {
+    logger: { event: (name, fields = {}) => void events.push({ name, fields }), flush: () => undefined },
+    ...(options.limits !== undefined && { limits: options.limits }),
+  })
+  let stopped: Promise<void> | null = null
+  const stop = (): Promise<void> => {
+    stopped ??= server.close().then(() => void process.off('worker', onWorker))
+    return stopped
+  }
+  const send: Rig['send'] = (path, body, headers = {}) => request(server.scoreUrl + path, body, headers)
+  return {
+    ...{ server, config, dataDir, workers, events, send, stop },
+    logDir: join(dataDir, 'decision-log'),
+    score: (transaction, headers) => send('/v1/score', transaction, headers),
+    get: (path) => answer(fetch(server.scoreUrl + path)),
+    operations: (path) => answer(fetch(server.operationsUrl + path)),
+    metric: async (name) => samples((await (await fetch(`${server.operationsUrl}/metrics`)).text()).split('\n'), name),
+    async remove() {
+      await stop()
+      await rm(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** POSTs a value as JSON, or text and bytes as they are. */
+export function request(url: string, body: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+  const isRaw = typeof body === 'string' || body instanceof Uint8Array
+  return answer(
+    fetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: isRaw ? body : JSON.stringify(body),
+    }),
+  )
+}
+
+export async function answer(response: Promise<Response>): Promise<Answer> {
+  const { status, headers, ...rest } = await response.then(async (held) => ({
+    status: held.status,
+    headers: held.headers,
+    text: await held.text(),
+  }))
+  return {
+    status,
+    headers,
+    text: rest.text,
+    body: rest.text.startsWith('{') || rest.text.startsWith('[') ? JSON.parse(rest.text) : null,
+  }
+}
+
+function samples(lines: readonly string[], name: string): Map<string, number> {
+  const found = new Map<string, number>()
+  for (const line of lines) {
+    const match = /^(\w+)(?:\{(.*)\})? (\S+)/.exec(line)
+    if (match !== null && match[1] === name) found.set(match[2] ?? '', Number(match[3]))
+  }
+  return found
+}
+
+export interface LoggedDecision {
+  readonly facts: DecisionFacts
+  readonly personal: DecisionPersonal
+}
+
+/** Decisions and observed transactions of a log at rest, in the order of the log; vectors are copies. */
+export async function readDecisions(logDir: string): Promise<LoggedDecision[]> {
+  const decisions: LoggedDecision[] = []
+  await readDecisionLog(logDir, {
+    onRecord(record) {
+      if (record.type !== 'decision' && record.type !== 'observed') return
+      const { facts, personal } = record
+      decisions.push({ facts, personal: { ...personal, vector: Uint8Array.from(personal.vector) } })
+    },
+  })
+  return decisions
+}
+
+export async function until(holds: () => boolean | Promise<boolean>, what: string, msMax = 20_000): Promise<void> {
+  const endMs = performance.now() + msMax
+  while (!(await holds())) {
+    if (performance.now() > endMs) throw new Error(`${what}: not within ${msMax} ms`)
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+}
