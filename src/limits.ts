@@ -2,7 +2,10 @@
 // `TINY` holds the same keys with values so small that tests really hit them.
 
 export interface Limits {
-  /** Rows admitted and not yet answered; also the reorder buffer of replay. Eight full batches; each holds room in the log. */
+  /**
+   * Rows admitted and not yet answered; also the reorder buffer of replay. Eight full batches; each holds room in the
+   * log.
+   */
   readonly inFlightMax: number
   /** Bytes of one request body. A transaction is under 1 KiB; a batch of 256 with room. */
   readonly bodyBytesMax: number
@@ -32,7 +35,10 @@ export interface Limits {
   readonly laneBatchMicrosMax: number
   /** Milliseconds a lane thread gets to load its model and match the golden rows; sessions take 15 to 350 ms. */
   readonly laneStartMs: number
-  /** Milliseconds at most that a lane thread runs golden rows before it takes others: compiles the code, learns the cost. */
+  /**
+   * Milliseconds at most that a lane thread runs golden rows before it takes others: compiles the code, learns the
+   * cost.
+   */
   readonly laneWarmMs: number
   /** Milliseconds before the first replacement of a dead lane thread; doubles with each death. */
   readonly laneRestartMs: number
@@ -70,9 +76,15 @@ export interface Limits {
   readonly eventsPerEntityMax: number
   /** Slots for events per entity field, in all: about 1 GiB; beyond it the least recently seen entities leave. */
   readonly featureEventsMax: number
-  /** Milliseconds that events are held beyond the longest window, so that one that comes late finds its own windows whole. */
+  /**
+   * Milliseconds that events are held beyond the longest window, so that one that comes late finds its own windows
+   * whole.
+   */
   readonly lateMsMax: number
-  /** Minor units of the base currency that one transaction counts for in a window's sum: 4096 of them stay exact in float64. */
+  /**
+   * Minor units of the base currency that one transaction counts for in a window's sum: 4096 of them stay exact in
+   * float64.
+   */
   readonly amountSummedMax: number
   /** Labels that wait for a transaction not seen yet. */
   readonly labelsUnmatchedMax: number

@@ -23,9 +23,9 @@ function range(from: number, to: number, lengths: readonly number[]): Range {
 const TO_19 = [16, 17, 18, 19]
 
 /**
- * Issuer prefixes and lengths, from the public tables of ISO/IEC 7812 issuer identification numbers: Wikipedia, "Payment
- * card number", section "Issuer identification number (IIN)", and the schemes' own published BIN ranges (Mastercard
- * 2-series bulletin 2014; Discover network BIN ranges, which carry Diners, JCB and UnionPay).
+ * Issuer prefixes and lengths, from the public tables of ISO/IEC 7812 issuer identification numbers: Wikipedia,
+ * "Payment card number", section "Issuer identification number (IIN)", and the schemes' own published BIN ranges
+ * (Mastercard 2-series bulletin 2014; Discover network BIN ranges, which carry Diners, JCB and UnionPay).
  */
 const RANGES: readonly Range[] = [
   range(4, 4, [13, 16, 19]), // Visa
@@ -169,7 +169,9 @@ function isLetter(text: string, at: number): boolean {
 const CARD_NAME =
   /^(card)?(cvv2?|cvc2?|cvn2?|csc|cav2|cvv2?code|cvc2?code|verificationcode|verificationvalue|securitycode|pin|pinblock|encryptedpin|track[123]?(data)?|magstripe(data)?|magneticstripe(data)?)(code|value|number)?$/
 
-/** True for a field name that by itself says CVV, PIN or track data, in any spelling with case, `_`, `-`, `.`, space. */
+/**
+ * True for a field name that by itself says CVV, PIN or track data, in any spelling with case, `_`, `-`, `.`, space.
+ */
 export function isCardDataName(name: string): boolean {
   return name.length <= 64 && CARD_NAME.test(name.toLowerCase().replace(/[^a-z0-9]/g, ''))
 }

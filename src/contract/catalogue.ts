@@ -10,7 +10,10 @@ const Named = {
   description: Type.Optional(Type.String({ maxLength: 500 })),
 }
 
-/** A test on one field of the transaction; a list of tests means all of them. `amount` is in major units of the base currency. */
+/**
+ * A test on one field of the transaction; a list of tests means all of them. `amount` is in major units of the base
+ * currency.
+ */
 export const FieldTest = Type.Object(
   {
     field: Type.String(),

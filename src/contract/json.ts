@@ -68,7 +68,9 @@ interface Level {
 const QUOTE = 34
 const BACKSLASH = 92
 
-/** Notes duplicate keys; false where the depth is over its bound. Text that is not JSON passes: JSON.parse refuses it. */
+/**
+ * Notes duplicate keys; false where the depth is over its bound. Text that is not JSON passes: JSON.parse refuses it.
+ */
 function scanStructure(text: string, depthMax: number, faults: FaultList): boolean {
   const levels: Level[] = []
   for (let at = 0; at < text.length; at++) {

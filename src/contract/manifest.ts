@@ -4,7 +4,10 @@ import { type Static, Type } from '@sinclair/typebox'
 const Digest = Type.String({ pattern: '^sha256:[0-9a-f]{64}$' })
 const Probability = Type.Number({ minimum: 0, maximum: 1 })
 
-/** Score cuts: at or above `decline_at` decline, else at or above `review_at` review, else at or above `challenge_at` challenge. */
+/**
+ * Score cuts: at or above `decline_at` decline, else at or above `review_at` review, else at or above `challenge_at`
+ * challenge.
+ */
 export const Thresholds = Type.Object(
   {
     challenge_at: Type.Optional(Probability),

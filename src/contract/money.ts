@@ -5,7 +5,9 @@ import type { Currencies } from './policy.js'
 /** Amount in minor units of a currency → integer minor units of the base; NaN where it is beyond 2^53 − 1. */
 export type ToBase = (amountMinor: number) => number
 
-/** The conversion of each listed currency. Throws a RangeError where the base is not listed or a rate has no decimal. */
+/**
+ * The conversion of each listed currency. Throws a RangeError where the base is not listed or a rate has no decimal.
+ */
 export function compileCurrencies(currencies: Currencies): ReadonlyMap<string, ToBase> {
   const base = currencies.list[currencies.base]
   if (base === undefined) throw new RangeError(`the base currency ${currencies.base} is not in the list`)

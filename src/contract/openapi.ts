@@ -4,7 +4,7 @@
 import { type TSchema, Type } from '@sinclair/typebox'
 import { type ErrorCode, ERRORS } from '../errors.js'
 import { LIMITS } from '../limits.js'
-import { AcceptedAnswer, DecisionAnswer } from './decision.js'
+import { AcceptedAnswer, DecisionAnswer } from './decision-answer.js'
 import { compileLabels } from './label.js'
 import { type Policy, Routes } from './policy.js'
 import { Problem } from './problem.js'

@@ -13,7 +13,7 @@ import type {
   ReplyRecord,
   StreamSource,
   SupersededRecord,
-} from './record.js'
+} from './record-types.js'
 import { LABEL_KINDS, TOLD } from './record-schema.js'
 import { type FieldSpec, type FieldValue, MODES, type TransactionSchema } from './transaction.js'
 
@@ -148,7 +148,9 @@ function writeThresholds(out: AvroWriter, thresholds: AppliedThresholds | null):
   out.nullableDouble(thresholds.declineAt)
 }
 
-/** Opens a list: one block with its count. The caller writes the items and then `small(0)`; nothing for an empty list. */
+/**
+ * Opens a list: one block with its count. The caller writes the items and then `small(0)`; nothing for an empty list.
+ */
 function openList(out: AvroWriter, count: number): void {
   if (count > 0) out.long(count)
 }

@@ -34,7 +34,8 @@ export function isEpochMs(value: number): boolean {
 
 /**
  * Reads RFC 3339 into `target`; false where the text is not one. Fractions beyond
- * milliseconds are cut. A leap second is taken where UTC may have one (23:59:60 at the end of a month), as the next second.
+ * milliseconds are cut. A leap second is taken where UTC may have one (23:59:60 at the end of a month), as the next
+ * second.
  */
 export function parseRfc3339(text: string, target: InstantTarget): boolean {
   const length = text.length

@@ -1,15 +1,18 @@
 // The fast path of validation: one pass over the bytes of a flat JSON object, plain ASCII, into a Transaction.
 // It accepts only what the general path accepts, with the same result, and knows no faults: for anything it does not
-// expect (escapes, other characters, faults, unknown fields, numbers with an exponent, card-like digits) it returns null
-// and the general path decides. Proven equal by fuzzing; bench/validate.ts has the figures.
+// expect (escapes, other characters, faults, unknown fields, numbers with an exponent, card-like digits) it returns
+// null and the general path decides. Proven equal by fuzzing; bench/validate.ts has the figures.
 import { Buffer } from 'node:buffer'
 import type { Limits } from '../limits.js'
 import { CARD_DIGITS_MIN, holdsCardData } from './card-data.js'
 import type { ToBase } from './money.js'
+import type { Policy } from './policy.js'
 import { createInstant, isEpochMs, parseRfc3339 } from './time.js'
 import type { FieldSpec, FieldValue, Transaction } from './transaction.js'
 import { CORE_FIELDS, ID_CHARS_MAX } from './transaction-schema.js'
-import type { TransactionPolicy } from './validate.js'
+
+/** What validation needs of a policy. */
+export type TransactionPolicy = Pick<Policy, 'schema' | 'currencies' | 'clock'>
 
 export interface ByteParserParts {
   readonly policy: TransactionPolicy

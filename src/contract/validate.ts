@@ -1,6 +1,6 @@
 // Bytes or a parsed value → Transaction, or every fault at once with its path. The fast path reads the usual shape
-// straight from the bytes; whatever it does not know it hands to the general path, which alone decides and words faults.
-// Both are made from one declaration and proven equal by test/contract/validate-fuzz. No value is ever echoed.
+// straight from the bytes; whatever it does not know it hands to the general path, which alone decides and words
+// faults. Both are made from one declaration and proven equal by test/contract/validate-fuzz. No value is ever echoed.
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import type { TObject } from '@sinclair/typebox'
 import { type ErrorCode, reject, type Rejection } from '../errors.js'
@@ -8,12 +8,11 @@ import type { Limits } from '../limits.js'
 import { holdsCardData, isCardDataName } from './card-data.js'
 import { childPath, FaultList, parseJson } from './json.js'
 import { compileCurrencies, type ToBase } from './money.js'
-import type { Policy } from './policy.js'
 import { isRejection } from './problem.js'
 import { createInstant, isEpochMs, parseRfc3339, TIME_ALLOWED } from './time.js'
 import type { FieldValue, Transaction } from './transaction.js'
 import { CORE_FIELDS, transactionJsonSchema } from './transaction-schema.js'
-import { compileByteParser } from './validate-bytes.js'
+import { compileByteParser, type TransactionPolicy } from './validate-bytes.js'
 
 export { isRejection } from './problem.js'
 
@@ -29,8 +28,6 @@ export interface TransactionValidator {
   /** How often a field that is not declared was dropped, by name; names beyond the bound count together as `*`. */
   readonly dropped: ReadonlyMap<string, number>
 }
-
-export type TransactionPolicy = Pick<Policy, 'schema' | 'currencies' | 'clock'>
 
 interface Plan {
   readonly policy: TransactionPolicy

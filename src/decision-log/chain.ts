@@ -1,6 +1,6 @@
 // Which segments make up the log, in order, and how far each is known to reach.
-// Invariant: the chain is found backwards by what each header says of the segment before it, so files that were given up
-// before use (a failed rotation) are left out, and bytes after a segment's stated end are void.
+// Invariant: the chain is found backwards by what each header says of the segment before it, so files that were given
+// up before use (a failed rotation) are left out, and bytes after a segment's stated end are void.
 
 import { readWhole } from './disk.js'
 import type { Disk } from './disk.js'
@@ -44,7 +44,9 @@ export function readHeader(disk: Disk, name: string): SegmentHeader | string {
   return decodeSegmentHeader(readWhole(disk, name, bytes) ?? Buffer.alloc(0))
 }
 
-/** Finds the chain that ends with `lastIndex` (for a live reader: the segment of the head), or with the newest segment. */
+/**
+ * Finds the chain that ends with `lastIndex` (for a live reader: the segment of the head), or with the newest segment.
+ */
 export function readChain(disk: Disk, lastIndex = Infinity): Chain {
   const headFile = readHead(disk)
   const findings: Finding[] = headFile.damaged.map((slot) => headFinding(slot, headFile.head))

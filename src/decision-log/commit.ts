@@ -321,7 +321,8 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
     step,
     prepare() {
       if (fd < 0 || failing || deps.monoMs() < prepareNotBeforeMs) return false
-      // Not much ahead of need, and not waited for: zeros synced at once stalled groups by 25 ms (bench/decision-log.ts).
+      // Not much ahead of need, and not waited for: zeros synced at once stalled groups by 25 ms
+      // (bench/decision-log.ts).
       const needed = Math.min(options.segmentBytes, 2 * offset)
       if (next !== null && next.zeroed >= needed) return false
       try {

@@ -19,7 +19,10 @@ export interface Disk {
   write(fd: number, from: { buffer: Buffer; at: number; length: number }, position: number): number
   /** Makes the content of a file durable (fdatasync). After a failure nothing is known about what is on disk. */
   sync(fd: number): void
-  /** Begins to write a file back without waiting. Says nothing about durability: a later `sync` does, and reports errors. */
+  /**
+   * Begins to write a file back without waiting. Says nothing about durability: a later `sync` does, and reports
+   * errors.
+   */
   startSync(fd: number): void
   /** Makes names in the directory durable. */
   syncDirectory(): void

@@ -7,8 +7,8 @@
 //   8 format u8    9 flags u8    10 type u8    11 zero      24 body
 
 import { crc32 } from 'node:zlib'
-import { RECORD_TYPES } from '../contract/record.js'
-import type { RecordType } from '../contract/record.js'
+import { RECORD_TYPES } from '../contract/record-types.js'
+import type { RecordType } from '../contract/record-types.js'
 
 /** Bytes before the body. */
 export const FRAME_HEADER_BYTES = 24

@@ -1,7 +1,7 @@
 // What the decision-log thread tells the main thread without a message: how far the log is durable, whether it takes
 // writes, and plain counters for the metrics. All in one SharedArrayBuffer.
-// Invariant: the durable sequence and the health are read and written atomically; the counters are written by one thread
-// and may be read while they move.
+// Invariant: the durable sequence and the health are read and written atomically; the counters are written by one
+// thread and may be read while they move.
 
 const CONTROL = { durableLow: 0, healthy: 1, mainAsleep: 2, stop: 3 } as const
 const CONTROL_BYTES = 64

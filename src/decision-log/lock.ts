@@ -1,6 +1,6 @@
-// One writing server per directory: a Unix socket bound in it, which the kernel lets go of however the process ends, and
-// an exclusively created file per epoch, which settles the case that two processes replace the same stale socket at once.
-// Refuses with ASSAY_LOG_LOCKED; a socket that refuses connections is stale and is taken over.
+// One writing server per directory: a Unix socket bound in it, which the kernel lets go of however the process ends,
+// and an exclusively created file per epoch, which settles the case that two processes replace the same stale socket at
+// once. Refuses with ASSAY_LOG_LOCKED; a socket that refuses connections is stale and is taken over.
 
 import { mkdirSync, openSync, closeSync, renameSync, unlinkSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
@@ -43,7 +43,9 @@ interface SocketPlace {
   close(): void
 }
 
-/** A path to the socket that is short enough: where the directory's is not, by way of an open descriptor of it (Linux). */
+/**
+ * A path to the socket that is short enough: where the directory's is not, by way of an open descriptor of it (Linux).
+ */
 function socketPlace(directory: string): SocketPlace {
   const paths = [path.join(path.resolve(directory), LOCK_NAME), path.relative('.', path.join(directory, LOCK_NAME))]
   const short = paths.find((socket) => Buffer.byteLength(socket) <= SOCKET_PATH_BYTES_MAX)
@@ -76,7 +78,9 @@ async function bind(place: SocketPlace): Promise<DirectoryLock> {
   }
 }
 
-/** Moves the stale socket aside before removing it: if another process replaced it meanwhile, its socket is put back. */
+/**
+ * Moves the stale socket aside before removing it: if another process replaced it meanwhile, its socket is put back.
+ */
 async function removeStale(place: SocketPlace): Promise<void> {
   const aside = `${place.socket.slice(0, -LOCK_NAME.length)}stale.${process.pid}`
   try {
@@ -116,7 +120,10 @@ function answers(socket: string): Promise<boolean> {
 
 const EPOCH_NAME = /^epoch-(\d{10})$/
 
-/** Takes the first epoch after `lastEpoch` and after every epoch file. Throws ASSAY_LOG_LOCKED where another takes it too. */
+/**
+ * Takes the first epoch after `lastEpoch` and after every epoch file. Throws ASSAY_LOG_LOCKED where another takes it
+ * too.
+ */
 export function takeEpoch(disk: Disk, lastEpoch: number): number {
   const taken = disk.list().map((name) => Number(EPOCH_NAME.exec(name)?.[1] ?? 0))
   const epoch = Math.max(lastEpoch, ...taken) + 1

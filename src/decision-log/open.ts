@@ -4,7 +4,7 @@
 
 import { randomBytes } from 'node:crypto'
 import { MessageChannel, Worker } from 'node:worker_threads'
-import { RECORD_TYPES } from '../contract/record.js'
+import { RECORD_TYPES } from '../contract/record-types.js'
 import { AssayError } from '../errors.js'
 import type { Limits } from '../limits.js'
 import { createRingBuffer, ringFrameBytes, ringWriter } from '../runtime/ring.js'
@@ -32,7 +32,10 @@ export interface OpenOptions {
   readonly schemas: Buffer
   /** The full control state as it is now. First called after `onRecovered`; then by `controlChanged`. */
   readonly controlState: () => Buffer
-  /** The directory is locked and what is in it durable: the time to read it. The log takes no record before this is done. */
+  /**
+   * The directory is locked and what is in it durable: the time to read it. The log takes no record before this is
+   * done.
+   */
   readonly onRecovered?: (recovery: Recovery) => void | Promise<void>
   readonly onProgress: OnProgress
   /** A write, sync or rotation failed; at most a few a second. */
@@ -69,7 +72,10 @@ export interface LogStats extends Readonly<Record<Counter, number>> {
 
 export interface OpenDecisionLog extends DecisionLog {
   readonly recovery: Recovery
-  /** The control state changed with the record appended last: later segments begin with the new one. Call before `flush`. */
+  /**
+   * The control state changed with the record appended last: later segments begin with the new one. Call before
+   * `flush`.
+   */
   controlChanged(): void
   stats(): LogStats
   /** Hours until the disk or the bound is full at the recent rate; Infinity while nothing is written. */
@@ -273,7 +279,10 @@ function createLog(options: OpenOptions, parts: Parts): OpenDecisionLog {
   }
 }
 
-/** Waits for the thread's end; tells it to give up at the deadline. One that hangs in a call keeps the lock with the process. */
+/**
+ * Waits for the thread's end; tells it to give up at the deadline. One that hangs in a call keeps the lock with the
+ * process.
+ */
 async function ended(thread: Thread, gauges: Gauges, deadlineMs: number): Promise<'ended' | 'hung'> {
   let timer: NodeJS.Timeout | undefined
   const after = (ms: number): Promise<'late'> => new Promise((done) => (timer = setTimeout(() => done('late'), ms)))

@@ -1,5 +1,5 @@
 // The seam as the scoring side sees it: reserve room, append, learn what is durable. Bytes only; no meaning.
-import type { RecordType } from '../contract/record.js'
+import type { RecordType } from '../contract/record-types.js'
 
 /** Writes a body into `buffer` from `at` and returns the end, or a negative number if it did not fit. */
 export type EncodeBody = (buffer: Buffer, at: number) => number

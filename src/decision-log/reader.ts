@@ -2,7 +2,7 @@
 // Invariant: every sequence between the first and the last is handed over, or stands in a finding with its place; none
 // is handed over twice. A position (log id, epoch, sequence) taken after a record continues after that record.
 
-import type { RecordType } from '../contract/record.js'
+import type { RecordType } from '../contract/record-types.js'
 import { AssayError } from '../errors.js'
 import { boundsOf, readChain, readHead, readHeader } from './chain.js'
 import type { Chain, ChainEntry, ChainHeader } from './chain.js'

@@ -21,13 +21,19 @@ export interface Recovered {
   readonly nextSequence: number
   readonly previousSegment: SegmentEnd
   readonly previousEpoch: EpochEnd
-  /** What was found on the way: `isDamage` tells what matters. Only the head, the headers and the last segment are looked at. */
+  /**
+   * What was found on the way: `isDamage` tells what matters. Only the head, the headers and the last segment are
+   * looked at.
+   */
   readonly findings: readonly Finding[]
   /** Bytes of frames beyond the head that were adopted. */
   readonly adoptedBytes: number
 }
 
-/** Reads where the log ends, adopts what is whole beyond the head, and makes that durable. Throws ASSAY_LOG_DAMAGED where the end cannot be found. */
+/**
+ * Reads where the log ends, adopts what is whole beyond the head, and makes that durable. Throws ASSAY_LOG_DAMAGED
+ * where the end cannot be found.
+ */
 export function recoverLog(disk: Disk, options: { uncountedMax: number }): Recovered {
   for (const name of disk.list()) if (isUnfinished(name)) quietly(() => disk.remove(name))
   const chain = readChain(disk)
@@ -95,7 +101,9 @@ function recoverByScan(disk: Disk, chain: Chain, uncountedMax: number): Recovere
 
 const COPY_BYTES = 1 << 20
 
-/** Copies a segment up to the end of its whole frames into a new file in its place, durably, and moves the head there. */
+/**
+ * Copies a segment up to the end of its whole frames into a new file in its place, durably, and moves the head there.
+ */
 function copySegment(
   disk: Disk,
   from: number,

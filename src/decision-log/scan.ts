@@ -1,6 +1,7 @@
 // Walks the frames of one segment, for recovery, readers and verification alike.
-// Invariant: up to `exactEnd` everything was durable, so whatever is not a whole frame in sequence there is reported with
-// its place, and the walk goes on at the next whole frame; beyond it, up to `softEnd`, the first such place just ends it.
+// Invariant: up to `exactEnd` everything was durable, so whatever is not a whole frame in sequence there is reported
+// with its place, and the walk goes on at the next whole frame; beyond it, up to `softEnd`, the first such place just
+// ends it.
 
 import { FRAME_BYTES_MAX, FRAME_HEADER_BYTES, EPOCH_END_TYPE } from './frame.js'
 import { NOTHING_WRITTEN, frameBytesAt, readFrameFields, sequenceAt } from './frame.js'
@@ -77,7 +78,10 @@ export function createSegmentScan(options: ScanOptions): SegmentScan {
   const report = (kind: FindingKind, at: number, detail: string): void =>
     onFinding({ kind, segment: name, offset: at, sequence: expected, epoch, detail })
 
-  /** After this, a whole frame at `at` lies in the window, if the file has one within the bounds. Returns its place there. */
+  /**
+   * After this, a whole frame at `at` lies in the window, if the file has one within the bounds. Returns its place
+   * there.
+   */
   const bring = (at: number): number => {
     if (windowEnd - at >= FRAME_BYTES_MAX || windowEnd >= bounds.softEnd) return at - windowStart
     if (at > windowEnd) windowStart = windowEnd = at
@@ -171,7 +175,10 @@ export function createSegmentScan(options: ScanOptions): SegmentScan {
   }
 }
 
-/** The whole frames of a segment from `from` on that are not known to be durable, as bytes, and the last sequence in them. */
+/**
+ * The whole frames of a segment from `from` on that are not known to be durable, as bytes, and the last sequence in
+ * them.
+ */
 export function readTail(options: ScanOptions): { bytes: Buffer; lastSequence: number; ended: boolean } {
   const { disk, fd, from } = options
   const scan = createSegmentScan(options)

@@ -1,6 +1,6 @@
-// Makes segment files so that one either is there whole (header, first frames, name, all durable) or counts for nothing.
-// Invariant: the name `*.segment` is given only after the content was synced; a file whose sync failed is never synced
-// again and never used. A write that takes fewer bytes than asked is a failure, not a reason to go on.
+// Makes segment files so that one either is there whole (header, first frames, name, all durable) or counts for
+// nothing. Invariant: the name `*.segment` is given only after the content was synced; a file whose sync failed is
+// never synced again and never used. A write that takes fewer bytes than asked is a failure, not a reason to go on.
 
 import type { Disk } from './disk.js'
 import { segmentName, unfinishedName } from './segment.js'
@@ -50,7 +50,10 @@ export interface NewSegment {
   readonly frames: readonly Piece[]
 }
 
-/** Puts header and first frames into an unfinished file, syncs it and gives it its name, durably. Returns the end of the frames. */
+/**
+ * Puts header and first frames into an unfinished file, syncs it and gives it its name, durably. Returns the end of the
+ * frames.
+ */
 export function finishSegment(disk: Disk, fd: number, segment: NewSegment): number {
   const { index, header, frames } = segment
   writePiece(disk, fd, { piece: { buffer: header, at: 0, length: header.length }, position: 0 })

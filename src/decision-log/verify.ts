@@ -1,5 +1,5 @@
-// Checks a decision log as far as bytes go: every checksum, every sequence, every link between segments. What the records
-// mean is checked elsewhere.
+// Checks a decision log as far as bytes go: every checksum, every sequence, every link between segments. What the
+// records mean is checked elsewhere.
 import type { Disk } from './disk.js'
 import { isDamage } from './finding.js'
 import type { Finding } from './finding.js'

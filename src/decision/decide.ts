@@ -3,7 +3,7 @@
 import type { Action } from '../contract/decision.js'
 import type { Thresholds } from '../contract/manifest.js'
 import type { Policy } from '../contract/policy.js'
-import type { AppliedThresholds } from '../contract/record.js'
+import type { AppliedThresholds } from '../contract/record-types.js'
 
 /** Cuts as compared; Infinity where the action is not used. */
 export interface Cuts {

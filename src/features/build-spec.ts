@@ -17,7 +17,10 @@ export interface BuildSpec {
   readonly inferred: string | null
 }
 
-/** Reads a spec; `currency` is the base where the file is a catalogue alone. Throws ASSAY_INPUT_INVALID with every fault. */
+/**
+ * Reads a spec; `currency` is the base where the file is a catalogue alone. Throws ASSAY_INPUT_INVALID with every
+ * fault.
+ */
 export async function readSpec(path: string, currency: string): Promise<BuildSpec> {
   let value: unknown
   try {

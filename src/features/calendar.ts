@@ -1,6 +1,6 @@
-// Civil time of an event: hour, weekday, day of month, month in UTC, in an IANA zone, or at the offset written in the event.
-// A zone's offsets are read from Intl once, at compile time; per transaction it is integer arithmetic and a short search.
-// Outside the tabulated years Intl is asked each time: right, but slow.
+// Civil time of an event: hour, weekday, day of month, month in UTC, in an IANA zone, or at the offset written in the
+// event. A zone's offsets are read from Intl once, at compile time; per transaction it is integer arithmetic and a
+// short search. Outside the tabulated years Intl is asked each time: right, but slow.
 import type { Transaction } from '../contract/transaction.js'
 
 export type CalendarPart = 'hour' | 'weekday' | 'day_of_month' | 'month'
@@ -8,7 +8,8 @@ export type CalendarPart = 'hour' | 'weekday' | 'day_of_month' | 'month'
 const DAY_MS = 86_400_000
 const TABLE_FROM_MS = Date.UTC(1970, 0, 1)
 const TABLE_UNTIL_MS = Date.UTC(2100, 0, 1)
-// Two changes of a zone's offset that cancel out within a week do not occur; the shortest known pause is Ramadan's month.
+// Two changes of a zone's offset that cancel out within a week do not occur; the shortest known pause is Ramadan's
+// month.
 const STEP_MS = 7 * DAY_MS
 
 /** Offset from UTC in ms at an instant. */

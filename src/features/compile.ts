@@ -15,7 +15,10 @@ export type { Dtype } from './vector.js'
 export interface CompiledCatalogue {
   readonly names: readonly string[]
   readonly dtypes: readonly Dtype[]
-  /** sha256:<hex> over the canonical JSON of each definition; a ratio or difference holds digests in place of the names it refers to. */
+  /**
+   * sha256:<hex> over the canonical JSON of each definition; a ratio or difference holds digests in place of the names
+   * it refers to.
+   */
   readonly featureDigests: readonly string[]
   readonly digest: string
   readonly size: number
@@ -29,7 +32,10 @@ export interface CompiledCatalogue {
   readonly labelDelayMs: number
   /** Place of a feature in the vector, or -1. */
   indexOf(name: string): number
-  /** Writes vector[at, at + size) as fed, each column in its dtype, little-endian; returns the end, or -1 if it does not fit. */
+  /**
+   * Writes vector[at, at + size) as fed, each column in its dtype, little-endian; returns the end, or -1 if it does not
+   * fit.
+   */
   encodeVector(vector: Float64Array, at: number, buffer: Buffer, pos: number): number
   /** The vector that `encodeVector` wrote; throws RangeError on another length. */
   decodeVector(bytes: Uint8Array): Float64Array

@@ -1,5 +1,5 @@
-// What each source last said of a transaction, in flat arrays: labels beside held transactions, and labels that wait for one.
-// Both lists are bounded; the first to come leaves first. A waiting label that leaves is counted as expired.
+// What each source last said of a transaction, in flat arrays: labels beside held transactions, and labels that wait
+// for one. Both lists are bounded; the first to come leaves first. A waiting label that leaves is counted as expired.
 // A transaction is fraud where the latest word of any source says so.
 import { HashTable } from './hash-table.js'
 

@@ -12,13 +12,19 @@ export const DISTINCT = 6
 export const TIME_SINCE_LAST = 7
 export const LABEL_RATE = 8
 
-/** Which events an aggregate is about: those that pass all tests, with a known amount where it is about amounts. Mask 0 is every event. */
+/**
+ * Which events an aggregate is about: those that pass all tests, with a known amount where it is about amounts. Mask 0
+ * is every event.
+ */
 export interface Mask {
   readonly tests: readonly ((tx: Transaction) => boolean)[]
   readonly needsAmount: boolean
 }
 
-/** A value kept per event: the amount (-1) in minor units of the base, the currency (-2), or a declared field by its index. */
+/**
+ * A value kept per event: the amount (-1) in minor units of the base, the currency (-2), or a declared field by its
+ * index.
+ */
 export interface Source {
   readonly field: number
   /** Strings are kept as 52 bits of their keyed hash. */
@@ -28,7 +34,9 @@ export interface Source {
 export const AMOUNT_FIELD = -1
 export const CURRENCY_FIELD = -2
 
-/** One aggregate over the window between two edges of its entity field. Column numbers are those of the field's slab. */
+/**
+ * One aggregate over the window between two edges of its entity field. Column numbers are those of the field's slab.
+ */
 export interface Aggregate {
   /** Place in the vector. */
   readonly feature: number
@@ -61,7 +69,10 @@ export interface FieldPlan {
   readonly spanMs: number
   /** Masks whose prefix counts are kept, in the order of the columns. */
   readonly countMasks: readonly number[]
-  /** Masks whose prefix counts of labels are kept; their columns follow those of countMasks. Empty: labels play no part here. */
+  /**
+   * Masks whose prefix counts of labels are kept; their columns follow those of countMasks. Empty: labels play no part
+   * here.
+   */
   readonly labelMasks: readonly number[]
   /** Masks whose prefix sums of amounts are kept. */
   readonly sumMasks: readonly number[]
@@ -94,6 +105,8 @@ export interface Plan {
   readonly missing: Float64Array
   /** Per feature how far back it looks, ms; 0 where it needs no history. */
   readonly spansMs: Float64Array
-  /** Declared fields, and AMOUNT_FIELD, that some feature reads: absent in a transaction, they set the flag `missing`. */
+  /**
+   * Declared fields, and AMOUNT_FIELD, that some feature reads: absent in a transaction, they set the flag `missing`.
+   */
   readonly inputs: Int32Array
 }

@@ -47,7 +47,9 @@ export interface BuildReport {
   readonly state: FeatureStateSize
 }
 
-/** Runs a build. Throws ASSAY_INPUT_INVALID with the row, ASSAY_CATALOGUE_INVALID, or ASSAY_USAGE; leaves no half file. */
+/**
+ * Runs a build. Throws ASSAY_INPUT_INVALID with the row, ASSAY_CATALOGUE_INVALID, or ASSAY_USAGE; leaves no half file.
+ */
 export async function buildFeatures(options: BuildOptions, limits: Limits): Promise<BuildReport> {
   const currency = options.columns.get('currency')
   const spec = await readSpec(

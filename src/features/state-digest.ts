@@ -1,5 +1,5 @@
-// A canonical walk over the feature state: what is visible, in the order in which it would leave, with no trace of where
-// it lies in memory. Two states that answer alike from now on give the same bytes.
+// A canonical walk over the feature state: what is visible, in the order in which it would leave, with no trace of
+// where it lies in memory. Two states that answer alike from now on give the same bytes.
 import type { LabelStore } from './labels.js'
 import type { EntityWindows } from './windows.js'
 

@@ -16,7 +16,10 @@ import { EntityWindows } from './windows.js'
 
 export interface FeatureStateOptions {
   readonly limits: Limits
-  /** Key of the hashes of entity values and transaction ids, 16 bytes; the same key gives the same digest. Zero by default. */
+  /**
+   * Key of the hashes of entity values and transaction ids, 16 bytes; the same key gives the same digest. Zero by
+   * default.
+   */
   readonly hashKey?: Uint8Array
   /** Start of observation, ms; the time of the first folded event where absent. */
   readonly observedSinceMs?: number
@@ -39,11 +42,16 @@ export interface FeatureStateSize {
 }
 
 export interface FeatureState {
-  /** Folds the transaction into its entities' windows and writes the vector, itself included; returns bits of FEATURE_FLAGS. */
+  /**
+   * Folds the transaction into its entities' windows and writes the vector, itself included; returns bits of
+   * FEATURE_FLAGS.
+   */
   fold(tx: Transaction, ordinal: number, clockMs: number, out: Float64Array, outAt: number): number
   /** The vector and flags that `fold` would give now; nothing is changed. */
   evaluate(tx: Transaction, clockMs: number, out: Float64Array, outAt: number): number
-  /** Folds a label: true where its transaction is held, false where the label waits for it or has no window to act on. */
+  /**
+   * Folds a label: true where its transaction is held, false where the label waits for it or has no window to act on.
+   */
   label(label: Label, ordinal: number, clockMs: number): boolean
   size(): FeatureStateSize
   /** `sha256:<hex>` over the whole state in canonical order: equal after equal folds. Walks everything. */
@@ -52,7 +60,10 @@ export interface FeatureState {
   observedSinceMs(): number
   /** Moves the start of observation back, after history was imported; never forward. */
   observeSince(sinceMs: number): void
-  /** Event time from which the feature of that index is warm; -Infinity where it needs no history, NaN before the first event. */
+  /**
+   * Event time from which the feature of that index is warm; -Infinity where it needs no history, NaN before the first
+   * event.
+   */
   warmFromMs(feature: number): number
 }
 

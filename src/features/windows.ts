@@ -14,7 +14,10 @@ import { addFrom, type Chunk, columnsOf, orderFor, Slab } from './slab.js'
 const NONE = -1
 /** Sums stay whole numbers below 2^53: beyond this the base of the prefixes is taken off. */
 const REBASE_ABOVE = 2 ** 52
-/** Entities of which every event has left its window, looked at per insertion: more than one, so that they never pile up. */
+/**
+ * Entities of which every event has left its window, looked at per insertion: more than one, so that they never pile
+ * up.
+ */
 const SWEEP = 2
 const BYTES_PER_ENTITY = 37
 

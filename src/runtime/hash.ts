@@ -1,9 +1,12 @@
-// Keyed hashing without allocation: SipHash-2-4 (Aumasson, Bernstein 2012) with 64 or 128 bits of output, on 32-bit halves.
-// Keyed, so that nobody outside can choose values that fall on one place of a table. Results stand in `a b c d`
+// Keyed hashing without allocation: SipHash-2-4 (Aumasson, Bernstein 2012) with 64 or 128 bits of output, on 32-bit
+// halves. Keyed, so that nobody outside can choose values that fall on one place of a table. Results stand in `a b c d`
 // until the next call. Not for signatures or for digests that others compare: those are SHA-256.
 
 export interface Hasher {
-  /** The low and high word of the 64-bit hash; after a 128-bit hash `a b c d` are its four words, lowest first. All uint32. */
+  /**
+   * The low and high word of the 64-bit hash; after a 128-bit hash `a b c d` are its four words, lowest first. All
+   * uint32.
+   */
   a: number
   b: number
   c: number

@@ -17,7 +17,9 @@ const CONTROL_BYTES = 256
 const FRAME_HEADER_BYTES = 8
 const PAD = 0xffffffff
 const RING_BYTES_MIN = 64
-/** Positions are 32-bit byte counters that wrap; a ring of more than half their range could not tell full from empty. */
+/**
+ * Positions are 32-bit byte counters that wrap; a ring of more than half their range could not tell full from empty.
+ */
 const RING_BYTES_MAX = 1 << 30
 
 /** What a frame with a payload of `bytes` takes in a ring, in bytes. */
@@ -33,13 +35,18 @@ export interface RingWriter {
   readonly buffer: Buffer
   /** Bytes of the data, a power of two. */
   readonly capacity: number
-  /** Offset of `bytes` contiguous bytes to write into, or -1 where the ring has no room. One open reservation at a time. */
+  /**
+   * Offset of `bytes` contiguous bytes to write into, or -1 where the ring has no room. One open reservation at a time.
+   */
   reserve(bytes: number): number
   /** Ends the open reservation with a payload of `bytes` (at most what was reserved). Not visible before `publish`. */
   commit(bytes: number): void
   /** Makes committed frames visible, and wakes the reader if it sleeps. */
   publish(): void
-  /** Bytes not taken, pads and frame headers counted as taken. A frame of n bytes surely fits where this is at least 2 × ringFrameBytes(n). */
+  /**
+   * Bytes not taken, pads and frame headers counted as taken. A frame of n bytes surely fits where this is at least 2 ×
+   * ringFrameBytes(n).
+   */
   free(): number
   /** Tells the reader that no frame follows, and wakes it. */
   close(): void
@@ -48,13 +55,22 @@ export interface RingWriter {
 export interface RingReader {
   /** The data of the ring, as `drain` hands it over. */
   readonly buffer: Buffer
-  /** Hands over what waits, in order, at most about `bytesMax` payload bytes (but always one frame); returns the number of frames. */
+  /**
+   * Hands over what waits, in order, at most about `bytesMax` payload bytes (but always one frame); returns the number
+   * of frames.
+   */
   drain(onFrame: OnFrame, bytesMax?: number): number
   /** Gives the room of every frame drained so far back to the writer. May come later than the reading. */
   release(): void
-  /** Blocks this thread until a frame waits, the ring is closed or `timeoutMs` passed. Never on a thread with an event loop. */
+  /**
+   * Blocks this thread until a frame waits, the ring is closed or `timeoutMs` passed. Never on a thread with an event
+   * loop.
+   */
   sleep(timeoutMs: number): void
-  /** For a reader with an event loop: true if it may go idle (the next publish calls the writer's `wake`), false if frames wait. */
+  /**
+   * For a reader with an event loop: true if it may go idle (the next publish calls the writer's `wake`), false if
+   * frames wait.
+   */
   arm(): boolean
   /** True once the writer closed the ring and nothing waits. */
   ended(): boolean
@@ -68,7 +84,9 @@ export function createRingBuffer(bytes: number): SharedArrayBuffer {
   return new SharedArrayBuffer(CONTROL_BYTES + capacity)
 }
 
-/** The writing end. `wake` is called when a sleeping reader must be woken; by default it notifies a thread in `sleep`. */
+/**
+ * The writing end. `wake` is called when a sleeping reader must be woken; by default it notifies a thread in `sleep`.
+ */
 export function ringWriter(sab: SharedArrayBuffer, wake?: () => void): RingWriter {
   const { control, lengths, buffer, capacity } = views(sab)
   const mask = capacity - 1

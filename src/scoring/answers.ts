@@ -2,9 +2,11 @@
 // repeats of a transaction wait for its first record. Whoever waited longer than log_wait_ms is told so by the
 // operator's policy, and a reply record says later who was told what.
 import type { Policy } from '../contract/policy.js'
-import { decisionId, type Logged, renderDecision } from '../contract/decision.js'
+import { decisionId, type Logged } from '../contract/decision.js'
+import { renderDecision } from '../contract/decision-answer.js'
 import { problemStatus, renderProblem } from '../contract/problem.js'
-import type { DecisionFacts, RecordCodecs, ReplyRecord } from '../contract/record.js'
+import type { RecordCodecs } from '../contract/record.js'
+import type { DecisionFacts, ReplyRecord } from '../contract/record-types.js'
 import type { DecisionLog } from '../decision-log/port.js'
 import { type ErrorCode, type Rejection, reject } from '../errors.js'
 import type { Limits } from '../limits.js'
@@ -75,7 +77,9 @@ export function answerRejection(exchange: Exchange, rejection: Rejection, metric
   exchange.answer(status, renderProblem(rejection), false, status === 503 ? RETRY_AFTER_S : 0)
 }
 
-/** Makes the queue of rows that wait for their records. Bounded by the pool of contexts and by `inFlightMax` repeats. */
+/**
+ * Makes the queue of rows that wait for their records. Bounded by the pool of contexts and by `inFlightMax` repeats.
+ */
 export function createAnswers(deps: AnswerDeps): Answers {
   const { policy, limits, clock, log, codecs, index, inFlight, metrics } = deps
   const logWaitMs = policy.budgets.log_wait_ms

@@ -51,7 +51,9 @@ function describe({ reference, answeredBy, thresholds }: ServedModel): ControlMo
   }
 }
 
-/** Reads what `JSON.stringify` of a control state wrote. Throws ASSAY_LOG_DAMAGED where it is none of this release's. */
+/**
+ * Reads what `JSON.stringify` of a control state wrote. Throws ASSAY_LOG_DAMAGED where it is none of this release's.
+ */
 export function parseControlState(text: string): ControlState {
   const state: unknown = JSON.parse(text)
   if (!isControlState(state))

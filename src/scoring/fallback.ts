@@ -18,7 +18,9 @@ export function giveUpAt(role: Role, startMs: number, deadlineMs: number): numbe
   return startMs + deadlineMs * (role === 'challenger' ? CHALLENGER_SHARE : 1)
 }
 
-/** After a hand-over failed, whether a second lane can still answer: its predicted time + 1 ms must fit what is left. */
+/**
+ * After a hand-over failed, whether a second lane can still answer: its predicted time + 1 ms must fit what is left.
+ */
 export function secondTryFits(predictedMs: number, leftMs: number): boolean {
   return predictedMs + SECOND_TRY_RESERVE_MS <= leftMs
 }

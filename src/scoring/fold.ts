@@ -1,6 +1,7 @@
 // State is a fold of the decision log in the order of ordinals: this is that fold, for a start of the server and for
 // `log verify --replay`. Evaluated transactions and inferences have no ordinal and pass by.
-import type { DecodedRecord, DecisionFacts, DecisionPersonal, LabelRecord, RecordCodecs } from '../contract/record.js'
+import type { RecordCodecs } from '../contract/record.js'
+import type { DecodedRecord, DecisionFacts, DecisionPersonal, LabelRecord } from '../contract/record-types.js'
 import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
 import type { Identity } from './identity.js'

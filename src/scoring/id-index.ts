@@ -23,7 +23,10 @@ export interface HeldDecision {
   facts: Buffer
 }
 
-/** What `settle` takes: the facts section and its length stand in `buffer` from `from` to `to`. The caller may reuse the object. */
+/**
+ * What `settle` takes: the facts section and its length stand in `buffer` from `from` to `to`. The caller may reuse the
+ * object.
+ */
 export interface SettledDecision {
   epoch: number
   ordinal: number

@@ -1,7 +1,7 @@
 // The rows under way: a fixed pool of contexts, made at start and reused, so that a transaction allocates little.
 // Invariant: a context is in the pool or out, never both; its ticket changes with each use, so that a late result
 // of an earlier use is recognised and dropped.
-import type { DecisionFacts, DecisionPersonal } from '../contract/record.js'
+import type { DecisionFacts, DecisionPersonal } from '../contract/record-types.js'
 import type { Transaction } from '../contract/transaction.js'
 import type { Exchange } from './exchange.js'
 import type { Ticket } from './lane/port.js'

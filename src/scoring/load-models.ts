@@ -1,9 +1,10 @@
 // From the routes to the models that answer: read the bundle, run the gate, start the lane. A champion or challenger
-// that is refused leaves its place empty (`not_loaded`) and says why; the baseline must load, since it ends every chain.
+// that is refused leaves its place empty (`not_loaded`) and says why; the baseline must load, since it ends every
+// chain.
 import { join } from 'node:path'
 import type { Role } from '../contract/decision.js'
 import type { Policy, Routes } from '../contract/policy.js'
-import type { AnsweredBy, AppliedThresholds } from '../contract/record.js'
+import type { AnsweredBy, AppliedThresholds } from '../contract/record-types.js'
 import { cutsOf, thresholdsOf } from '../decision/decide.js'
 import { AssayError } from '../errors.js'
 import type { Limits } from '../limits.js'
@@ -14,7 +15,7 @@ import { readScorecard } from '../models/golden-rows.js'
 import type { Clock } from '../runtime/clock.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { Hangs } from './lane/hangs.js'
-import { createLane } from './lane/lane.js'
+import { createLane } from './lane/create.js'
 import type { Lane, LaneEvent, LaneListener } from './lane/port.js'
 import type { BaselineModel, LaneModel, ModelSet, ServedModel } from './models.js'
 

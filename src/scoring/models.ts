@@ -1,6 +1,6 @@
 // The models that answer, as the pipeline holds them: champion, challenger, baseline.
 import type { Reason } from '../contract/decision.js'
-import type { AnsweredBy, AppliedThresholds } from '../contract/record.js'
+import type { AnsweredBy, AppliedThresholds } from '../contract/record-types.js'
 import type { Cuts } from '../decision/decide.js'
 import type { Lane } from './lane/port.js'
 

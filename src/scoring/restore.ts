@@ -1,6 +1,7 @@
 // Reads the decision log at a start: the control state that it ends with, and the state that it folds into.
 import { setImmediate as turn } from 'node:timers/promises'
-import { codecsFromSchemas, type DecodedRecord, type RecordDecoder } from '../contract/record.js'
+import { codecsFromSchemas, type RecordDecoder } from '../contract/record.js'
+import type { DecodedRecord } from '../contract/record-types.js'
 import type { TransactionSchema } from '../contract/transaction.js'
 import { readChain, readHeader } from '../decision-log/chain.js'
 import { createDisk } from '../decision-log/disk.js'

@@ -15,7 +15,8 @@ export interface LiveRoutes extends Routes {
 }
 
 /**
- * Sticky bucket of an entity in [0, 9,999]: floor(u32be(first 4 bytes of HMAC-SHA-256(key, utf8(entity))) × 10,000 / 2³²).
+ * Sticky bucket of an entity in [0, 9,999]: floor(u32be(first 4 bytes of HMAC-SHA-256(key, utf8(entity))) × 10,000 /
+ * 2³²).
  */
 export function bucketOf(key: Uint8Array, entity: string): number {
   const mac = createHmac('sha256', key).update(entity).digest()

@@ -1,5 +1,6 @@
 // `assay traffic`: simulated traffic against a running server, with a progress line each second and a summary.
-// Invariant: it ends by itself. Exit code 0 where decisions came and at most `--errors-max` of what was due failed, else 1.
+// Invariant: it ends by itself. Exit code 0 where decisions came and at most `--errors-max` of what was due failed,
+// else 1.
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { AssayError } from '../errors.js'

@@ -1,5 +1,5 @@
-// Open-loop traffic against a running server: each transaction has an intended start, and is sent then or as soon after as
-// the process gets to it, whether or not the server keeps up; latency counts from the intended start.
+// Open-loop traffic against a running server: each transaction has an intended start, and is sent then or as soon after
+// as the process gets to it, whether or not the server keeps up; latency counts from the intended start.
 // Invariant: bounded in time and in what is under way; labels follow their transactions by the given delay.
 import type { Clock } from '../runtime/clock.js'
 import type { Client } from './client.js'

@@ -7,18 +7,17 @@ import t from 'tap'
 import { packageRoot } from '../../src/config.js'
 import { canonicalJson } from '../../src/contract/canonical-json.js'
 import { createCanonicalWriter } from '../../src/contract/content.js'
-import { decisionId, parseDecisionId, renderDecision } from '../../src/contract/decision.js'
+import { decisionId, parseDecisionId } from '../../src/contract/decision.js'
+import { renderDecision } from '../../src/contract/decision-answer.js'
 import { openApiDocument } from '../../src/contract/openapi.js'
 import { type Policy, policyFingerprint } from '../../src/contract/policy.js'
+import { codecsFromSchemas, createRecordCodecs, factsBytes } from '../../src/contract/record.js'
 import {
-  codecsFromSchemas,
-  createRecordCodecs,
   type DecisionFacts,
   type DecisionPersonal,
-  factsBytes,
   RECORD_TYPES,
   type RecordType,
-} from '../../src/contract/record.js'
+} from '../../src/contract/record-types.js'
 import { isoTime } from '../../src/contract/time.js'
 import type { TransactionSchema } from '../../src/contract/transaction.js'
 import { ERRORS } from '../../src/errors.js'

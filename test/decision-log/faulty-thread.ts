@@ -1,4 +1,5 @@
-// A thread entry whose disk fails or stalls on order: `extra` is a shared Int32Array, [0] 1 = syncs fail, 2 = stall 2 s once.
+// A thread entry whose disk fails or stalls on order: `extra` is a shared Int32Array, [0] 1 = syncs fail, 2 = stall 2 s
+// once.
 import { parentPort, workerData } from 'node:worker_threads'
 import { createDisk } from '../../src/decision-log/disk.js'
 import type { Disk } from '../../src/decision-log/disk.js'

@@ -10,9 +10,9 @@ export const HANDBOOK_COLUMNS = parseColumns(
 )
 
 /**
- * Two payments of customer 3414 in the same second, 2018-08-08T10:25:54Z. The published file counts 1240489 after 1240490
- * (5 and 4 transactions in a day), the raw file lists it before: the publisher's sort by time is not stable. Time alone
- * does not say which came first, so the proof feeds these two in the order that was published.
+ * Two payments of customer 3414 in the same second, 2018-08-08T10:25:54Z. The published file counts 1240489 after
+ * 1240490 (5 and 4 transactions in a day), the raw file lists it before: the publisher's sort by time is not stable.
+ * Time alone does not say which came first, so the proof feeds these two in the order that was published.
  */
 export const TIED = ['1240489', '1240490'] as const
 

@@ -1,3 +1,4 @@
+// The index of recent transactions: found by hash, evicted in the order of ordinals, bounded by number, time and bytes.
 import fc from 'fast-check'
 import t from 'tap'
 import { IdIndex, type SettledDecision } from '../../src/scoring/id-index.js'

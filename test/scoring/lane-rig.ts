@@ -9,7 +9,7 @@ import { readBundle } from '../../src/models/bundle.js'
 import { systemClock } from '../../src/runtime/clock.js'
 import type { Hangs } from '../../src/scoring/lane/hangs.js'
 import { createHangs } from '../../src/scoring/lane/hangs.js'
-import { createLane } from '../../src/scoring/lane/lane.js'
+import { createLane } from '../../src/scoring/lane/create.js'
 import type { Lane, LaneEvent, Ticket } from '../../src/scoring/lane/port.js'
 
 export const BREAKER: Policy['breaker'] = { error_percent: 50, volume: 20, window_ms: 10_000, probe_after_ms: 30 }

@@ -1,3 +1,4 @@
+// The stages in their order, over throw-away parts: every rung of the ladder with its exit.
 import t, { type Test } from 'tap'
 import type { Policy } from '../../src/contract/policy.js'
 import { LIMITS } from '../../src/limits.js'

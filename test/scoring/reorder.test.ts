@@ -1,3 +1,4 @@
+// Records come out in the order of their ordinals whatever the order of the log.
 import fc from 'fast-check'
 import t from 'tap'
 import { createReorder } from '../../src/scoring/reorder.js'

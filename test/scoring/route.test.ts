@@ -1,3 +1,4 @@
+// Sticky buckets: stable, uniform and monotone over a million entities.
 import { createHmac } from 'node:crypto'
 import t from 'tap'
 import { BUCKETS, bucketOf, createBuckets, isChallenged } from '../../src/scoring/route.js'

@@ -1,4 +1,5 @@
-// The simulator: the same seed gives the same stream, the scenarios occur at their rates, the switches do what they say.
+// The simulator: the same seed gives the same stream, the scenarios occur at their rates, the switches do what they
+// say.
 import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,0 +1,146 @@
+// The shapes of what stands in the decision log: record types, and the two sections of a decision, facts and personal
+// data. Types and the numbers on disk alone; the codecs are in record.ts.
+import type { Action, Hop, Reason, Role } from './decision.js'
+import type { Label } from './label.js'
+import type { Mode, Transaction } from './transaction.js'
+
+/** The type byte of a frame. Numbers are on disk: they never change. */
+export const RECORD_TYPES = {
+  decision: 1,
+  observed: 2,
+  inference: 3,
+  label: 4,
+  control: 5,
+  reply: 6,
+  superseded: 7,
+} as const
+export type RecordType = keyof typeof RECORD_TYPES
+
+/** The model that answered. `digest` is the 32 bytes of SHA-256 over its file. One constant object per loaded model. */
+export interface AnsweredBy {
+  name: string
+  version: string
+  digest: Uint8Array
+  role: Role
+}
+
+/** Cuts that were applied; null where none is set. */
+export interface AppliedThresholds {
+  challengeAt: number | null
+  reviewAt: number | null
+  declineAt: number | null
+}
+
+/** Whole microseconds spent in each stage; 0 where a stage was not entered. */
+export interface StageTimes {
+  receiveUs: number
+  validateUs: number
+  featuresUs: number
+  inferUs: number
+  decideUs: number
+}
+
+/** Everything of a decision that is not about a person. `observed` and `inference` records have the same facts. */
+export interface DecisionFacts {
+  /** Order of the fold; of the epoch's second counter where `unfolded`. */
+  ordinal: number
+  unfolded: boolean
+  epoch: number
+  mode: Mode
+  receivedAtMs: number
+  /** The clock at the ordinal: expiry of windows follows it. */
+  foldedAtMs: number
+  decidedAtMs: number
+  /** null where nothing was decided (observed). */
+  action: Action | null
+  score: number | null
+  scoreRaw: number | null
+  model: AnsweredBy | null
+  /** name@version that the routes prescribed. */
+  prescribedModel: string | null
+  /** 0 to 9,999; -1 where none was taken. */
+  bucket: number
+  routesRevision: number
+  experiment: string | null
+  arm: Role | null
+  propensity: number | null
+  rules: readonly string[]
+  rulesShadow: readonly string[]
+  thresholds: AppliedThresholds | null
+  segment: string | null
+  /** What the score alone would have given. */
+  scoreAction: Action | null
+  reasons: readonly Reason[]
+  /** Bits of FEATURE_FLAGS. */
+  features: number
+  degraded: boolean
+  fallback: readonly Hop[]
+  /** Fingerprint of the policy, 32 bytes. */
+  policy: Uint8Array
+  stages: StageTimes
+}
+
+export interface StreamSource {
+  topic: string
+  partition: number
+  offset: number
+}
+
+/** What a person could be known by. */
+export interface DecisionPersonal {
+  transaction: Transaction
+  /** The catalogue's vector as fed, in the types fed. */
+  vector: Uint8Array
+  traceparent: string | null
+  source: StreamSource | null
+}
+
+export interface InferencePersonal {
+  transactionId: string | null
+  entity: string | null
+  vector: Uint8Array
+  traceparent: string | null
+}
+
+export interface LabelRecord {
+  ordinal: number
+  epoch: number
+  foldedAtMs: number
+  label: Label
+}
+
+/** A change of routes, policy, models or lists. `state` is the JSON that holds from here on. */
+export interface ControlRecord {
+  ordinal: number
+  epoch: number
+  foldedAtMs: number
+  kind: string
+  actor: string
+  reason: string
+  state: string
+}
+
+/** What clients were told whose record was not durable in time: 503 unconfirmed, or an answer marked pending. */
+export interface ReplyRecord {
+  epoch: number
+  atMs: number
+  entries: readonly { ordinal: number; unfolded: boolean; told: 'unconfirmed' | 'pending' }[]
+}
+
+/** A record that no longer counts, and the one that stands instead. */
+export interface SupersededRecord {
+  epoch: number
+  ordinal: number
+  supersededEpoch: number
+  supersededOrdinal: number
+  atMs: number
+  reason: string
+}
+
+export type DecodedRecord =
+  | { type: 'decision' | 'observed'; facts: DecisionFacts; personal: DecisionPersonal }
+  | { type: 'inference'; facts: DecisionFacts; personal: InferencePersonal }
+  | { type: 'label'; label: LabelRecord }
+  | { type: 'control'; control: ControlRecord }
+  | { type: 'reply'; reply: ReplyRecord }
+  | { type: 'superseded'; superseded: SupersededRecord }
