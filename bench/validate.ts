@@ -123,6 +123,7 @@ measure('canonical form for the content hash', (index) => canonical(transactions
 measure('decisionId', (index) => decisionId(logId, 3, index, false).length)
 measure(
   'renderDecision',
-  (index) => renderDecision(facts, texts[index], 'd_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', 'synced').length,
+  (index) =>
+    renderDecision(facts, { transactionId: texts[index], decisionId: `d_${'a'.repeat(32)}`, logged: 'synced' }).length,
 )
 if (sink === 0) throw new Error('nothing ran')

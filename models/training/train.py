@@ -46,7 +46,7 @@ def arguments():
     return parser.parse_args()
 
 
-def train_lightgbm(rows, fraud, seed, trees=300):
+def train_lightgbm(rows, fraud, seed, trees):
     return lightgbm.train({**TREES, "seed": seed}, lightgbm.Dataset(rows, fraud), num_boost_round=trees)
 
 
@@ -136,7 +136,7 @@ def actions(score, cuts):
 
 def lightgbm_model(work, folder, named):
     columns = [work.names.index(name) for name in named["features"]]
-    trees = named.get("trees", 300)
+    trees = named["trees"]
     booster = train_lightgbm(work.masked[:, columns], work.train.fraud, work.options.seed, trees)
     return {
         "name": named["name"], "folder": folder, "columns": columns, "file": "model.onnx", "tolerance": 1e-5,
@@ -170,7 +170,7 @@ def main():
     work = Work(options)
     print("rows", {each: len(getattr(work, each).rows) for each in ("train", "validation", "test")}, flush=True)
     out = Path(options.out)
-    champion = {"name": "fraud-lgbm", "features": work.names[:CHAMPION]}
+    champion = {"name": "fraud-lgbm", "features": work.names[:CHAMPION], "trees": 200}
     third = {"name": "third", "features": THIRD, "trees": 60}
     models = {
         "baseline": lambda: scorecard_model(work, out / "baseline" / VERSION),

@@ -33,3 +33,13 @@ export function digestText(digest: Uint8Array): string {
   const buffer = Buffer.isBuffer(digest) ? digest : Buffer.from(digest.buffer, digest.byteOffset, digest.byteLength)
   return `sha256:${buffer.toString('hex')}`
 }
+
+/** `digestText` that remembers the texts of arrays it has seen: the digests of policy and models come again and again. */
+export function createDigestTexts(): (digest: Uint8Array) => string {
+  const texts = new WeakMap<Uint8Array, string>()
+  return (digest) => {
+    let text = texts.get(digest)
+    if (text === undefined) texts.set(digest, (text = digestText(digest)))
+    return text
+  }
+}

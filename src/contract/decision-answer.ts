@@ -47,23 +47,23 @@ export const AcceptedAnswer = Type.Object({
   logged: oneOf(['synced', 'buffered', 'pending', 'none']),
 })
 
-/** The JSON body for a decision. Facts without an action or model (observed) have no such answer: a RangeError. */
+/** The JSON body for a decision. `textOf` may remember what `digestText` gives. Facts without an action or model (observed) have no such answer: a RangeError. */
 export function renderDecision(
   facts: DecisionFacts,
-  transactionId: string,
-  decisionId: string,
-  logged: Logged,
+  named: { readonly transactionId: string; readonly decisionId: string; readonly logged: Logged },
+  textOf: (digest: Uint8Array) => string = digestText,
 ): string {
   const { action, score, model } = facts
+  const { transactionId, decisionId, logged } = named
   if (action === null || score === null || model === null) throw new RangeError('these facts hold no decision')
   return (
     `{"decision_id":"${decisionId}","transaction_id":${quote(transactionId)},"action":"${action}","score":${score},` +
     `"reasons":${renderReasons(facts)},"model":{"name":${quote(model.name)},"version":${quote(model.version)},` +
-    `"role":"${model.role}","digest":"${digestText(model.digest)}"},"degraded":${facts.degraded}` +
+    `"role":"${model.role}","digest":"${textOf(model.digest)}"},"degraded":${facts.degraded}` +
     renderFallback(facts) +
     (facts.features === 0 ? '' : `,"features":["${featureFlagNames(facts.features).join('","')}"]`) +
     `,"logged":"${logged}","decided_at":"${isoTime(facts.decidedAtMs)}",` +
-    `"routes_revision":${facts.routesRevision},"policy":"${digestText(facts.policy)}"}`
+    `"routes_revision":${facts.routesRevision},"policy":"${textOf(facts.policy)}"}`
   )
 }
 

@@ -3,6 +3,7 @@
 // operator's policy, and a reply record says later who was told what.
 import type { Policy } from '../contract/policy.js'
 import { decisionId, type Logged } from '../contract/decision.js'
+import { createDigestTexts } from '../contract/canonical-json.js'
 import { renderDecision } from '../contract/decision-answer.js'
 import { problemStatus, renderProblem } from '../contract/problem.js'
 import type { RecordCodecs } from '../contract/record.js'
@@ -53,11 +54,14 @@ export interface AnswerDeps {
   readonly metrics: Metrics
 }
 
-/** The body of an answer: the decision, or for an observed transaction that it was taken in. */
-export function renderAnswer(logId: Buffer, facts: DecisionFacts, transactionId: string, logged: Logged): string {
-  if (facts.mode === 'observe') return JSON.stringify({ transaction_id: transactionId, accepted: 1, logged })
-  const id = decisionId(logId, facts.epoch, facts.ordinal, facts.unfolded)
-  return renderDecision(facts, transactionId, id, logged)
+/** Renders the body of an answer: the decision, or for an observed transaction that it was taken in. */
+export function createRenderer(logId: Buffer): (facts: DecisionFacts, transactionId: string, logged: Logged) => string {
+  const digestOf = createDigestTexts()
+  return (facts, transactionId, logged) => {
+    if (facts.mode === 'observe') return JSON.stringify({ transaction_id: transactionId, accepted: 1, logged })
+    const id = decisionId(logId, facts.epoch, facts.ordinal, facts.unfolded)
+    return renderDecision(facts, { transactionId, decisionId: id, logged }, digestOf)
+  }
 }
 
 /** Stages in milliseconds, as a Server-Timing header names them. */
@@ -91,6 +95,7 @@ export function createAnswers(deps: AnswerDeps): Answers {
   let head = 0
   let queued = 0
   const repeats: Repeat[] = []
+  const render = createRenderer(log.logId)
   const told: ReplyRecord['entries'][number][] = []
 
   function respond(context: Context, logged: Logged): void {
@@ -100,7 +105,7 @@ export function createAnswers(deps: AnswerDeps): Answers {
     metrics.stage(LOG_STAGE, (nowMs - context.appendedAtMs) * 1000)
     if (context.labels > 0) exchange.answer(202, `{"accepted":${context.labels},"logged":"${logged}"}`, false, 0)
     else {
-      const body = renderAnswer(log.logId, facts, context.transactionId, logged)
+      const body = render(facts, context.transactionId, logged)
       if (policy.server_timing) exchange.serverTiming = renderTiming(facts, nowMs - context.appendedAtMs)
       exchange.answer(facts.mode === 'observe' ? 202 : 200, body, false, 0)
     }
@@ -146,7 +151,7 @@ export function createAnswers(deps: AnswerDeps): Answers {
     if (first === null) unconfirmed(repeat.exchange)
     else {
       const facts = codecs.decodeFacts(first.facts)
-      const body = renderAnswer(log.logId, facts, first.transactionId, isDurable ? durable : 'pending')
+      const body = render(facts, first.transactionId, isDurable ? durable : 'pending')
       repeat.exchange.answer(facts.mode === 'observe' ? 202 : 200, body, true, 0)
       metrics.request((nowMs - repeat.exchange.receivedAtMs) * 1000)
     }

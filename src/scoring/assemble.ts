@@ -20,7 +20,7 @@ import { createInFlight } from './in-flight.js'
 import type { ModelSet } from './models.js'
 import type { Order } from './order.js'
 import { createPipeline, type Pipeline } from './pipeline.js'
-import type { LiveRoutes } from './route.js'
+import type { LiveRoutes } from '../contract/control-state.js'
 
 /** What no transaction changes. */
 export interface Fixed {

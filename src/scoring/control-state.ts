@@ -1,26 +1,8 @@
-// What stands in full at the head of every segment: policy, routes and models, so that any decision in the segment can
-// be recomputed from it and the bundles alone. JSON, with a format of its own.
+// The control state of a start: from the policy, the models that were loaded and what the log held last.
 import { canonicalJson } from '../contract/canonical-json.js'
+import type { ControlModel, ControlState, LiveRoutes } from '../contract/control-state.js'
 import type { Policy } from '../contract/policy.js'
-import { AssayError } from '../errors.js'
 import type { ModelSet, ServedModel } from './models.js'
-import type { LiveRoutes } from './route.js'
-
-/** A model as the control state names it; `digest` is all zeros where the bundle was refused. */
-export interface ControlModel {
-  reference: string
-  role: string
-  digest: string
-  thresholds: { challenge_at: number | null; review_at: number | null; decline_at: number | null }
-}
-
-export interface ControlState {
-  format: 1
-  policy: Policy
-  policy_fingerprint: string
-  routes: LiveRoutes
-  models: ControlModel[]
-}
 
 /** The control state of a start. */
 export function controlStateOf(
@@ -49,21 +31,6 @@ function describe({ reference, answeredBy, thresholds }: ServedModel): ControlMo
       decline_at: thresholds.declineAt,
     },
   }
-}
-
-/**
- * Reads what `JSON.stringify` of a control state wrote. Throws ASSAY_LOG_DAMAGED where it is none of this release's.
- */
-export function parseControlState(text: string): ControlState {
-  const state: unknown = JSON.parse(text)
-  if (!isControlState(state))
-    throw new AssayError('ASSAY_LOG_DAMAGED', 'a control state has a format this release does not read')
-  return state
-}
-
-// The checksum of the segment's head vouches for the rest: only this code writes it.
-function isControlState(value: unknown): value is ControlState {
-  return typeof value === 'object' && value !== null && 'format' in value && value.format === 1 && 'routes' in value
 }
 
 /**

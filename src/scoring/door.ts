@@ -1,5 +1,5 @@
 // What transports see of the scoring side: the gate, one call per transaction, labels, look-up. It decides nothing.
-import { renderAnswer, answerRejection, type Answers } from './answers.js'
+import { createRenderer, answerRejection, type Answers } from './answers.js'
 import { type Logged, parseDecisionId } from '../contract/decision.js'
 import type { LabelValidator } from '../contract/label.js'
 import { isRejection } from '../contract/problem.js'
@@ -42,6 +42,7 @@ export interface DoorDeps {
 /** Joins the parts into the port that HTTP and streams call. */
 export function createDoor(deps: DoorDeps): Scoring {
   const { limits, pipeline, features, index, log, codecs, order, inFlight, answers, heartbeat, metrics } = deps
+  const render = createRenderer(log.logId)
 
   function submitLabels(value: unknown, exchange: Exchange): void {
     const labels = deps.labels.check(value, deps.clock.nowMs())
@@ -71,7 +72,7 @@ export function createDoor(deps: DoorDeps): Scoring {
     const held = entry < 0 ? null : index.read(entry)
     if (held === null) return null
     const logged = held.sequence <= log.durableSequence() ? deps.durable : 'pending'
-    return renderAnswer(log.logId, codecs.decodeFacts(held.facts), held.transactionId, logged)
+    return render(codecs.decodeFacts(held.facts), held.transactionId, logged)
   }
 
   return {

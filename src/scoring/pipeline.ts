@@ -25,7 +25,8 @@ import type { Context, InFlight } from './in-flight.js'
 import type { Lane, LaneListener } from './lane/port.js'
 import type { LaneModel, ModelSet, ServedModel } from './models.js'
 import type { Order } from './order.js'
-import { isChallenged, type LiveRoutes } from './route.js'
+import type { LiveRoutes } from '../contract/control-state.js'
+import { isChallenged } from './route.js'
 
 export interface PipelineDeps {
   readonly policy: Policy

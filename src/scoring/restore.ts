@@ -8,7 +8,7 @@ import { createDisk } from '../decision-log/disk.js'
 import type { Finding } from '../decision-log/finding.js'
 import { type LogRecord, openLogReader } from '../decision-log/reader.js'
 import type { SegmentHeader } from '../decision-log/segment.js'
-import { type ControlState, parseControlState } from './control-state.js'
+import { type ControlState, parseControlState } from '../contract/control-state.js'
 
 /** Records between two turns of the event loop, so that probes are answered meanwhile: about 30 ms of work. */
 const CHUNK_RECORDS = 2_000

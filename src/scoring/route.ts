@@ -2,17 +2,9 @@
 // A bucket never depends on the share, so raising a share only adds entities and lowering only removes them.
 import { createHmac } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import type { Routes } from '../contract/policy.js'
 
 /** Buckets of an experiment; `share` of the routes counts in them. */
 export const BUCKETS = 10_000
-
-/** Routes as they are served: the policy's seed or the last control record, with the key of their experiment. */
-export interface LiveRoutes extends Routes {
-  revision: number
-  /** 32 random bytes as hex, made with the experiment; never changed within it. */
-  experiment_key: string
-}
 
 /**
  * Sticky bucket of an entity in [0, 9,999]: floor(u32be(first 4 bytes of HMAC-SHA-256(key, utf8(entity))) × 10,000 /

@@ -9,7 +9,7 @@ import type { Hangs } from './lane/hangs.js'
 import type { BreakerState, Lane } from './lane/port.js'
 import type { IdIndex } from './id-index.js'
 import type { LaneModel, ModelSet } from './models.js'
-import type { LiveRoutes } from './route.js'
+import type { LiveRoutes } from '../contract/control-state.js'
 
 /** A phase of the start, and how far it is. */
 export interface Starting {

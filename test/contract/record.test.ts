@@ -330,7 +330,7 @@ void t.test('a decision_id says where its record is, and other texts say nothing
 })
 
 void t.test('an answer has the fields of the contract in its order, and only what applies', (t) => {
-  const body = renderDecision(facts, 't"1', 'd_x', 'synced')
+  const body = renderDecision(facts, { transactionId: 't"1', decisionId: 'd_x', logged: 'synced' })
   t.same(JSON.parse(body), {
     decision_id: 'd_x',
     transaction_id: 't"1',
@@ -350,12 +350,18 @@ void t.test('an answer has the fields of the contract in its order, and only wha
     policy: `sha256:${'cd'.repeat(32)}`,
   })
   const bare = JSON.parse(
-    renderDecision({ ...facts, fallback: [], features: 0, reasons: [], degraded: false }, 't', 'd_x', 'pending'),
+    renderDecision(
+      { ...facts, fallback: [], features: 0, reasons: [], degraded: false },
+      { transactionId: 't', decisionId: 'd_x', logged: 'pending' },
+    ),
   ) as object
   t.same(Object.keys(bare), [
     'decision_id', 'transaction_id', 'action', 'score', 'reasons', 'model', 'degraded', 'logged', 'decided_at', 'routes_revision', 'policy',
   ]) // prettier-ignore
-  t.throws(() => renderDecision({ ...facts, action: null }, 't', 'd_x', 'synced'), RangeError)
+  t.throws(
+    () => renderDecision({ ...facts, action: null }, { transactionId: 't', decisionId: 'd_x', logged: 'synced' }),
+    RangeError,
+  )
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 253_402_300_799_999 }), (ms) => isoTime(ms) === new Date(ms).toISOString()),
     FUZZ,
@@ -364,7 +370,11 @@ void t.test('an answer has the fields of the contract in its order, and only wha
     fc.property(
       fc.string({ unit: 'binary' }),
       (id) =>
-        (JSON.parse(renderDecision(facts, id, 'd_x', 'synced')) as { transaction_id: string }).transaction_id === id,
+        (
+          JSON.parse(renderDecision(facts, { transactionId: id, decisionId: 'd_x', logged: 'synced' })) as {
+            transaction_id: string
+          }
+        ).transaction_id === id,
     ),
     FUZZ,
   )

@@ -39,6 +39,8 @@ export function prepareRefusal(code: ErrorCode, detail: string, extra: Reply['ex
  */
 export function writeHead(res: UwsResponse, status: number, type: string, continued: boolean): void {
   if (continued) res.writeHeader(`HTTP/1.1 ${STATUS_LINES[status]}\r\nContent-Type`, type)
+  // The binding writes 200 OK by itself.
+  else if (status === 200) res.writeHeader('Content-Type', type)
   else res.writeStatus(STATUS_LINES[status]).writeHeader('Content-Type', type)
 }
 
