@@ -90,6 +90,15 @@ void t.test('a policy that fits its schema but makes no sense is refused', (t) =
     policy: { schema: { fields: [{ name: 'customer_id', type: 'string', entity: true }, field] } },
   })
   t.same(faults(schema({ name: 'device', type: 'string' })), {})
+  const many = Array.from({ length: 65 }, (_, at) => ({ name: `device_${at}`, type: 'string' }))
+  t.match(faults({ policy: { schema: { fields: many } } }), { '/policy/schema/fields': /less or equal to 64/ })
+  const features = Array.from({ length: 257 }, (_, at) => ({
+    name: `f${at}`,
+    kind: 'field',
+    field: 'amount',
+    missing: 0,
+  }))
+  t.match(faults({ policy: { catalogue: { features } } }), { '/policy/catalogue/features': /less or equal to 256/ })
   t.match(faults(schema({ name: 'amount_minor', type: 'string' })), { '/policy/schema/fields/1/name': /core/ })
   t.match(faults(schema({ name: 'customer_id', type: 'string' })), { '/policy/schema/fields/1/name': /once/ })
   t.match(faults(schema({ name: 'card_cvv', type: 'string' })), { '/policy/schema/fields/1/name': /never/ })

@@ -1,6 +1,7 @@
 // The feature catalogue: every feature is declared, none is coded. Its digest and each feature's digest are
 // SHA-256 over canonical JSON (RFC 8785) of the definition.
 import { type Static, Type } from '@sinclair/typebox'
+import { LIMITS } from '../limits.js'
 
 const Duration = Type.String({ pattern: '^[1-9][0-9]{0,5}(ms|s|m|h|d)$', description: 'such as 30m, 24h, 7d' })
 const Missing = Type.Union([Type.Literal('nan'), Type.Number()], { description: 'the value for "nothing known"' })
@@ -97,7 +98,7 @@ export const FeatureSpec = Type.Union([
 export type FeatureSpec = Static<typeof FeatureSpec>
 
 export const Catalogue = Type.Object(
-  { format: Type.Literal(1), features: Type.Array(FeatureSpec, { minItems: 1, maxItems: 256 }) },
+  { format: Type.Literal(1), features: Type.Array(FeatureSpec, { minItems: 1, maxItems: LIMITS.featuresMax }) },
   { additionalProperties: false },
 )
 export type Catalogue = Static<typeof Catalogue>

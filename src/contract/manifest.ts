@@ -1,5 +1,6 @@
 // manifest.json of a model bundle: models/<name>/<version>/.
 import { type Static, Type } from '@sinclair/typebox'
+import { LIMITS } from '../limits.js'
 
 const Digest = Type.String({ pattern: '^sha256:[0-9a-f]{64}$' })
 const Probability = Type.Number({ minimum: 0, maximum: 1 })
@@ -37,7 +38,7 @@ export const Manifest = Type.Object(
     file: Type.Object({ path: Type.String(), digest: Digest, bytes: Type.Integer() }, { additionalProperties: false }),
     features: Type.Array(Type.Object({ name: Type.String(), digest: Digest }, { additionalProperties: false }), {
       minItems: 1,
-      maxItems: 256,
+      maxItems: LIMITS.featuresMax,
       description: 'in the order the model takes them',
     }),
     input: Type.Optional(

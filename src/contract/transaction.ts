@@ -1,6 +1,7 @@
 // The transaction as every stage sees it, and the declaration of its fields in the policy.
 // Wire names are snake_case; only this folder knows both spellings.
 import { type Static, Type } from '@sinclair/typebox'
+import { LIMITS } from '../limits.js'
 
 /** One declared field beside the core (transaction_id, occurred_at, amount_minor, currency). */
 export const FieldSpec = Type.Object(
@@ -27,7 +28,7 @@ export type FieldSpec = Static<typeof FieldSpec>
 export const TransactionSchema = Type.Object(
   {
     unknown_fields: Type.Union([Type.Literal('refuse'), Type.Literal('drop')], { default: 'refuse' }),
-    fields: Type.Array(FieldSpec, { maxItems: 64 }),
+    fields: Type.Array(FieldSpec, { maxItems: LIMITS.fieldsMax }),
   },
   { additionalProperties: false },
 )

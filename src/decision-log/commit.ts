@@ -12,9 +12,9 @@ import { createHeadWriter } from './head-writer.js'
 import type { HeadWriter } from './head-writer.js'
 import { readTail } from './scan.js'
 import { abandonFile, createUnfinished, DiskBoundReached, finishSegment, writePiece } from './segment-file.js'
-import { quietly, zeroFill } from './segment-file.js'
+import { quietly, segmentBytesOnDisk, zeroFill } from './segment-file.js'
 import type { Piece } from './segment-file.js'
-import { encodeSegmentHeader, indexOfName, isUnfinished, segmentName } from './segment.js'
+import { encodeSegmentHeader, segmentName } from './segment.js'
 import type { EpochEnd, SegmentEnd } from './segment.js'
 
 export type Durability = 'synced' | 'buffered'
@@ -101,10 +101,6 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
     stagedFrames++
   }
 
-  function lastStaged(): number {
-    return sequence + stagedFrames
-  }
-
   function syncWritten(): void {
     const startedMs = deps.monoMs()
     try {
@@ -120,7 +116,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
     writePiece(disk, fd, { piece: { buffer: staging, at: 0, length: stagedBytes }, position: offset })
     if (durability === 'synced') syncWritten()
     offset += stagedBytes
-    sequence = lastStaged()
+    sequence = sequence + stagedFrames
     if (durability === 'synced') markSynced()
   }
 
@@ -152,7 +148,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
   function takeNext(): { fd: number; zeroed: number } {
     if (next !== null) return next
     if (gauges.get('diskBytes') + options.segmentBytes > options.diskBytesMax) {
-      gauges.set('diskBytes', measure())
+      gauges.set('diskBytes', segmentBytesOnDisk(disk))
       if (gauges.get('diskBytes') + options.segmentBytes > options.diskBytesMax) {
         throw new DiskBoundReached(options.diskBytesMax)
       }
@@ -168,17 +164,6 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
     gauges.add('diskBytes', -options.segmentBytes)
     next = null
     nextIndex++
-  }
-
-  function measure(): number {
-    let bytes = 0
-    for (const name of disk.list()) {
-      if (indexOfName(name) === 0 && !isUnfinished(name)) continue
-      const file = disk.open(name, 'read')
-      bytes += disk.size(file)
-      disk.close(file)
-    }
-    return bytes
   }
 
   /** Brings the next segment into use, with what is carried over and staged as its first frames. */
@@ -199,7 +184,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
       schemas: options.schemas,
       controlState: deps.controlState(firstSequence),
     })
-    const last = lastStaged()
+    const last = sequence + stagedFrames
     const frames: Piece[] = [
       { buffer: carried, at: 0, length: carried.length },
       { buffer: staging, at: 0, length: stagedBytes },
@@ -303,7 +288,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
 
   return {
     start() {
-      gauges.set('diskBytes', measure())
+      gauges.set('diskBytes', segmentBytesOnDisk(disk))
       const file = takeNext()
       try {
         while (file.zeroed < options.segmentBytes) {

@@ -3,7 +3,7 @@
 // never synced again and never used. A write that takes fewer bytes than asked is a failure, not a reason to go on.
 
 import type { Disk } from './disk.js'
-import { segmentName, unfinishedName } from './segment.js'
+import { indexOfName, isUnfinished, segmentName, unfinishedName } from './segment.js'
 
 /** A piece of a buffer. */
 export interface Piece {
@@ -82,4 +82,16 @@ export function quietly(cleanUp: () => void): void {
   } catch {
     // Nothing depends on it; the file is void with or without.
   }
+}
+
+/** Bytes of all segments, finished or not. */
+export function segmentBytesOnDisk(disk: Disk): number {
+  let bytes = 0
+  for (const name of disk.list()) {
+    if (indexOfName(name) === 0 && !isUnfinished(name)) continue
+    const file = disk.open(name, 'read')
+    bytes += disk.size(file)
+    disk.close(file)
+  }
+  return bytes
 }

@@ -12,12 +12,11 @@ import type { DecisionLog } from '../decision-log/port.js'
 import { type ErrorCode, type Rejection, reject } from '../errors.js'
 import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
-import { type Metrics, STAGES } from '../telemetry/metrics.js'
+import { type Metrics, STAGE } from '../telemetry/metrics.js'
 import type { Exchange } from './exchange.js'
 import type { IdIndex } from './id-index.js'
 import type { Context, InFlight } from './in-flight.js'
 
-const LOG_STAGE = STAGES.indexOf('log')
 const RETRY_AFTER_S = 1
 const UNCONFIRMED: ErrorCode = 'ASSAY_DECISION_UNCONFIRMED'
 
@@ -102,7 +101,7 @@ export function createAnswers(deps: AnswerDeps): Answers {
     const { exchange, facts } = context
     if (exchange === null) return
     const nowMs = clock.monoMs()
-    metrics.stage(LOG_STAGE, (nowMs - context.appendedAtMs) * 1000)
+    metrics.stage(STAGE.log, (nowMs - context.appendedAtMs) * 1000)
     if (context.labels > 0) exchange.answer(202, `{"accepted":${context.labels},"logged":"${logged}"}`, false, 0)
     else {
       const body = render(facts, context.transactionId, logged)

@@ -15,7 +15,7 @@ import type { CompiledCatalogue } from '../features/compile.js'
 import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
-import { type Metrics, type Stage, STAGES } from '../telemetry/metrics.js'
+import { type Metrics, STAGE } from '../telemetry/metrics.js'
 import { type Answers, answerRejection } from './answers.js'
 import type { Exchange } from './exchange.js'
 import { CHAINS, giveUpAt, secondTryFits } from './fallback.js'
@@ -60,17 +60,15 @@ export interface Pipeline extends LaneListener {
   tick(): void
 }
 
-const STAGE = Object.fromEntries(STAGES.map((stage, index) => [stage, index])) as Readonly<Record<Stage, number>>
 const RETRY_ADVICE = 'retry with the same transaction_id'
 
 /** Builds the pipeline over its stages. It owns nothing and closes nothing. */
 export function createPipeline(deps: PipelineDeps): Pipeline {
   const { policy, limits, clock, validator, features, index, log, codecs, order, routes } = deps
-  const { models, inFlight, answers, metrics } = deps
+  const { models, inFlight, answers, metrics, identity } = deps
   const { vectors } = inFlight
   const stickyField = policy.schema.fields.findIndex((field) => field.name === routes.sticky_by)
   const propensity = routes.share / 10_000
-  const { identity } = deps
   const { hashes } = identity
   const vectorBytes = Buffer.alloc(deps.catalogue.vectorBytes)
   const settled: SettledDecision = {

@@ -22,6 +22,20 @@ export const STAGES = [
 ] as const
 export type Stage = (typeof STAGES)[number]
 
+/** Index of a stage in STAGES, by its name. */
+export const STAGE: Readonly<Record<Stage, number>> = {
+  receive: 0,
+  validate: 1,
+  replay: 2,
+  admit: 3,
+  features: 4,
+  route: 5,
+  infer: 6,
+  decide: 7,
+  log: 8,
+  respond: 9,
+}
+
 /**
  * Why an answered transaction has no record: no room in the ring, the log refused, the drain ended before the write,
  * or the upper bound that the next epoch read for a process that died.

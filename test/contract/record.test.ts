@@ -5,12 +5,8 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { packageRoot } from '../../src/config.js'
-import { canonicalJson } from '../../src/contract/canonical-json.js'
 import { createCanonicalWriter } from '../../src/contract/content.js'
-import { decisionId, parseDecisionId } from '../../src/contract/decision.js'
 import { renderDecision } from '../../src/contract/decision-answer.js'
-import { openApiDocument } from '../../src/contract/openapi.js'
-import { type Policy, policyFingerprint } from '../../src/contract/policy.js'
 import { codecsFromSchemas, createRecordCodecs, factsBytes } from '../../src/contract/record.js'
 import {
   type DecisionFacts,
@@ -20,7 +16,6 @@ import {
 } from '../../src/contract/record-types.js'
 import { isoTime } from '../../src/contract/time.js'
 import type { TransactionSchema } from '../../src/contract/transaction.js'
-import { ERRORS } from '../../src/errors.js'
 
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31)
 const FUZZ = { seed: SEED, numRuns: 2_000, interruptAfterTimeLimit: 3_000 }
@@ -310,25 +305,6 @@ void t.test('golden bytes of format 1 decode as they did when they were written'
   t.end()
 })
 
-void t.test('a decision_id says where its record is, and other texts say nothing', (t) => {
-  const logId = Buffer.from('00ff10e5a7c3d9b1', 'hex')
-  for (const [epoch, ordinal, unfolded] of [
-    [1, 0, false],
-    [2 ** 32 - 1, Number.MAX_SAFE_INTEGER, true],
-    [9, 2 ** 32, true],
-    [9, 2 ** 32, false],
-  ] as const) {
-    // prettier-ignore
-    const id = decisionId(logId, epoch, ordinal, unfolded)
-    t.match(id, /^d_[a-z2-7]{32}$/)
-    t.same(parseDecisionId(id), { logId, epoch, ordinal, unfolded })
-  }
-  t.equal(decisionId(Buffer.alloc(8), 0, 0, false), `d_${'a'.repeat(32)}`)
-  for (const bad of ['', 'd_', `d_${'A'.repeat(32)}`, `d_${'a'.repeat(31)}`, `d_${'7'.repeat(32)}`])
-    t.equal(parseDecisionId(bad), null)
-  t.end()
-})
-
 void t.test('an answer has the fields of the contract in its order, and only what applies', (t) => {
   const body = renderDecision(facts, { transactionId: 't"1', decisionId: 'd_x', logged: 'synced' })
   t.same(JSON.parse(body), {
@@ -402,34 +378,3 @@ void t.test(
     t.end()
   },
 )
-
-void t.test('the fingerprint of a policy ignores routes and the order of keys, nothing else', (t) => {
-  const policy = JSON.parse(readFileSync(join(packageRoot, 'models/policy.json'), 'utf8')) as Policy
-  const print = (value: Policy) => policyFingerprint(value).toString('hex')
-  const base = print(policy)
-  t.equal(print({ ...policy, routes: { ...policy.routes, share: 5000 } }), base)
-  t.equal(print(Object.fromEntries(Object.entries(policy).reverse()) as Policy), base)
-  t.not(print({ ...policy, clock: 'replay' }), base)
-  // RFC 8785, section 3.2.2 and 3.2.3: the examples of that document.
-  const sample =
-    '{"numbers":[333333333.33333329,1E30,4.50,2e-3,0.000000000000000000000000001],"string":"\\u20ac$\\u000F\\u000aA\'\\u0042\\u0022\\u005c\\\\\\"\\/","literals":[null,true,false]}'
-  const canonical =
-    '{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],"string":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'
-  t.equal(canonicalJson(JSON.parse(sample)), canonical)
-  for (const bad of [NaN, Infinity, '\ud800', undefined, 1n, [undefined]]) t.throws(() => canonicalJson(bad), TypeError)
-  t.end()
-})
-
-void t.test('the OpenAPI documents name every declared field and every rejection, and all references resolve', (t) => {
-  const policy = JSON.parse(readFileSync(join(packageRoot, 'models/policy.json'), 'utf8')) as Policy
-  const score = JSON.stringify(openApiDocument(policy, { version: '1', listener: 'score' }))
-  const operations = JSON.stringify(openApiDocument(policy, { version: '1', listener: 'operations' }))
-  for (const field of policy.schema.fields) t.ok(score.includes(`"${field.name}"`))
-  const rejections = Object.entries(ERRORS).filter(([, entry]) => entry.kind === 'rejection')
-  for (const [code] of rejections) t.ok((score + operations).includes(code), code)
-  for (const text of [score, operations]) {
-    const { components } = JSON.parse(text) as { components: { schemas: object } }
-    for (const [, name] of text.matchAll(/"#\/components\/schemas\/([^"]+)"/g)) t.ok(name in components.schemas, name)
-  }
-  t.end()
-})

@@ -21,7 +21,7 @@ import type { Lane, LaneListener, Ticket } from '../../src/scoring/lane/port.js'
 import type { LaneModel, ModelSet, ServedModel } from '../../src/scoring/models.js'
 import { createOrder } from '../../src/scoring/order.js'
 import { bucketOf } from '../../src/scoring/route.js'
-import { createMetrics } from '../../src/telemetry/metrics.js'
+import { createMetrics, type Metrics } from '../../src/telemetry/metrics.js'
 
 export const START_MS = Date.parse('2026-03-02T10:00:00Z')
 
@@ -124,6 +124,22 @@ export interface HarnessOptions {
   readonly challenger?: boolean
 }
 
+function scriptedModels(
+  metrics: Metrics,
+  lanes: { champion: ScriptedLane; challenger: ScriptedLane | null },
+): ModelSet {
+  return {
+    champion: laneModel('champ@1', 'champion', lanes.champion, metrics.model('champ@1')),
+    challenger:
+      lanes.challenger === null ? null : laneModel('chall@2', 'challenger', lanes.challenger, metrics.model('chall@2')),
+    baseline: {
+      ...served('base@1', 'baseline', metrics.model('base@1')),
+      score: () => 0.02,
+      reasons: () => [{ code: 'amount', detail: null, contribution: 0.5 }],
+    },
+  }
+}
+
 /** Builds it; everything is reachable. */
 export function createHarness(options: HarnessOptions = {}) {
   const limits = options.limits ?? LIMITS
@@ -136,16 +152,7 @@ export function createHarness(options: HarnessOptions = {}) {
   const metrics = createMetrics(limits, { nodeMetrics: false })
   const champion = new ScriptedLane('champion', () => assembly.pipeline)
   const challenger = new ScriptedLane('challenger', () => assembly.pipeline)
-  const models: ModelSet = {
-    champion: laneModel('champ@1', 'champion', champion, metrics.model('champ@1')),
-    challenger:
-      options.challenger === true ? laneModel('chall@2', 'challenger', challenger, metrics.model('chall@2')) : null,
-    baseline: {
-      ...served('base@1', 'baseline', metrics.model('base@1')),
-      score: () => 0.02,
-      reasons: () => [{ code: 'amount', detail: null, contribution: 0.5 }],
-    },
-  }
+  const models = scriptedModels(metrics, { champion, challenger: options.challenger === true ? challenger : null })
   const key = Buffer.alloc(16, 7)
   const idsMax = policy.idempotency.ids_max
   const live = {

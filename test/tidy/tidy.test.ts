@@ -12,6 +12,11 @@ const ASSERTIONS_ALLOWED: ReadonlyMap<string, string> = new Map([
   ['src/config.ts', 'a boundary like contract/: the value was checked against its schema in the line before'],
 ])
 
+/** Where a function may be longer, and why. */
+const LONGER_ALLOWED: ReadonlyMap<string, string> = new Map([
+  ['src/runtime/hash.ts', 'the rounds of SipHash over local variables: split, they would not stay in registers'],
+])
+
 const TEXT = /(\.(ts|js|json|ya?ml|md|html|css|py|toml|txt|sh|cfg|ini|service)|(^|\/)(run|Dockerfile|\.[a-z]+rc))$/
 const sources = readSources()
 const texts = listFiles()
@@ -20,7 +25,7 @@ const texts = listFiles()
 const readme = existsSync(join(ROOT, 'src/README.md')) ? readText('src/README.md') : ''
 
 const rules: readonly (readonly [string, () => string[]])[] = [
-  ['files, functions and lines keep their sizes', () => sizes(sources)],
+  ['files, functions and lines keep their sizes', () => sizes(sources, LONGER_ALLOWED)],
   ['file names say something, once', () => names(sources)],
   ['every file opens with a comment', () => openings(sources)],
   ['imports point one way and entries are imported by none', () => directions(sources)],
