@@ -34,7 +34,9 @@ export function digestText(digest: Uint8Array): string {
   return `sha256:${buffer.toString('hex')}`
 }
 
-/** `digestText` that remembers the texts of arrays it has seen: the digests of policy and models come again and again. */
+/**
+ * `digestText` that remembers the texts of arrays it has seen: the digests of policy and models come again and again.
+ */
 export function createDigestTexts(): (digest: Uint8Array) => string {
   const texts = new WeakMap<Uint8Array, string>()
   return (digest) => {

@@ -47,7 +47,10 @@ export const AcceptedAnswer = Type.Object({
   logged: oneOf(['synced', 'buffered', 'pending', 'none']),
 })
 
-/** The JSON body for a decision. `textOf` may remember what `digestText` gives. Facts without an action or model (observed) have no such answer: a RangeError. */
+/**
+ * The JSON body for a decision. `textOf` may remember what `digestText` gives. Facts without an action or model
+ * (observed) have no such answer: a RangeError.
+ */
 export function renderDecision(
   facts: DecisionFacts,
   named: { readonly transactionId: string; readonly decisionId: string; readonly logged: Logged },

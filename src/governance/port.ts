@@ -7,10 +7,14 @@ import type { DecodedRecord } from '../contract/record-types.js'
 import type { Finding } from '../decision-log/finding.js'
 import type { Position } from '../decision-log/reader.js'
 
-/** What held when a record was written: policy, routes and models, from the segment's head or a later control record. */
+/**
+ * What held when a record was written: policy, routes and models, from the segment's head or a later control record.
+ */
 export type Control = ControlState
 
-/** The score that a shadow model gives to a logged vector; `score` is null where the pair was shed or the row failed. */
+/**
+ * The score that a shadow model gives to a logged vector; `score` is null where the pair was shed or the row failed.
+ */
 export interface ShadowScore {
   /** name@version */
   readonly model: string

@@ -332,7 +332,8 @@ void t.test('an answer has the fields of the contract in its order, and only wha
     ),
   ) as object
   t.same(Object.keys(bare), [
-    'decision_id', 'transaction_id', 'action', 'score', 'reasons', 'model', 'degraded', 'logged', 'decided_at', 'routes_revision', 'policy',
+    'decision_id', 'transaction_id', 'action', 'score', 'reasons', 'model', 'degraded', 'logged', 'decided_at', 
+    'routes_revision', 'policy',
   ]) // prettier-ignore
   t.throws(
     () => renderDecision({ ...facts, action: null }, { transactionId: 't', decisionId: 'd_x', logged: 'synced' }),
@@ -370,8 +371,10 @@ void t.test(
     const reordered = createCanonicalWriter({ ...schema, fields: [...schema.fields].reverse() })
     t.equal(form({ fields: [null, false, -7, 1.5, '852'] }, reordered), base)
     const changes: object[] = [
-    { transactionId: 't-2' }, { occurredAtMs: 1 }, { amountMinor: 1 }, { currency: 'USD' }, { fields: ['853', 1.5, -7, false, null] },
-    { fields: [null, 1.5, -7, false, null] }, { fields: ['852', 1.5, -7, true, null] }, { fields: ['852', -7, 1.5, false, null] },
+    { transactionId: 't-2' }, { occurredAtMs: 1 }, { amountMinor: 1 }, { currency: 'USD' }, 
+    { fields: ['853', 1.5, -7, false, null] },
+    { fields: [null, 1.5, -7, false, null] }, { fields: ['852', 1.5, -7, true, null] }, 
+    { fields: ['852', -7, 1.5, false, null] },
   ] // prettier-ignore
     t.equal(new Set([base, ...changes.map((change) => form(change))]).size, changes.length + 1)
     t.equal(write(personal.transaction, Buffer.alloc(10)), -1)

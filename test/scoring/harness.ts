@@ -12,7 +12,7 @@ import type { DecisionLog, EncodeBody } from '../../src/decision-log/port.js'
 import { compileCatalogue } from '../../src/features/compile.js'
 import { createFeatureState } from '../../src/features/state.js'
 import { LIMITS, type Limits } from '../../src/limits.js'
-import { assemble } from '../../src/scoring/assemble.js'
+import { assemble, type Fixed } from '../../src/scoring/assemble.js'
 import type { Exchange } from '../../src/scoring/exchange.js'
 import { createFold } from '../../src/scoring/fold.js'
 import { IdIndex } from '../../src/scoring/id-index.js'
@@ -140,6 +140,16 @@ function scriptedModels(
   }
 }
 
+function fixedParts(parts: Pick<Fixed, 'policy' | 'limits' | 'clock' | 'catalogue' | 'codecs' | 'metrics'>): Fixed {
+  const { policy, limits } = parts
+  return {
+    ...parts,
+    policyDigest: policyFingerprint(policy),
+    validator: compileTransaction(policy, limits),
+    labels: compileLabels(policy.schema, limits),
+  }
+}
+
 /** Builds it; everything is reachable. */
 export function createHarness(options: HarnessOptions = {}) {
   const limits = options.limits ?? LIMITS
@@ -166,17 +176,7 @@ export function createHarness(options: HarnessOptions = {}) {
     log,
     open: () => true,
   }
-  const fixed = {
-    policy,
-    policyDigest: policyFingerprint(policy),
-    limits,
-    clock,
-    validator: compileTransaction(policy, limits),
-    labels: compileLabels(policy.schema, limits),
-    catalogue,
-    codecs,
-    metrics,
-  }
+  const fixed = fixedParts({ policy, limits, clock, catalogue, codecs, metrics })
   const assembly = assemble(fixed, live)
 
   function exchange(answers: Answer[], mode: Mode = 'decide'): Exchange {
