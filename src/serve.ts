@@ -278,6 +278,7 @@ async function start(base: Base, live: LiveState): Promise<Assembly> {
     aim: (listener) => void (relay.target = listener),
     listen: (scoring) => openScore({ host: '127.0.0.1', port: 0, keys_file: null }, warmUpBase(base), scoring),
   })
+  fixed.metrics.reset()
   logger.event('WarmUpEnded', { ms: Math.round(fixed.clock.monoMs() - startedMs) })
   const order = createOrder(fixed.clock, fold.last())
   const assembly = assemble(fixed, { ...state, models, routes, log, order, open: () => starting.phase === 'ready' })

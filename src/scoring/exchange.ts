@@ -7,6 +7,8 @@ export interface Exchange {
   readonly deadlineMs: number
   readonly traceparent: string | null
   /** Monotonic milliseconds at which the request's headers were there. */
+  readonly begunAtMs: number
+  /** Monotonic milliseconds at which all of it was there: the deadline counts from here. */
   readonly receivedAtMs: number
   /** Where a streamed transaction came from; null over HTTP. */
   readonly source: { topic: string; partition: number; offset: number } | null

@@ -1,7 +1,9 @@
 // The decision log in metrics and status: what it has taken, how far it is durable, how long it has refused.
 import type { OpenDecisionLog } from '../decision-log/open.js'
 import type { Clock } from '../runtime/clock.js'
+import { SYNC_SECONDS_BOUNDS } from '../decision-log/gauges.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import { countedIn } from '../telemetry/histogram.js'
 import type { LogView } from './status.js'
 
 /** Watches for how long the log has been failing; looks only when asked. */
@@ -38,6 +40,15 @@ export function registerLogMetrics(metrics: Metrics, log: OpenDecisionLog): void
     name: 'assay_log_synced_sequence',
     help: 'Sequence up to which every record is durable',
     read: () => stats().durableSequence,
+  })
+  metrics.histogram({
+    name: 'assay_log_sync_duration_seconds',
+    help: 'One sync of the decision log',
+    bounds: SYNC_SECONDS_BOUNDS,
+    read() {
+      const { syncSeconds, syncSecondsSum } = stats()
+      return [{ labels: {}, counted: countedIn(SYNC_SECONDS_BOUNDS, syncSeconds, syncSecondsSum) }]
+    },
   })
   metrics.gauge({
     name: 'assay_log_hours_left',

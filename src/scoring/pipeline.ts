@@ -164,6 +164,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     facts.degraded = false
     if (facts.fallback.length > 0) facts.fallback = []
     if (facts.reasons.length > 0) facts.reasons = []
+    facts.stages.receiveUs = micros(exchange.receivedAtMs - exchange.begunAtMs)
     facts.stages.validateUs = micros(clock.monoMs() - exchange.receivedAtMs)
   }
 
@@ -307,6 +308,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   }
 
   function take(result: ReturnType<TransactionValidator['parse']>, exchange: Exchange): void {
+    metrics.stage(STAGE.receive, micros(exchange.receivedAtMs - exchange.begunAtMs))
     metrics.stage(STAGE.validate, micros(clock.monoMs() - exchange.receivedAtMs))
     if (isRejection(result)) answerRejection(exchange, result, metrics)
     else admit(result, exchange)

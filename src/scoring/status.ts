@@ -4,6 +4,7 @@ import { canonicalJson } from '../contract/canonical-json.js'
 import type { CompiledCatalogue } from '../features/compile.js'
 import type { FeatureState } from '../features/state.js'
 import type { Clock } from '../runtime/clock.js'
+import type { Counted } from '../telemetry/histogram.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { Hangs } from './lane/hangs.js'
 import type { BreakerState, Lane } from './lane/port.js'
@@ -160,6 +161,29 @@ function reasonsOf(deps: StatusDeps, logRefuses: boolean): string[] {
   return reasons
 }
 
+/** `rows[n]`: runs of n rows. */
+function countedRows(rows: Uint32Array): Counted {
+  const upTo = (last: number): number => rows.subarray(0, last + 1).reduce((total, runs) => total + runs, 0)
+  return {
+    count: upTo(rows.length),
+    sum: rows.reduce((total, runs, size) => total + runs * size, 0),
+    countUpTo: upTo,
+  }
+}
+
+const ROWS_BOUNDS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+
+const LANE_EVENTS: readonly { event: string; help: string; read: (lane: Lane) => number }[] = [
+  { event: 'rows_expired', help: 'Rows given up at the deadline', read: (lane) => lane.counters.expired },
+  { event: 'results_late', help: 'Scores that came after their row was given up', read: (lane) => lane.counters.late },
+  { event: 'breaker_opened', help: 'Times that the breaker opened', read: (lane) => lane.counters.breakerOpened },
+  {
+    event: 'threads_lost',
+    help: 'Threads that ended or were abandoned',
+    read: (lane) => lane.counters.threadsDied + lane.counters.threadsAbandoned,
+  },
+]
+
 function registerGauges(deps: StatusDeps): void {
   const { metrics, features, index, build, fingerprint } = deps
   const perLane = (read: (lane: Lane) => number) => () =>
@@ -176,6 +200,20 @@ function registerGauges(deps: StatusDeps): void {
     labels: ['model'],
     read: perLane((lane) => lane.queuedRows()),
   })
+  metrics.histogram({
+    name: 'assay_batch_rows',
+    help: 'Rows that a lane ran at once',
+    labels: ['model'],
+    bounds: ROWS_BOUNDS,
+    read: () =>
+      lanes(deps).map((lane) => ({
+        labels: { model: `${lane.name}@${lane.version}` },
+        counted: countedRows(lane.batchRows),
+      })),
+  })
+  for (const { event, help, read } of LANE_EVENTS) {
+    metrics.counter({ name: `assay_lane_${event}_total`, help, labels: ['model'], read: perLane(read) })
+  }
   metrics.gauge({
     name: 'assay_feature_entities',
     help: 'Entities held, by entity field',

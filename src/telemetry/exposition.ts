@@ -9,7 +9,7 @@ import {
   Registry,
   type RegistryContentType,
 } from 'prom-client'
-import type { Histogram } from './histogram.js'
+import type { Counted } from './histogram.js'
 
 /** One value under one set of labels. */
 export interface Sample {
@@ -23,6 +23,12 @@ interface Described {
   readonly labels: readonly string[]
 }
 
+/** What was counted under one set of labels. */
+export interface Part {
+  readonly labels: Readonly<Record<string, string>>
+  readonly counted: Counted
+}
+
 /** A metric with the way to read it. `unitsPerBound` is how many units of the histogram one unit of a bound is. */
 export type Exposed =
   | (Described & { readonly kind: 'gauge' | 'counter'; read(): number | readonly Sample[] })
@@ -30,7 +36,7 @@ export type Exposed =
       readonly kind: 'histogram'
       readonly bounds: readonly number[]
       readonly unitsPerBound: number
-      readonly parts: readonly { labels: Readonly<Record<string, string>>; histogram: Histogram }[]
+      parts(): readonly Part[]
     })
 
 export interface Exposition {
@@ -110,14 +116,14 @@ function samplesOf(reading: number | readonly Sample[]): readonly Sample[] {
 }
 
 function bucketsOf(metric: Exposed & { kind: 'histogram' }): { metricName: string; labels: object; value: number }[] {
-  return metric.parts.flatMap(({ labels, histogram }) => [
+  return metric.parts().flatMap(({ labels, counted }) => [
     ...metric.bounds.map((bound) => ({
       metricName: `${metric.name}_bucket`,
       labels: { ...labels, le: bound },
-      value: histogram.countUpTo(bound * metric.unitsPerBound),
+      value: counted.countUpTo(bound * metric.unitsPerBound),
     })),
-    { metricName: `${metric.name}_bucket`, labels: { ...labels, le: '+Inf' }, value: histogram.count },
-    { metricName: `${metric.name}_sum`, labels, value: histogram.sum / metric.unitsPerBound },
-    { metricName: `${metric.name}_count`, labels, value: histogram.count },
+    { metricName: `${metric.name}_bucket`, labels: { ...labels, le: '+Inf' }, value: counted.count },
+    { metricName: `${metric.name}_sum`, labels, value: counted.sum / metric.unitsPerBound },
+    { metricName: `${metric.name}_count`, labels, value: counted.count },
   ])
 }

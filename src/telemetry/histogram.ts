@@ -3,6 +3,13 @@
 // one or two significant digits (50 µs, 2.5 ms, 1 s) is an edge and exported buckets are exact, never interpolated.
 // It refuses nothing: negative and NaN count as 0, values beyond the last edge as overflow.
 
+/** Counted values: how many, their sum, and how many at or below a bound. */
+export interface Counted {
+  readonly count: number
+  readonly sum: number
+  countUpTo(bound: number): number
+}
+
 const FINE = 200
 const STEPS = 180
 const DECADES = 4
@@ -16,7 +23,7 @@ const SLICES = 6
  * Counts integers-rounded-up by value: steps of 1 to 200, then of 5 % and finer to 2,000,000, in the unit of the caller
  * (microseconds for durations). About 10 ns a record; no allocation after construction.
  */
-export class Histogram {
+export class Histogram implements Counted {
   /** Values recorded since the start. */
   count = 0
   /** Their sum. */
@@ -39,6 +46,13 @@ export class Histogram {
     let total = 0
     for (let slot = 0; slot <= last; slot++) total += this.counts[slot]
     return total
+  }
+
+  /** Forgets everything. */
+  reset(): void {
+    for (const counts of [this.counts, ...this.slices]) counts.fill(0)
+    this.count = 0
+    this.sum = 0
   }
 
   /** Closes a slice of the last minute; called every ten seconds. */
@@ -82,4 +96,18 @@ function edgeOf(slot: number): number {
   const step = 10 ** (decade + 1)
   const base = 20 * step
   return Math.min(base + (slot - FINE - decade * STEPS) * step, 2_000_000)
+}
+
+/** Counts per bucket under the bounds they were counted by; the last bucket has none. Other bounds are rounded down. */
+export function countedIn(bounds: readonly number[], counts: ArrayLike<number>, sum: number): Counted {
+  const upTo = (last: number): number => {
+    let total = 0
+    for (let at = 0; at < last; at++) total += counts[at]
+    return total
+  }
+  return {
+    sum,
+    count: upTo(counts.length),
+    countUpTo: (bound) => upTo(bounds.filter((own) => own <= bound).length),
+  }
 }

@@ -5,35 +5,20 @@ import { ACTIONS, FALLBACK_REASONS, ROLES } from '../contract/decision.js'
 import { ERRORS, type ErrorCode } from '../errors.js'
 import type { Limits } from '../limits.js'
 import { Histogram } from './histogram.js'
-import { createExposition, type Exposed, type Sample } from './exposition.js'
+import { createExposition, type Exposed, type Part, type Sample } from './exposition.js'
 
-/** The rungs of a transaction's life that are timed, in order. */
-export const STAGES = [
-  'receive',
-  'validate',
-  'replay',
-  'admit',
-  'features',
-  'route',
-  'infer',
-  'decide',
-  'log',
-  'respond',
-] as const
+/** The stages of a transaction's life that are timed, in order; the others take less than the clock can tell. */
+export const STAGES = ['receive', 'validate', 'features', 'infer', 'decide', 'log'] as const
 export type Stage = (typeof STAGES)[number]
 
 /** Index of a stage in STAGES, by its name. */
 export const STAGE: Readonly<Record<Stage, number>> = {
   receive: 0,
   validate: 1,
-  replay: 2,
-  admit: 3,
-  features: 4,
-  route: 5,
-  infer: 6,
-  decide: 7,
-  log: 8,
-  respond: 9,
+  features: 2,
+  infer: 3,
+  decide: 4,
+  log: 5,
 }
 
 /**
@@ -47,7 +32,6 @@ export type LostReason = (typeof LOST_REASONS)[number]
 const DURATION_BOUNDS_S = [
   0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 ] as const
-const ROWS_BOUNDS = [1, 2, 4, 8, 16, 32, 64, 128, 256] as const
 
 /** Milliseconds between two slices of the last minute. */
 const ROLL_MS = 10_000
@@ -66,6 +50,15 @@ export interface ReadMetric {
   read(): Reading
 }
 
+/** A histogram read only when somebody scrapes; `bounds` in the unit of the name. */
+export interface ReadHistogram {
+  readonly name: string
+  readonly help: string
+  readonly bounds: readonly number[]
+  readonly labels?: readonly string[]
+  read(): readonly Part[]
+}
+
 export interface Metrics {
   /** Index of a model (`name@version`) for `decision` and `degraded`; the same name gives the same index. */
   model(name: string): ModelIndex
@@ -82,14 +75,14 @@ export interface Metrics {
   lost(reason: LostReason, count?: number): void
   /** A record was answered before it was durable (`logged: "pending"`). */
   pending(): void
-  /** Rows that a lane ran at once. */
-  batchRows(rows: number): void
-  /** A sync of the decision log took so many microseconds. */
-  logSync(microseconds: number): void
   /** A gauge read at the scrape. */
   gauge(metric: ReadMetric): void
   /** A counter read at the scrape; its reading never falls. */
   counter(metric: ReadMetric): void
+  /** A histogram that somebody else counts, read at the scrape. */
+  histogram(metric: ReadHistogram): void
+  /** Forgets what was counted: what the warm-up did is nobody's traffic. */
+  reset(): void
   /** Totals and the last minute's p50 and p99 for `/v1/status`. */
   summary(): MetricsSummary
   /** The exposition: OpenMetrics where the Accept header asks for it, else Prometheus text. */
@@ -112,7 +105,6 @@ export interface MetricsSummary {
   readonly last_minute: {
     readonly request: Quantiles
     readonly stages: Readonly<Record<string, Quantiles>>
-    readonly log_sync: Quantiles
   }
 }
 
@@ -126,8 +118,6 @@ interface Counts {
   pending: number
   readonly stages: readonly Histogram[]
   readonly request: Histogram
-  readonly batchRows: Histogram
-  readonly logSync: Histogram
 }
 
 const CODES = Object.keys(ERRORS)
@@ -144,18 +134,16 @@ function createCounts(modelsMax: number): Counts {
     pending: 0,
     stages: STAGES.map(() => new Histogram()),
     request: new Histogram(),
-    batchRows: new Histogram(),
-    logSync: new Histogram(),
   }
 }
 
 /** Makes the metrics of one process. `nodeMetrics` adds Node's own (event loop, collections, memory). */
 export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean } = {}): Metrics {
   const counts = createCounts(limits.metricModelsMax)
-  const { models, decisions, degraded, rejected, lost, stages, request, batchRows, logSync } = counts
+  const { models, decisions, degraded, rejected, lost, stages, request } = counts
   const exposition = createExposition([...countersOf(counts), ...histogramsOf(counts)], options.nodeMetrics ?? true)
   const timer = setInterval(() => {
-    for (const histogram of [...stages, request, logSync]) histogram.roll()
+    for (const histogram of [...stages, request]) histogram.roll()
   }, ROLL_MS)
   timer.unref()
   return {
@@ -179,10 +167,15 @@ export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean }
     pending() {
       counts.pending += 1
     },
-    batchRows: (rows) => batchRows.record(rows),
-    logSync: (microseconds) => logSync.record(microseconds),
     gauge: (metric) => exposition.add({ kind: 'gauge', ...bound(metric) }),
     counter: (metric) => exposition.add({ kind: 'counter', ...bound(metric) }),
+    histogram: ({ labels = [], read, ...metric }) =>
+      exposition.add({ kind: 'histogram', ...metric, labels, unitsPerBound: 1, parts: () => read() }),
+    reset() {
+      for (const counters of [decisions, degraded, rejected, lost]) counters.fill(0)
+      for (const histogram of [...stages, request]) histogram.reset()
+      counts.pending = 0
+    },
     summary: () => summaryOf(counts),
     scrape: (accept) => exposition.scrape(accept),
     close: () => clearInterval(timer),
@@ -218,33 +211,27 @@ function countersOf(counts: Counts): Exposed[] {
   ]
 }
 
-function histogramsOf({ stages, request, logSync, batchRows }: Counts): Exposed[] {
+function histogramsOf({ stages, request }: Counts): Exposed[] {
   const seconds = { kind: 'histogram', bounds: DURATION_BOUNDS_S, unitsPerBound: 1e6, labels: [] } as const
-  const alone = (histogram: Histogram) => ({ parts: [{ labels: {}, histogram }] })
   return [
     {
       ...seconds,
       name: 'assay_stage_duration_seconds',
       help: 'Time spent in each stage',
       labels: ['stage'],
-      parts: stages.map((histogram, index) => ({ labels: { stage: STAGES[index] }, histogram })),
+      parts: () => stages.map((counted, index) => ({ labels: { stage: STAGES[index] }, counted })),
     },
-    { ...seconds, ...alone(request), name: 'assay_request_duration_seconds', help: 'From the whole request to answer' },
-    { ...seconds, ...alone(logSync), name: 'assay_log_sync_duration_seconds', help: 'One sync of the decision log' },
     {
-      kind: 'histogram',
-      ...alone(batchRows),
-      name: 'assay_batch_rows',
-      help: 'Rows that a lane ran at once',
-      labels: [],
-      bounds: ROWS_BOUNDS,
-      unitsPerBound: 1,
+      ...seconds,
+      name: 'assay_request_duration_seconds',
+      help: 'From the whole request to answer',
+      parts: () => [{ labels: {}, counted: request }],
     },
   ]
 }
 
 function summaryOf(counts: Counts): MetricsSummary {
-  const { decisions, degraded, rejected, lost, pending, stages, request, logSync } = counts
+  const { decisions, degraded, rejected, lost, pending, stages, request } = counts
   return {
     decisions: total(decisions),
     degraded: total(degraded),
@@ -254,7 +241,6 @@ function summaryOf(counts: Counts): MetricsSummary {
     last_minute: {
       request: quantiles(request),
       stages: Object.fromEntries(STAGES.map((stage, index) => [stage, quantiles(stages[index])])),
-      log_sync: quantiles(logSync),
     },
   }
 }

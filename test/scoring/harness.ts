@@ -184,6 +184,7 @@ export function createHarness(options: HarnessOptions = {}) {
       mode,
       deadlineMs: policy.budgets.deadline_ms,
       traceparent: null,
+      begunAtMs: clock.monoMs(),
       receivedAtMs: clock.monoMs(),
       source: null,
       serverTiming: null,

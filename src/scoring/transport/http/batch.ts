@@ -34,6 +34,7 @@ function rowExchange(exchange: HttpExchange, settle: (text: string) => void): Ex
     mode: exchange.mode,
     deadlineMs: exchange.deadlineMs,
     traceparent: exchange.traceparent,
+    begunAtMs: exchange.begunAtMs,
     receivedAtMs: exchange.receivedAtMs,
     source: null,
     serverTiming: null,
