@@ -132,7 +132,7 @@ export function countIds(kind: string, count: number, seed: number): IdCount {
   return { kind, made: count, refused, refusedDeclared: refusedAsDeclared }
 }
 
-/** Prefixes and lengths to plant, written down apart from the table under test: one row for each scheme's range ends. */
+/** Prefixes and lengths to plant, written down apart from the table under test: the ends of each range of a scheme. */
 const PLANTS: readonly [scheme: string, prefixes: readonly string[], lengths: readonly number[]][] = [
   ['Visa', ['4', '40', '4539', '4916', '49'], [13, 16, 19]],
   ['Mastercard', ['51', '52', '53', '54', '55'], [16]],

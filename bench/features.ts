@@ -1,6 +1,6 @@
-// The feature stage on the handbook's stream: the proof against the published features, time per transaction on one core
-// and bytes per retained event, for the 15 features of the handbook and for the whole reference catalogue. Fails where
-// a value differs or the median is not below its bound. `npm run proof:features` keeps what it prints.
+// The feature stage on the handbook's stream: the proof against the published features, time per transaction on one
+// core and bytes per retained event, for the 15 features of the handbook and for the whole reference catalogue. Fails
+// where a value differs or the median is not below its bound. `npm run proof:features` keeps what it prints.
 //   ASSAY_HANDBOOK=FOLDER node dist/bench/features.js [time | proof]
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,6 +1,6 @@
-// A slice of the handbook's stream that can be replayed apart from the rest: payments to compare, and every payment that
-// touches a customer or a terminal of theirs. Sends it through a server's score listener and compares what was logged
-// with what was published. Holds no test.
+// A slice of the handbook's stream that can be replayed apart from the rest: payments to compare, and every payment
+// that touches a customer or a terminal of theirs. Sends it through a server's score listener and compares what was
+// logged with what was published. Holds no test.
 import type { Payment, Published } from '../features/handbook.js'
 import type { LoggedDecision, Rig } from './server-rig.js'
 

@@ -4,7 +4,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import type { Policy } from '../../src/contract/policy.js'
-import type { DecodedRecord } from '../../src/contract/record.js'
+import type { DecodedRecord } from '../../src/contract/record-types.js'
 import { compileCatalogue } from '../../src/features/compile.js'
 import { LIMITS } from '../../src/limits.js'
 import { readBundle } from '../../src/models/bundle.js'
