@@ -1,5 +1,5 @@
-// The handbook's files as the proof needs them: the published features by transaction, and the stream in the order in
-// which the publisher's own sort left it.
+// The handbook's files as the proofs need them: the published features by transaction, and the stream in the order in
+// which the publisher's own sort left it. Everything is read at run time: nothing of the data stands in the project.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { gunzipSync } from 'node:zlib'
 import { parseColumns } from '../../src/features/read-rows.js'
@@ -9,15 +9,32 @@ export const HANDBOOK_COLUMNS = parseColumns(
     'terminal_id=TERMINAL_ID,fraud=TX_FRAUD,currency=:EUR',
 )
 
-/**
- * Two payments of customer 3414 in the same second, 2018-08-08T10:25:54Z. The published file counts 1240489 after
- * 1240490 (5 and 4 transactions in a day), the raw file lists it before: the publisher's sort by time is not stable.
- * Time alone does not say which came first, so the proof feeds these two in the order that was published.
- */
-export const TIED = ['1240489', '1240490'] as const
+/** A transaction of the raw stream, as it stands in the file. */
+export interface Payment {
+  readonly line: string
+  readonly transactionId: string
+  readonly at: string
+  readonly customer: string
+  readonly terminal: string
+  readonly amount: string
+  readonly fraud: boolean
+}
 
-/** transaction_id → its 15 published values. */
-export function published(path: string): Map<string, number[]> {
+export interface Stream {
+  readonly header: string
+  readonly payments: readonly Payment[]
+  /** Transactions that stand elsewhere than in the raw file: see `inPublishedOrder`. */
+  readonly moved: readonly string[]
+}
+
+/** Published features by transaction_id. */
+export type Published = ReadonlyMap<string, readonly number[]>
+
+/** Place of the customer's count of one day among the published values. */
+const CUSTOMER_COUNT_1D = 3
+
+/** The 15 published values of every transaction of a file. */
+export function published(path: string): Map<string, readonly number[]> {
   const [, ...rows] = gunzipSync(readFileSync(path)).toString().trim().split('\n')
   return new Map(
     rows.map((row) => {
@@ -27,16 +44,46 @@ export function published(path: string): Map<string, number[]> {
   )
 }
 
-/** Writes the raw stream as plain csv with the tied pair in the published order; true where both stood side by side. */
-export function writeInPublishedOrder(from: string, to: string): boolean {
-  const bytes = gunzipSync(readFileSync(from))
-  const first = bytes.indexOf(`\n${TIED[0]},`) + 1
-  const second = bytes.indexOf(10, first) + 1
-  const end = bytes.indexOf(10, second) + 1
-  const sideBySide = first > 0 && bytes.subarray(second).indexOf(`${TIED[1]},`) === 0
-  const swapped = [bytes.subarray(second, end), bytes.subarray(first, second)]
-  writeFileSync(to, Buffer.concat([bytes.subarray(0, first), ...swapped, bytes.subarray(end)]))
-  return sideBySide
+/** The raw stream in the order of the file, or with `wanted` in that of the published features. */
+export function readStream(path: string, wanted?: Published): Stream {
+  const [header, ...lines] = gunzipSync(readFileSync(path)).toString().trim().split('\n')
+  const payments = lines.map((line): Payment => {
+    const [transactionId, at, customer, terminal, amount, fraud] = line.split(',')
+    return { line, transactionId, at, customer, terminal, amount, fraud: fraud === '1' }
+  })
+  const moved = wanted === undefined ? [] : inPublishedOrder(payments, wanted)
+  return { header, payments, moved }
+}
+
+/**
+ * Time alone does not order two payments of one customer in one second, and the publisher's sort was not stable: a
+ * count that grows by one with each payment says in which order the features were computed. Puts such payments in that
+ * order, in place, and returns those that moved. Nothing else is touched: not one payment leaves its second.
+ */
+function inPublishedOrder(payments: Payment[], wanted: Published): string[] {
+  const moved: string[] = []
+  for (let from = 0, end = 1; from < payments.length; from = end) {
+    while (payments.at(end)?.at === payments[from].at) end++
+    const places = new Map<string, number[]>()
+    for (let place = from; place < end; place++) {
+      const { customer, transactionId } = payments[place]
+      if (wanted.has(transactionId)) places.set(customer, [...(places.get(customer) ?? []), place])
+    }
+    for (const tied of places.values()) {
+      const count = ({ transactionId }: Payment): number => wanted.get(transactionId)?.[CUSTOMER_COUNT_1D] ?? NaN
+      const sorted = tied.map((place) => payments[place]).sort((one, other) => count(one) - count(other))
+      tied.forEach((place, index) => {
+        if (payments[place] !== sorted[index]) moved.push(sorted[index].transactionId)
+        payments[place] = sorted[index]
+      })
+    }
+  }
+  return moved
+}
+
+/** Writes a stream as plain csv. */
+export function writeStream(stream: Stream, path: string): void {
+  writeFileSync(path, [stream.header, ...stream.payments.map(({ line }) => line), ''].join('\n'))
 }
 
 export interface Comparison {
@@ -47,7 +94,7 @@ export interface Comparison {
 }
 
 /** Compares the first 15 columns of a built csv with the published values. */
-export function compare(path: string, wanted: ReadonlyMap<string, number[]>, tolerance: number): Comparison {
+export function compare(path: string, wanted: Published, tolerance: number): Comparison {
   let rows = 0
   let largest = 0
   const off: string[] = []
