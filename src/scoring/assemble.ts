@@ -45,7 +45,7 @@ export interface Live {
   readonly bucketOf: (entity: string) => number
   readonly models: ModelSet
   readonly log: DecisionLog
-  /** False while draining and before readiness: the gate then refuses. */
+  /** False before readiness and after the drain: the gate then refuses. */
   readonly open: () => boolean
 }
 

@@ -33,7 +33,7 @@ export interface DoorDeps {
   readonly answers: Answers
   readonly heartbeat: Heartbeat
   readonly metrics: Metrics
-  /** False while starting and draining. */
+  /** False before readiness and after the drain. */
   readonly open: () => boolean
   /** How far an answered record is: `synced` or `buffered`, by the policy. */
   readonly durable: Logged
