@@ -77,6 +77,7 @@ export function createDoor(deps: DoorDeps): Scoring {
   return {
     gate(rows) {
       if (!deps.open()) return 'ASSAY_NOT_READY'
+      heartbeat.beat()
       const isFull = inFlight.out() + rows > limits.inFlightMax || heartbeat.lagMs() > limits.loopLagMsMax
       return isFull ? 'ASSAY_OVERLOADED' : null
     },

@@ -33,6 +33,8 @@ export type LostReason = (typeof LOST_REASONS)[number]
 const DURATION_BOUNDS_S = [
   0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 ] as const
+/** Seconds: a tick is promised within 2 ms at p99, so there is an edge. */
+const TICK_BOUNDS_S = [0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1] as const
 const ROWS_BOUNDS = [1, 2, 4, 8, 16, 32, 64, 128, 256] as const
 
 /** Milliseconds between two slices of the last minute. */
@@ -72,6 +74,8 @@ export interface Metrics {
   batchRows(rows: number): void
   /** A sync of the decision log took so many microseconds. */
   logSync(microseconds: number): void
+  /** The tick that deadlines run on came so many microseconds late. */
+  tickLate(microseconds: number): void
   /** A gauge read at the scrape. */
   gauge(metric: ReadMetric): void
   /** A counter read at the scrape; its reading never falls. */
@@ -99,6 +103,7 @@ export interface MetricsSummary {
     readonly request: Quantiles
     readonly stages: Readonly<Record<string, Quantiles>>
     readonly log_sync: Quantiles
+    readonly deadline_tick_late: Quantiles
   }
 }
 
@@ -114,6 +119,7 @@ interface Counts {
   readonly request: Histogram
   readonly batchRows: Histogram
   readonly logSync: Histogram
+  readonly tickLate: Histogram
 }
 
 const CODES = Object.keys(ERRORS)
@@ -132,16 +138,17 @@ function createCounts(modelsMax: number): Counts {
     request: new Histogram(),
     batchRows: new Histogram(),
     logSync: new Histogram(),
+    tickLate: new Histogram(),
   }
 }
 
 /** Makes the metrics of one process. `nodeMetrics` adds Node's own (event loop, collections, memory). */
 export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean } = {}): Metrics {
   const counts = createCounts(limits.metricModelsMax)
-  const { models, decisions, degraded, rejected, lost, stages, request, batchRows, logSync } = counts
+  const { models, decisions, degraded, rejected, lost, stages, request, batchRows, logSync, tickLate } = counts
   const exposition = createExposition([...countersOf(counts), ...histogramsOf(counts)], options.nodeMetrics ?? true)
   const timer = setInterval(() => {
-    for (const histogram of [...stages, request, logSync]) histogram.roll()
+    for (const histogram of [...stages, request, logSync, tickLate]) histogram.roll()
   }, ROLL_MS)
   timer.unref()
   return {
@@ -167,6 +174,7 @@ export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean }
     },
     batchRows: (rows) => batchRows.record(rows),
     logSync: (microseconds) => logSync.record(microseconds),
+    tickLate: (microseconds) => tickLate.record(microseconds),
     gauge: (metric) => exposition.add({ kind: 'gauge', ...bound(metric) }),
     counter: (metric) => exposition.add({ kind: 'counter', ...bound(metric) }),
     summary: () => summaryOf(counts),
@@ -204,7 +212,7 @@ function countersOf(counts: Counts): Exposed[] {
   ]
 }
 
-function histogramsOf({ stages, request, logSync, batchRows }: Counts): Exposed[] {
+function histogramsOf({ stages, request, logSync, tickLate, batchRows }: Counts): Exposed[] {
   const seconds = { kind: 'histogram', bounds: DURATION_BOUNDS_S, unitsPerBound: 1e6, labels: [] } as const
   const alone = (histogram: Histogram) => ({ parts: [{ labels: {}, histogram }] })
   return [
@@ -218,6 +226,13 @@ function histogramsOf({ stages, request, logSync, batchRows }: Counts): Exposed[
     { ...seconds, ...alone(request), name: 'assay_request_duration_seconds', help: 'From the whole request to answer' },
     { ...seconds, ...alone(logSync), name: 'assay_log_sync_duration_seconds', help: 'One sync of the decision log' },
     {
+      ...seconds,
+      ...alone(tickLate),
+      name: 'assay_deadline_tick_late_seconds',
+      help: 'How late the tick came that deadlines run on',
+      bounds: TICK_BOUNDS_S,
+    },
+    {
       kind: 'histogram',
       ...alone(batchRows),
       name: 'assay_batch_rows',
@@ -230,7 +245,7 @@ function histogramsOf({ stages, request, logSync, batchRows }: Counts): Exposed[
 }
 
 function summaryOf(counts: Counts): MetricsSummary {
-  const { decisions, degraded, rejected, lost, pending, stages, request, logSync } = counts
+  const { decisions, degraded, rejected, lost, pending, stages, request, logSync, tickLate } = counts
   return {
     decisions: total(decisions),
     degraded: total(degraded),
@@ -241,6 +256,7 @@ function summaryOf(counts: Counts): MetricsSummary {
       request: quantiles(request),
       stages: Object.fromEntries(STAGES.map((stage, index) => [stage, quantiles(stages[index])])),
       log_sync: quantiles(logSync),
+      deadline_tick_late: quantiles(tickLate),
     },
   }
 }

@@ -87,6 +87,7 @@ void t.test(
     metrics.pending()
     metrics.batchRows(3)
     metrics.logSync(170)
+    metrics.tickLate(1_900)
     let sequence = 41
     metrics.gauge({ name: 'assay_log_synced_sequence', help: 'x', read: () => sequence })
     metrics.counter({ name: 'assay_log_appended_total', help: 'x', read: () => sequence })
@@ -114,6 +115,8 @@ void t.test(
       ['assay_batch_rows_bucket{le="2"}', 0],
       ['assay_batch_rows_bucket{le="4"}', 1],
       ['assay_log_sync_duration_seconds_count', 1],
+      ['assay_deadline_tick_late_seconds_bucket{le="0.0015"}', 0],
+      ['assay_deadline_tick_late_seconds_bucket{le="0.002"}', 1],
       ['assay_breaker_state{model="m"}', 1],
     ]
     const sorted = (key: string) =>
