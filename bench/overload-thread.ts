@@ -1,6 +1,6 @@
 // The generator of bench/overload.ts, a thread: offers requests at a fixed rate over many kept-alive connections, one
 // request out on each (the server refuses pipelining). A request whose turn comes while every connection is busy is not
-// offered, and counted. As cheap as Node allows: sockets share one reading buffer, of a reply only status and end are read.
+// offered, and counted. As cheap as Node allows: sockets share one reading buffer; of a reply status and end are read.
 import { connect, type Socket } from 'node:net'
 import { parentPort, workerData } from 'node:worker_threads'
 import { monoMs } from './proc.js'

@@ -1,5 +1,5 @@
-// Bad input against a whole server: each piece is a 4xx with a code and a place, nothing of it is logged, no state moves,
-// and a good transaction is scored afterwards. Then senders that are slow or gone, framing that is no HTTP, and a fuzz
+// Bad input against a whole server: each piece is a 4xx with a code and a place, nothing is logged, no state moves, and
+// a good transaction is scored afterwards. Then senders that are slow or gone, framing that is no HTTP, and a fuzz
 // over bytes and headers whose seed is printed.
 import { once } from 'node:events'
 import fc from 'fast-check'
