@@ -126,6 +126,7 @@ function ticksText({ count, inTime, p99Ms }: Ticks): string {
 
 function overloadLines(o: Overload, rate: number): string[] {
   const at = (share: number): string => quantile(o.count.okMs, share).toFixed(1)
+  const generatorCores = o.count.cpuSeconds / (seconds + SETTLE_SECONDS)
   const replies = Object.entries(o.count.replies).map(([status, count]) => `${count} × ${status}`)
   return [
     `open loop, ${rate.toFixed(0)}/s wanted over ${values.connections} connections for ${o.count.seconds} s`,
@@ -134,7 +135,7 @@ function overloadLines(o: Overload, rate: number): string[] {
     `  goodput ${o.goodput.toFixed(0)}/s; 200s after ${at(0.5)} ms at p50, ${at(0.99)} ms at p99, seen by the client`,
     `  ${ticksText(o.ticks)}`,
     `  refused: ${o.refused.join(', ') || 'none'}; degraded: ${o.degraded.join(', ') || 'none'}`,
-    `  cores used: server ${o.serverCores.toFixed(2)}, generator ${(o.count.cpuSeconds / (seconds + SETTLE_SECONDS)).toFixed(2)}`,
+    `  cores used: server ${o.serverCores.toFixed(2)}, generator ${generatorCores.toFixed(2)}`,
     '',
   ]
 }
@@ -147,8 +148,9 @@ async function run(server: RunningServer): Promise<void> {
   const after = await peak(server, seconds)
   const best = Math.max(before.perSecond, after.perSecond)
   const lines = [
-    `closed loop at ${PEAK_CONNECTIONS} connections, before: ${before.perSecond.toFixed(0)}/s; ${ticksText(before.ticks)}`,
-    `closed loop at ${PEAK_CONNECTIONS} connections, after:  ${after.perSecond.toFixed(0)}/s; ${ticksText(after.ticks)}`,
+    `closed loop at ${PEAK_CONNECTIONS} connections`,
+    `  before ${before.perSecond.toFixed(0)}/s; ${ticksText(before.ticks)}`,
+    `  after  ${after.perSecond.toFixed(0)}/s; ${ticksText(after.ticks)}`,
     '',
     ...overloadLines(under, rate),
     'targets',
