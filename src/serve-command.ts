@@ -23,7 +23,8 @@ export async function serveCommand(args: readonly string[]): Promise<number> {
   const config = loadConfig({ ...(values.config !== undefined && { file: values.config }), env: process.env })
   const logger = createLogger({ level: levelOf(config.process.logger.level) })
   const told = new Promise<void>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve())
+    // Kept for good: a second signal during the drain would otherwise end the process in the middle of it.
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve())
   })
   const server = await serve(config, { logger })
   process.stdout.write(greeting(server))

@@ -35,7 +35,7 @@ import { createOrder } from './scoring/order.js'
 import { lastControlState, readDecisionLog } from './scoring/restore.js'
 import type { LiveRoutes } from './contract/control-state.js'
 import { createBuckets } from './scoring/route.js'
-import { createStatus, type Starting, type Status } from './scoring/status.js'
+import { createStatus, isServing, type Starting, type Status } from './scoring/status.js'
 import { createAuthenticate, type Authenticate } from './scoring/transport/http/auth.js'
 import { type Binding, loadBinding } from './scoring/transport/http/binding.js'
 import type { Listener } from './scoring/transport/http/listener.js'
@@ -281,7 +281,7 @@ async function start(base: Base, live: LiveState): Promise<Assembly> {
   fixed.metrics.reset()
   logger.event('WarmUpEnded', { ms: Math.round(fixed.clock.monoMs() - startedMs) })
   const order = createOrder(fixed.clock, fold.last())
-  const assembly = assemble(fixed, { ...state, models, routes, log, order, open: () => starting.phase === 'ready' })
+  const assembly = assemble(fixed, { ...state, models, routes, log, order, open: () => isServing(starting) })
   relay.target = assembly.pipeline
   live.progress.call = () => assembly.progress()
   return assembly
@@ -366,8 +366,9 @@ async function drain(running: Running, drainMs: number): Promise<{ stuck: boolea
   const { base, live, assembly, score, operations } = running
   const { logger, hangs, fixed } = base
   logger.event('ServerDraining', { drain_ms: drainMs })
-  await score.close(drainMs)
   base.starting.phase = 'draining'
+  await score.close(drainMs)
+  base.starting.phase = 'ended'
   const endMs = fixed.clock.monoMs() + drainMs
   while (assembly.pending() > 0 && fixed.clock.monoMs() < endMs) await new Promise((done) => setTimeout(done, 1))
   assembly.close()

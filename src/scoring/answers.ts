@@ -51,6 +51,8 @@ export interface AnswerDeps {
   readonly index: IdIndex
   readonly inFlight: InFlight
   readonly metrics: Metrics
+  /** Called after each answer of many, so that deadlines do not wait for the last. */
+  readonly beat: () => void
 }
 
 /** Renders the body of an answer: the decision, or for an observed transaction that it was taken in. */
@@ -178,6 +180,16 @@ export function createAnswers(deps: AnswerDeps): Answers {
     log.flush()
   }
 
+  function progress(): void {
+    const sequence = log.durableSequence()
+    for (let first = queue[head]; queued > 0 && first !== null && first.sequence <= sequence; first = queue[head]) {
+      respond(first, durable)
+      pop()
+      deps.beat()
+    }
+    answerRepeats()
+  }
+
   return {
     answerUnlogged(context) {
       respond(context, 'none')
@@ -197,15 +209,10 @@ export function createAnswers(deps: AnswerDeps): Answers {
       repeats.push(repeat)
       return true
     },
-    progress() {
-      const sequence = log.durableSequence()
-      for (let first = queue[head]; queued > 0 && first !== null && first.sequence <= sequence; first = queue[head]) {
-        respond(first, durable)
-        pop()
-      }
-      answerRepeats()
-    },
+    progress,
     tick() {
+      // In a long turn of the loop the log's word may not have been heard yet: nobody is given up who is durable.
+      if (queued > 0) progress()
       const cutMs = clock.monoMs() - logWaitMs
       for (let first = queue[head]; queued > 0 && first !== null && first.appendedAtMs < cutMs; first = queue[head]) {
         giveUp(first)

@@ -45,7 +45,7 @@ export interface Live {
   readonly bucketOf: (entity: string) => number
   readonly models: ModelSet
   readonly log: DecisionLog
-  /** False while draining and before readiness: the gate then refuses. */
+  /** False before readiness and after the drain: the gate then refuses. */
   readonly open: () => boolean
 }
 
@@ -67,7 +67,7 @@ export interface Assembly {
 export function assemble(fixed: Fixed, live: Live): Assembly {
   const { policy, limits, catalogue } = fixed
   const inFlight = createInFlight(limits.inFlightMax, catalogue.size)
-  const answers = createAnswers({ ...fixed, ...live, inFlight })
+  const answers = createAnswers({ ...fixed, ...live, inFlight, beat: () => heartbeat.beat() })
   const tick = (): void => {
     pipeline.tick()
     answers.tick()
@@ -76,6 +76,13 @@ export function assemble(fixed: Fixed, live: Live): Assembly {
     clock: fixed.clock,
     flush: () => pipeline.flush(),
     tick,
+    pulse() {
+      live.models.champion.lane?.hear()
+      live.models.challenger?.lane?.hear()
+      pipeline.tick()
+      pipeline.flush()
+    },
+    onLate: (lateMs) => fixed.metrics.tickLate(lateMs * 1000),
     busy: () => inFlight.out() > 0 || answers.waiting() > 0,
   })
   const pipeline = createPipeline({ ...fixed, ...live, inFlight, answers, wake: () => heartbeat.wake() })

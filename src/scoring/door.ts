@@ -33,7 +33,7 @@ export interface DoorDeps {
   readonly answers: Answers
   readonly heartbeat: Heartbeat
   readonly metrics: Metrics
-  /** False while starting and draining. */
+  /** False before readiness and after the drain. */
   readonly open: () => boolean
   /** How far an answered record is: `synced` or `buffered`, by the policy. */
   readonly durable: Logged
@@ -78,6 +78,7 @@ export function createDoor(deps: DoorDeps): Scoring {
   return {
     gate(rows) {
       if (!deps.open()) return 'ASSAY_NOT_READY'
+      heartbeat.beat()
       const isFull = inFlight.out() + rows > limits.inFlightMax || heartbeat.lagMs() > limits.loopLagMsMax
       return isFull ? 'ASSAY_OVERLOADED' : null
     },

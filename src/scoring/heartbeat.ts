@@ -5,7 +5,12 @@ import type { Clock } from '../runtime/clock.js'
 export interface Heartbeat {
   /** Flush at the end of this turn; tick until nothing is under way. */
   wake(): void
-  /** Milliseconds by which the last tick came late; 0 at rest. */
+  /**
+   * Inside a long turn of the loop (a thousand sockets with a request each take tens of milliseconds): once a
+   * millisecond does what cannot wait for the turn's end. A clock reading (50 ns) where there is nothing to do.
+   */
+  beat(): void
+  /** Milliseconds by which the last turn of the loop came late; 0 at rest. */
   lagMs(): number
   close(): void
 }
@@ -14,6 +19,10 @@ export interface HeartbeatDeps {
   readonly clock: Clock
   flush(): void
   tick(): void
+  /** Deadlines, results and hand-overs, without answering anybody: the caller may be writing an answer itself. */
+  pulse(): void
+  /** A tick or pulse came so many milliseconds after it was due. */
+  onLate(lateMs: number): void
   /** Anything that still needs ticks. */
   busy(): boolean
 }
@@ -27,6 +36,7 @@ export function createHeartbeat(deps: HeartbeatDeps): Heartbeat {
   let timer: NodeJS.Timeout | null = null
   let idleTicks = 0
   let lastMs = 0
+  let beatMs = 0
   let lagMs = 0
 
   function flush(): void {
@@ -34,10 +44,16 @@ export function createHeartbeat(deps: HeartbeatDeps): Heartbeat {
     deps.flush()
   }
 
+  function late(nowMs: number): void {
+    deps.onLate(Math.max(0, nowMs - beatMs - 1))
+    beatMs = nowMs
+  }
+
   function tick(): void {
     const nowMs = deps.clock.monoMs()
     lagMs = Math.max(0, nowMs - lastMs - 1)
     lastMs = nowMs
+    late(nowMs)
     deps.tick()
     idleTicks = deps.busy() ? 0 : idleTicks + 1
     if (idleTicks > IDLE_TICKS_MAX) stop()
@@ -54,8 +70,15 @@ export function createHeartbeat(deps: HeartbeatDeps): Heartbeat {
       flushing ??= setImmediate(flush)
       if (timer !== null) return
       idleTicks = 0
-      lastMs = deps.clock.monoMs()
+      lastMs = beatMs = deps.clock.monoMs()
       timer = setInterval(tick, 1)
+    },
+    beat() {
+      if (timer === null) return
+      const nowMs = deps.clock.monoMs()
+      if (nowMs - beatMs < 1) return
+      late(nowMs)
+      deps.pulse()
     },
     lagMs: () => lagMs,
     close() {

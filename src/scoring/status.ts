@@ -12,11 +12,17 @@ import type { IdIndex } from './id-index.js'
 import type { LaneModel, ModelSet } from './models.js'
 import type { LiveRoutes } from '../contract/control-state.js'
 
-/** A phase of the start, and how far it is. */
+/** A phase of the server's life, and how far its start is. */
 export interface Starting {
-  phase: 'models' | 'replay' | 'warm_up' | 'ready' | 'draining'
+  /** `draining`: not ready for new clients, those that are connected are still answered; `ended`: nobody is. */
+  phase: 'models' | 'replay' | 'warm_up' | 'ready' | 'draining' | 'ended'
   /** Records replayed so far. */
   replayed: number
+}
+
+/** True while the gate lets requests in: a drain cuts nobody off who has a connection. */
+export function isServing({ phase }: Starting): boolean {
+  return phase === 'ready' || phase === 'draining'
 }
 
 /** The decision log as status sees it. */
@@ -145,7 +151,8 @@ function coldFeatures({ features, catalogue, clock }: StatusDeps): { feature: st
 function reasonsOf(deps: StatusDeps, logRefuses: boolean): string[] {
   const { starting, hangs, log } = deps
   const reasons: string[] = []
-  if (starting.phase !== 'ready') reasons.push(`starting: ${starting.phase}`)
+  if (starting.phase === 'draining') reasons.push('draining: connect elsewhere')
+  else if (starting.phase !== 'ready') reasons.push(`starting: ${starting.phase}`)
   if (logRefuses) reasons.push('the decision log refuses records')
   else if (!log.healthy()) reasons.push('the decision log is failing')
   for (const model of laneModels(deps)) {

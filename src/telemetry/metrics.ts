@@ -32,6 +32,8 @@ export type LostReason = (typeof LOST_REASONS)[number]
 const DURATION_BOUNDS_S = [
   0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
 ] as const
+/** Seconds: a tick is promised within 2 ms at p99, so there is an edge. */
+const TICK_BOUNDS_S = [0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1] as const
 
 /** Milliseconds between two slices of the last minute. */
 const ROLL_MS = 10_000
@@ -75,6 +77,8 @@ export interface Metrics {
   lost(reason: LostReason, count?: number): void
   /** A record was answered before it was durable (`logged: "pending"`). */
   pending(): void
+  /** The tick that deadlines run on came so many microseconds late. */
+  tickLate(microseconds: number): void
   /** A gauge read at the scrape. */
   gauge(metric: ReadMetric): void
   /** A counter read at the scrape; its reading never falls. */
@@ -105,6 +109,7 @@ export interface MetricsSummary {
   readonly last_minute: {
     readonly request: Quantiles
     readonly stages: Readonly<Record<string, Quantiles>>
+    readonly deadline_tick_late: Quantiles
   }
 }
 
@@ -118,6 +123,7 @@ interface Counts {
   pending: number
   readonly stages: readonly Histogram[]
   readonly request: Histogram
+  readonly tickLate: Histogram
 }
 
 const CODES = Object.keys(ERRORS)
@@ -134,16 +140,17 @@ function createCounts(modelsMax: number): Counts {
     pending: 0,
     stages: STAGES.map(() => new Histogram()),
     request: new Histogram(),
+    tickLate: new Histogram(),
   }
 }
 
 /** Makes the metrics of one process. `nodeMetrics` adds Node's own (event loop, collections, memory). */
 export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean } = {}): Metrics {
   const counts = createCounts(limits.metricModelsMax)
-  const { models, decisions, degraded, rejected, lost, stages, request } = counts
+  const { models, decisions, degraded, rejected, lost, stages, request, tickLate } = counts
   const exposition = createExposition([...countersOf(counts), ...histogramsOf(counts)], options.nodeMetrics ?? true)
   const timer = setInterval(() => {
-    for (const histogram of [...stages, request]) histogram.roll()
+    for (const histogram of [...stages, request, tickLate]) histogram.roll()
   }, ROLL_MS)
   timer.unref()
   return {
@@ -167,13 +174,14 @@ export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean }
     pending() {
       counts.pending += 1
     },
+    tickLate: (microseconds) => tickLate.record(microseconds),
     gauge: (metric) => exposition.add({ kind: 'gauge', ...bound(metric) }),
     counter: (metric) => exposition.add({ kind: 'counter', ...bound(metric) }),
     histogram: ({ labels = [], read, ...metric }) =>
       exposition.add({ kind: 'histogram', ...metric, labels, unitsPerBound: 1, parts: () => read() }),
     reset() {
       for (const counters of [decisions, degraded, rejected, lost]) counters.fill(0)
-      for (const histogram of [...stages, request]) histogram.reset()
+      for (const histogram of [...stages, request, tickLate]) histogram.reset()
       counts.pending = 0
     },
     summary: () => summaryOf(counts),
@@ -211,7 +219,7 @@ function countersOf(counts: Counts): Exposed[] {
   ]
 }
 
-function histogramsOf({ stages, request }: Counts): Exposed[] {
+function histogramsOf({ stages, request, tickLate }: Counts): Exposed[] {
   const seconds = { kind: 'histogram', bounds: DURATION_BOUNDS_S, unitsPerBound: 1e6, labels: [] } as const
   return [
     {
@@ -227,11 +235,18 @@ function histogramsOf({ stages, request }: Counts): Exposed[] {
       help: 'From the whole request to answer',
       parts: () => [{ labels: {}, counted: request }],
     },
+    {
+      ...seconds,
+      name: 'assay_deadline_tick_late_seconds',
+      help: 'How late the tick came that deadlines run on',
+      bounds: TICK_BOUNDS_S,
+      parts: () => [{ labels: {}, counted: tickLate }],
+    },
   ]
 }
 
 function summaryOf(counts: Counts): MetricsSummary {
-  const { decisions, degraded, rejected, lost, pending, stages, request } = counts
+  const { decisions, degraded, rejected, lost, pending, stages, request, tickLate } = counts
   return {
     decisions: total(decisions),
     degraded: total(degraded),
@@ -241,6 +256,7 @@ function summaryOf(counts: Counts): MetricsSummary {
     last_minute: {
       request: quantiles(request),
       stages: Object.fromEntries(STAGES.map((stage, index) => [stage, quantiles(stages[index])])),
+      deadline_tick_late: quantiles(tickLate),
     },
   }
 }

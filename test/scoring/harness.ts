@@ -50,6 +50,7 @@ export class ScriptedLane implements Partial<Lane> {
     return null
   }
   flush(): void {}
+  hear(): void {}
   expire(ticket: Ticket): void {
     this.expired.push(ticket)
     const at = this.waiting.indexOf(ticket)

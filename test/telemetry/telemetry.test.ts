@@ -87,6 +87,7 @@ void t.test(
     metrics.pending()
     const counted = countedIn([1, 2, 4], [0, 0, 1, 0], 3)
     metrics.histogram({ name: 'assay_batch_rows', help: 'x', bounds: [1, 2, 4], read: () => [{ labels: {}, counted }] })
+    metrics.tickLate(1_900)
     let sequence = 41
     metrics.gauge({ name: 'assay_log_synced_sequence', help: 'x', read: () => sequence })
     metrics.counter({ name: 'assay_log_appended_total', help: 'x', read: () => sequence })
@@ -114,6 +115,8 @@ void t.test(
       ['assay_batch_rows_bucket{le="2"}', 0],
       ['assay_batch_rows_bucket{le="4"}', 1],
       ['assay_batch_rows_sum', 3],
+      ['assay_deadline_tick_late_seconds_bucket{le="0.0015"}', 0],
+      ['assay_deadline_tick_late_seconds_bucket{le="0.002"}', 1],
       ['assay_breaker_state{model="m"}', 1],
     ]
     const sorted = (key: string) =>

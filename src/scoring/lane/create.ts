@@ -128,6 +128,9 @@ function present(
     flush() {
       if (keeper.state() === 'ready') keeper.link().flush()
     },
+    hear() {
+      if (keeper.state() === 'ready') keeper.link().hear()
+    },
     expire(ticket) {
       if (keeper.link().expire(ticket)) counters.expired++
     },

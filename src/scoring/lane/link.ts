@@ -45,6 +45,8 @@ export interface Link {
   /** False where there is no room. */
   offer(ticket: Ticket, vector: Float64Array, at: number): boolean
   flush(): void
+  /** Hears what the thread has answered, without waiting for its message. */
+  hear(): void
   expire(ticket: Ticket): boolean
   queued(): number
   predictedMs(): number
@@ -148,6 +150,7 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
       return true
     },
     flush: endFlight,
+    hear: heard,
     expire: (ticket) => flights.expire(ticket),
     queued: () => flights.queued(),
     predictedMs() {

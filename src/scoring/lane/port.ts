@@ -27,6 +27,8 @@ export interface Lane {
   offer(ticket: Ticket, vector: Float64Array, at: number): FallbackReason | null
   /** Hands the open flight over; the pipeline calls it once per tick. A full flight is handed over by itself. */
   flush(): void
+  /** Hears what its thread has answered, without waiting for the message that says so. */
+  hear(): void
   /** The deadline of this row passed: its answer is dropped and counted when it comes, its flight has timed out. */
   expire(ticket: Ticket): void
   /**

@@ -36,6 +36,12 @@ export function readMediaType(req: UwsRequest): string {
   return (end === -1 ? text : text.slice(0, end)).trim().toLowerCase()
 }
 
+/** True where the body is compressed or otherwise coded: it would be bytes of another kind than the media type says. */
+export function isEncoded(req: UwsRequest): boolean {
+  const text = req.getHeader('content-encoding')
+  return text !== '' && text.trim().toLowerCase() !== 'identity'
+}
+
 /**
  * True where the client waits for a 100 that nobody sends: the native code answers the lower-case spelling by itself
  * and overlooks the others, such as that of Java's HttpClient.

@@ -1,7 +1,10 @@
 // A listening address with routes, and its end: shared by the score and the operations listener.
 // Invariant: every request reaches a handler inside one catch (the binding aborts the process on a throw), and every
-// path and method has an answer (it would close the socket). It refuses an address that somebody else listens on.
+// path and method has an answer (it would close the socket). It refuses an address that somebody else listens on, and
+// to run in a worker: a thread that ends while its app has open sockets aborts the process, with every build.
+import assert from 'node:assert'
 import { createServer } from 'node:net'
+import { isMainThread } from 'node:worker_threads'
 import { AssayError, type ErrorCode } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
@@ -48,6 +51,7 @@ const SWEEP_MS = 50
 
 /** Opens the address. Throws ASSAY_ADDRESS_REFUSED with the system's reason. */
 export async function openListener(deps: ListenerDeps, address: Address, routes: readonly Route[]): Promise<Listener> {
+  assert(isMainThread, 'a listener belongs to the main thread')
   const port = address.shared === true ? address.port : await freePort(address)
   const host = createHost(deps)
   const app = deps.uws.App()
@@ -77,12 +81,15 @@ function createHost(deps: ListenerDeps): Host {
     refusals: {
       overloaded: prepareRefusal('ASSAY_OVERLOADED', 'more rows or bytes are in flight than the server takes'),
       notReady: prepareRefusal('ASSAY_NOT_READY', 'the server replays its log, warms up or drains'),
-      tooLarge: prepareRefusal('ASSAY_BODY_TOO_LARGE', `a body has at most ${deps.limits.bodyBytesMax} bytes`),
-      tooSlow: prepareRefusal('ASSAY_BODY_TIMEOUT', `a body arrives within ${deps.limits.bodyTimeoutMs} ms`),
-      unauthenticated: prepareRefusal('ASSAY_UNAUTHENTICATED', 'send Authorization: Bearer or X-API-Key', [
-        'WWW-Authenticate',
-        'Bearer',
-      ]),
+      tooLarge: prepareRefusal('ASSAY_BODY_TOO_LARGE', `a body has at most ${deps.limits.bodyBytesMax} bytes`, {
+        path: '',
+      }),
+      tooSlow: prepareRefusal('ASSAY_BODY_TIMEOUT', `a body arrives within ${deps.limits.bodyTimeoutMs} ms`, {
+        path: '',
+      }),
+      unauthenticated: prepareRefusal('ASSAY_UNAUTHENTICATED', 'send Authorization: Bearer or X-API-Key', {
+        extra: ['WWW-Authenticate', 'Bearer'],
+      }),
     },
     slow: new Set(),
     pendingBytes: 0,
@@ -102,7 +109,9 @@ function addRoutes(app: UwsApp, routes: readonly Route[], host: Host): void {
   for (const route of routes) app[route.method](route.pattern, guarded(route.handle))
   for (const pattern of new Set(routes.map((route) => route.pattern))) {
     const allow = routes.filter((route) => route.pattern === pattern).map((route) => route.method.toUpperCase())
-    const reply = prepareRefusal('ASSAY_METHOD_REFUSED', `use ${allow.join(' or ')}`, ['Allow', allow.join(', ')])
+    const reply = prepareRefusal('ASSAY_METHOD_REFUSED', `use ${allow.join(' or ')}`, {
+      extra: ['Allow', allow.join(', ')],
+    })
     app.any(
       pattern,
       guarded((exchange, req) => exchange.refuse('ASSAY_METHOD_REFUSED', reply, req)),

@@ -2,7 +2,7 @@
 // Invariant: a response is written once, inside cork. It refuses nothing; callers decide what is answered.
 import { STATUS_CODES } from 'node:http'
 import { problemStatus, renderProblem } from '../../../contract/problem.js'
-import { type ErrorCode, reject } from '../../../errors.js'
+import { type ErrorCode, type InputFault, reject } from '../../../errors.js'
 import type { UwsResponse } from './binding.js'
 
 /** Seconds after which a refused client may try again. */
@@ -25,9 +25,16 @@ export interface Reply {
   readonly extra: readonly [string, string] | null
 }
 
+export interface RefusalParts {
+  readonly extra?: Reply['extra']
+  /** Where the input is wrong, for faults of the input. */
+  readonly path?: string
+}
+
 /** A refusal made once, at start, so that refusing costs next to nothing when everything else is too much. */
-export function prepareRefusal(code: ErrorCode, detail: string, extra: Reply['extra'] = null): Reply {
-  const rejection = reject(code, detail)
+export function prepareRefusal(code: ErrorCode, detail: string, { extra = null, path }: RefusalParts = {}): Reply {
+  const errors: InputFault[] = path === undefined ? [] : [{ path, message: detail }]
+  const rejection = reject(code, detail, errors)
   const status = problemStatus(rejection)
   const retry: Reply['extra'] = status === 503 ? ['Retry-After', String(RETRY_AFTER_S)] : null
   return { status, type: PROBLEM_TYPE, body: Buffer.from(renderProblem(rejection)), extra: extra ?? retry }

@@ -11,10 +11,18 @@ import type { Scoring } from '../../exchange.js'
 import type { Authenticate } from './auth.js'
 import { submitBatch } from './batch.js'
 import type { Uws, UwsRequest } from './binding.js'
-import { headerRejection, readDeadline, readLength, readMediaType, readMode, waitsForContinue } from './headers.js'
+import {
+  headerRejection,
+  isEncoded,
+  readDeadline,
+  readLength,
+  readMediaType,
+  readMode,
+  waitsForContinue,
+} from './headers.js'
 import type { Consume, HttpExchange } from './http-exchange.js'
 import { type Address, type Listener, openListener, type Route } from './listener.js'
-import { prepareRefusal } from './reply.js'
+import { prepareRefusal, type Reply } from './reply.js'
 
 /** Bytes made into a value, or why not. */
 export type Parse = (bytes: Uint8Array) => Parsed
@@ -69,8 +77,11 @@ interface Bodies {
 
 /** The rungs before the body: key, gate, headers. */
 function createBegin(deps: ScoreListenerDeps): (exchange: HttpExchange, req: UwsRequest, bodies: Bodies) => void {
-  const mediaJson = prepareRefusal('ASSAY_MEDIA_TYPE_REFUSED', 'send application/json')
-  const mediaBoth = prepareRefusal('ASSAY_MEDIA_TYPE_REFUSED', 'send application/json or avro/binary')
+  const mediaRefusal = (detail: string, header: string): Reply =>
+    prepareRefusal('ASSAY_MEDIA_TYPE_REFUSED', detail, { path: `/headers/${header}` })
+  const mediaJson = mediaRefusal('send application/json', 'content-type')
+  const mediaBoth = mediaRefusal('send application/json or avro/binary', 'content-type')
+  const encoded = mediaRefusal('send the body as it is, without a content coding', 'content-encoding')
   const { authenticate, limits, scoring } = deps
   return (exchange, req, bodies) => {
     const { refusals } = exchange
@@ -90,6 +101,7 @@ function createBegin(deps: ScoreListenerDeps): (exchange: HttpExchange, req: Uws
     if (consume === undefined) {
       return exchange.refuse('ASSAY_MEDIA_TYPE_REFUSED', bodies.avro === undefined ? mediaJson : mediaBoth, req)
     }
+    if (isEncoded(req)) return exchange.refuse('ASSAY_MEDIA_TYPE_REFUSED', encoded, req)
     const length = readLength(req)
     if (length > limits.bodyBytesMax) return exchange.refuse('ASSAY_BODY_TOO_LARGE', refusals.tooLarge, req)
     exchange.mode = mode

@@ -1,0 +1,178 @@
+// What is left of the server when five times its capacity is offered (semantics 2): finds the peak in a closed loop at
+// 64 connections, offers a multiple of it in an open loop over many connections, and looks at the closed loop again.
+//   --factor N, --connections N, --seconds N, --folder DIR; --quick: a few seconds of each, written nowhere
+// Goodput is replies with status 200 a second. The generator shares the cores with the server; what it really offered
+// is printed. Exit code 1 where a target was missed.
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { Worker } from 'node:worker_threads'
+import { quantile } from './control.js'
+import { closedLoop } from './load.js'
+import type { OverloadCount, OverloadOrder } from './overload-thread.js'
+import { cpuSeconds } from './proc.js'
+import { targetLine, writeReport } from './report.js'
+import { createRequestPool, POPULATION } from './requests.js'
+import { ROOT, startServer, type RunningServer } from './server.js'
+
+const { values } = parseArgs({
+  options: {
+    factor: { type: 'string', default: '5' },
+    connections: { type: 'string', default: '1000' },
+    seconds: { type: 'string', default: '20' },
+    folder: { type: 'string', default: join(ROOT, 'data') },
+    quick: { type: 'boolean', default: false },
+  },
+})
+
+const PEAK_CONNECTIONS = 64
+const POOL_SIZE = 20_000
+const SETTLE_SECONDS = 2
+const PROMISED_TICK_S = 0.002
+const seconds = values.quick ? 5 : Number(values.seconds)
+
+/** Counters and buckets of /metrics by their sample's whole name. */
+type Scrape = ReadonlyMap<string, number>
+
+async function scrape(server: RunningServer): Promise<Scrape> {
+  const text = await (await fetch(`http://127.0.0.1:${server.operationsPort}/metrics`)).text()
+  return new Map(
+    text.split('\n').flatMap((line): [string, number][] => {
+      const space = line.lastIndexOf(' ')
+      return line.startsWith('#') || space === -1 ? [] : [[line.slice(0, space), Number(line.slice(space + 1))]]
+    }),
+  )
+}
+
+interface Ticks {
+  readonly count: number
+  /** Share of ticks at most 2 ms late. */
+  readonly inTime: number
+  /** The smallest edge, ms, at or below which 99 % of the ticks lie. */
+  readonly p99Ms: number
+}
+
+/** Deadline ticks between two scrapes. */
+function ticksBetween(before: Scrape, after: Scrape): Ticks {
+  const name = 'assay_deadline_tick_late_seconds'
+  const grown = (key: string): number => (after.get(key) ?? 0) - (before.get(key) ?? 0)
+  const count = grown(`${name}_count`)
+  const edges = [...after.keys()].flatMap((key) => {
+    const edge = /_late_seconds_bucket\{le="(.+)"\}$/.exec(key)?.[1]
+    return edge === undefined ? [] : [{ seconds: edge === '+Inf' ? Infinity : Number(edge), share: grown(key) / count }]
+  })
+  const inTime = edges.find((edge) => edge.seconds === PROMISED_TICK_S)?.share ?? NaN
+  return { count, inTime, p99Ms: 1e3 * (edges.find(({ share }) => share >= 0.99)?.seconds ?? NaN) }
+}
+
+function grownBy(before: Scrape, after: Scrape, prefix: string): string[] {
+  return [...after].flatMap(([key, value]) => {
+    const grown = value - (before.get(key) ?? 0)
+    return key.startsWith(prefix) && grown > 0 ? [`${key.slice(prefix.length)} ${grown}`] : []
+  })
+}
+
+let seed = 0
+async function peak(server: RunningServer, forSeconds: number): Promise<{ perSecond: number; ticks: Ticks }> {
+  seed += 1
+  const pool = createRequestPool({ seed, size: POOL_SIZE, prefix: `p${seed}-`, ...POPULATION })
+  const before = await scrape(server)
+  const load = await closedLoop({
+    port: server.scorePort,
+    connections: PEAK_CONNECTIONS,
+    seconds: forSeconds,
+    pool,
+  })
+  const ticks = ticksBetween(before, await scrape(server))
+  return { perSecond: load.timeline.count / load.seconds, ticks }
+}
+
+interface Overload {
+  readonly count: OverloadCount
+  readonly goodput: number
+  readonly offered: number
+  readonly ticks: Ticks
+  readonly refused: readonly string[]
+  readonly degraded: readonly string[]
+  readonly serverCores: number
+}
+
+async function overload(server: RunningServer, ratePerSecond: number): Promise<Overload> {
+  seed += 1
+  const order: OverloadOrder = {
+    ...{ port: server.scorePort, connections: Number(values.connections), ratePerSecond },
+    ...{ seconds, seed, settleSeconds: SETTLE_SECONDS },
+  }
+  const worker = new Worker(new URL('./overload-thread.js', import.meta.url), { workerData: order })
+  await once(worker, 'message')
+  const [before, cpu] = [await scrape(server), cpuSeconds(server.pid)]
+  const [count] = (await once(worker, 'message')) as [OverloadCount]
+  const [after, cpuAfter] = [await scrape(server), cpuSeconds(server.pid)]
+  return {
+    count,
+    goodput: (count.replies['200'] ?? 0) / count.seconds,
+    offered: count.sent / count.seconds,
+    ticks: ticksBetween(before, after),
+    refused: grownBy(before, after, 'assay_requests_rejected_total'),
+    degraded: grownBy(before, after, 'assay_degraded_total'),
+    serverCores: (cpuAfter - cpu) / count.seconds,
+  }
+}
+
+function ticksText({ count, inTime, p99Ms }: Ticks): string {
+  return `${(100 * inTime).toFixed(2)} % of ${count} ticks at most 2 ms late, p99 ≤ ${p99Ms} ms`
+}
+
+function overloadLines(o: Overload, rate: number): string[] {
+  const at = (share: number): string => quantile(o.count.okMs, share).toFixed(1)
+  const generatorCores = o.count.cpuSeconds / (seconds + SETTLE_SECONDS)
+  const replies = Object.entries(o.count.replies).map(([status, count]) => `${count} × ${status}`)
+  return [
+    `open loop, ${rate.toFixed(0)}/s wanted over ${values.connections} connections for ${o.count.seconds} s`,
+    `  offered ${o.offered.toFixed(0)}/s; the rest found every connection busy`,
+    `  answered ${replies.join(', ')}; ${o.count.lost} connections lost`,
+    `  goodput ${o.goodput.toFixed(0)}/s; 200s after ${at(0.5)} ms at p50, ${at(0.99)} ms at p99, seen by the client`,
+    `  ${ticksText(o.ticks)}`,
+    `  refused: ${o.refused.join(', ') || 'none'}; degraded: ${o.degraded.join(', ') || 'none'}`,
+    `  cores used: server ${o.serverCores.toFixed(2)}, generator ${generatorCores.toFixed(2)}`,
+    '',
+  ]
+}
+
+async function run(server: RunningServer): Promise<void> {
+  await peak(server, values.quick ? 3 : 10)
+  const before = await peak(server, seconds)
+  const rate = before.perSecond * Number(values.factor)
+  const under = await overload(server, rate)
+  const after = await peak(server, seconds)
+  const best = Math.max(before.perSecond, after.perSecond)
+  const lines = [
+    `closed loop at ${PEAK_CONNECTIONS} connections`,
+    `  before ${before.perSecond.toFixed(0)}/s; ${ticksText(before.ticks)}`,
+    `  after  ${after.perSecond.toFixed(0)}/s; ${ticksText(after.ticks)}`,
+    '',
+    ...overloadLines(under, rate),
+    'targets',
+    targetLine('offered, times the peak', under.offered / before.perSecond, { min: Number(values.factor) * 0.95 }),
+    targetLine('goodput, share of the peak', under.goodput / best, { min: 0.8 }),
+    targetLine('ticks at most 2 ms late, share', under.ticks.inTime, { min: 0.99 }),
+  ]
+  if (values.quick) console.log(lines.join('\n'))
+  else writeReport('overload', lines, { before, under: { ...under, count: { ...under.count, okMs: null } }, after })
+  if (lines.some((line) => line.endsWith('MISSED'))) process.exitCode = 1
+}
+
+mkdirSync(values.folder, { recursive: true })
+const folder = mkdtempSync(join(values.folder, 'overload-'))
+const server = await startServer({ dataDir: join(folder, 'data') })
+try {
+  await run(server)
+} finally {
+  const code = await server.stop()
+  if (code !== 0) {
+    console.error(`the server ended with ${code}:\n${server.output()}`)
+    process.exitCode = 1
+  }
+  rmSync(folder, { recursive: true, force: true })
+}
