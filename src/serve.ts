@@ -27,7 +27,8 @@ import { createFold, type Fold } from './scoring/fold.js'
 import { IdIndex } from './scoring/id-index.js'
 import { createIdentity } from './scoring/identity.js'
 import { createHangs, type Hangs } from './scoring/lane/hangs.js'
-import type { Lane, LaneEvent, LaneListener } from './scoring/lane/port.js'
+import { reportLaneEvent } from './scoring/lane/report.js'
+import type { LaneListener } from './scoring/lane/port.js'
 import { loadModels } from './scoring/load-models.js'
 import { watchLog, registerLogMetrics } from './scoring/log-view.js'
 import type { ModelSet } from './scoring/models.js'
@@ -224,7 +225,7 @@ function loadDeps(config: Config, base: Base): Parameters<typeof loadModels>[1] 
       onScore: (lane, ticket, score, raw) => relay.target?.onScore(lane, ticket, score, raw),
       onFailure: (lane, ticket, reason) => relay.target?.onFailure(lane, ticket, reason),
     },
-    onLaneEvent: (lane, event) => laneEvent(logger, lane, event),
+    onLaneEvent: (lane, event) => reportLaneEvent(logger, lane, event),
     onAdmitted(reference, { digest, loadMs, timings }) {
       const micros = timings.map(({ rows, microsPerRow }) => `${rows} rows: ${microsPerRow.toFixed(1)} µs each`)
       logger.event('ModelLoaded', { model: reference, digest, load_ms: Math.round(loadMs), timings: micros })
@@ -233,23 +234,6 @@ function loadDeps(config: Config, base: Base): Parameters<typeof loadModels>[1] 
       refused.set(reference, fault.message)
       logger.event('ModelRefused', { model: reference, fault })
     },
-  }
-}
-
-function laneEvent(logger: Logger, lane: Lane, event: LaneEvent): void {
-  const model = `${lane.name}@${lane.version}`
-  switch (event.kind) {
-    case 'breaker':
-      return logger.event(event.state === 'closed' ? 'BreakerClosed' : 'BreakerOpened', { model, state: event.state })
-    case 'thread_died':
-      return logger.event('LaneRestarted', { model, detail: event.detail, restart_in_ms: event.restartInMs })
-    case 'thread_abandoned':
-      return logger.event('LaneAbandoned', { model, replaced: event.replaced })
-    case 'run_threw':
-      return logger.event('ModelRefused', { model, detail: event.detail })
-    case 'thread_ready':
-    case 'thread_returned':
-      return logger.event('LaneReady', { model, thread: event.kind })
   }
 }
 
