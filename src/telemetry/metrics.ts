@@ -177,8 +177,10 @@ export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean }
     tickLate: (microseconds) => tickLate.record(microseconds),
     gauge: (metric) => exposition.add({ kind: 'gauge', ...bound(metric) }),
     counter: (metric) => exposition.add({ kind: 'counter', ...bound(metric) }),
-    histogram: ({ labels = [], read, ...metric }) =>
-      exposition.add({ kind: 'histogram', ...metric, labels, unitsPerBound: 1, parts: () => read() }),
+    histogram(metric) {
+      const { name, help, bounds, labels = [] } = metric
+      exposition.add({ kind: 'histogram', name, help, bounds, labels, unitsPerBound: 1, parts: () => metric.read() })
+    },
     reset() {
       for (const counters of [decisions, degraded, rejected, lost]) counters.fill(0)
       for (const histogram of [...stages, request, tickLate]) histogram.reset()
