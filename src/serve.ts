@@ -13,7 +13,7 @@ import { policyFingerprint } from './contract/policy.js'
 import { createRecordCodecs } from './contract/record.js'
 import { compileTransactionAvro } from './contract/transaction-avro.js'
 import { compileTransaction } from './contract/validate.js'
-import { openDecisionLog, type OpenDecisionLog } from './decision-log/open.js'
+import { openDecisionLog, type OpenDecisionLog, type OpenDeps, type OpenOptions } from './decision-log/open.js'
 import { isDamage } from './decision-log/finding.js'
 import { compileCatalogue } from './features/compile.js'
 import { createFeatureState } from './features/state.js'
@@ -28,7 +28,7 @@ import { IdIndex } from './scoring/id-index.js'
 import { createIdentity } from './scoring/identity.js'
 import { createHangs, type Hangs } from './scoring/lane/hangs.js'
 import { reportLaneEvent } from './scoring/lane/report.js'
-import type { LaneListener } from './scoring/lane/port.js'
+import type { LaneListener, SpawnLane } from './scoring/lane/port.js'
 import { loadModels } from './scoring/load-models.js'
 import { watchLog, registerLogMetrics } from './scoring/log-view.js'
 import type { ModelSet } from './scoring/models.js'
@@ -58,6 +58,8 @@ export interface ServeDeps {
   readonly logger: Logger
   readonly limits?: Limits
   readonly clock?: Clock
+  /** Other threads than the real ones, for tests: a log over a disk that stalls, lanes that can be told to end. */
+  readonly threads?: { readonly log?: OpenDeps; readonly lane?: SpawnLane }
 }
 
 /** Milliseconds of the drain kept for the lanes and the decision log after the last answer. */
@@ -81,7 +83,7 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
       forward(() => scoring),
     )
     ends.push(() => score.close(0))
-    const live = await openState(config, base)
+    const live = await openState(config, base, deps.threads)
     ends.push(
       () => live.log.close(LOG_CLOSE_MS),
       () => closeLanes(live.models, fixed.limits),
@@ -160,7 +162,7 @@ interface LiveState {
 }
 
 /** Locks and recovers the decision log, loads the models that its routes name and replays it into state. */
-async function openState(config: Config, base: Base): Promise<LiveState> {
+async function openState(config: Config, base: Base, threads: ServeDeps['threads']): Promise<LiveState> {
   const { fixed, logger, starting } = base
   const { policy, limits, clock, catalogue, codecs, metrics } = fixed
   const directory = join(config.process.data_dir, 'decision-log')
@@ -176,7 +178,7 @@ async function openState(config: Config, base: Base): Promise<LiveState> {
     if (opened === null) throw new Error('the models are not loaded yet')
     return opened
   }
-  const log = await openDecisionLog({
+  const options: OpenOptions = {
     directory,
     durability: policy.durability,
     limits,
@@ -186,7 +188,7 @@ async function openState(config: Config, base: Base): Promise<LiveState> {
     async onRecovered({ epoch, findings }) {
       for (const finding of findings.filter(isDamage)) logger.event('LogRecovered', { ...finding })
       const routes = routesAtStart(policy, lastControlState(directory)?.routes ?? null, () => randomBytes(32))
-      const models = await loadModels(routes, { ...loadDeps(config, base) })
+      const models = await loadModels(routes, { ...loadDeps(config, base), spawn: threads?.lane })
       const state = controlStateOf({ policy, fingerprint: base.fingerprint }, routes, models)
       opened = { routes, models, state: Buffer.from(JSON.stringify(state)) }
       starting.phase = 'replay'
@@ -195,17 +197,17 @@ async function openState(config: Config, base: Base): Promise<LiveState> {
     },
     onProgress: () => progress.call(),
     onFault: (detail) => logger.event('LogFailed', { detail }),
-  })
+  }
+  const log = await openDecisionLog(options, threads?.log)
   const { routes, models } = control()
   const bucketOf = createBuckets(Buffer.from(routes.experiment_key, 'hex'), limits.bucketsHeldMax)
   registerLogMetrics(metrics, log)
-  const view = watchLog(log, clock)
   return {
     ...{ routes, models, log, fold, progress },
     state: { features, index, identity, bucketOf },
     statusOf: (assembly) =>
       createStatus({
-        ...{ policy, clock, catalogue, features, index, models, routes, metrics, starting, log: view },
+        ...{ policy, clock, catalogue, features, index, models, routes, metrics, starting, log: watchLog(log, clock) },
         ...{ fingerprint: base.fingerprint, hangs: base.hangs, refused: base.refused },
         logUnreadyMs: config.process.log.unready_ms,
         build: { version: base.version, http_binding: base.binding.name },

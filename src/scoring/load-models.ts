@@ -16,7 +16,7 @@ import type { Clock } from '../runtime/clock.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { Hangs } from './lane/hangs.js'
 import { createLane } from './lane/create.js'
-import type { Lane, LaneEvent, LaneListener } from './lane/port.js'
+import type { Lane, LaneEvent, LaneListener, SpawnLane } from './lane/port.js'
 import type { BaselineModel, LaneModel, ModelSet, ServedModel } from './models.js'
 
 export interface LoadDeps {
@@ -29,6 +29,7 @@ export interface LoadDeps {
   readonly hangs: Hangs
   readonly listener: LaneListener
   readonly onLaneEvent: (lane: Lane, event: LaneEvent) => void
+  readonly spawn?: SpawnLane | undefined
   /** A bundle was refused; its place stays empty. */
   readonly onRefused: (reference: string, fault: AssayError) => void
   readonly onAdmitted: (reference: string, admission: Admission) => void
@@ -74,7 +75,7 @@ async function loadLaneModel(reference: string, role: Role, deps: LoadDeps): Pro
         deadlineMs: deps.policy.budgets.deadline_ms,
         limits: deps.limits,
       },
-      { clock: deps.clock, listener: deps.listener, hangs: deps.hangs, onEvent: deps.onLaneEvent },
+      { clock: deps.clock, listener: deps.listener, hangs: deps.hangs, onEvent: deps.onLaneEvent, spawn: deps.spawn },
     )
     deps.onAdmitted(reference, admission)
     return { ...facts, lane }

@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import { type Config, loadConfig } from '../../src/config.js'
-import type { DecisionFacts, DecisionPersonal } from '../../src/contract/record-types.js'
+import type { DecisionFacts, DecisionPersonal, ReplyRecord } from '../../src/contract/record-types.js'
 import type { Limits } from '../../src/limits.js'
 import { readDecisionLog } from '../../src/scoring/restore.js'
-import { serve, type Server } from '../../src/serve.js'
+import { serve, type ServeDeps, type Server } from '../../src/serve.js'
 import type { EventName, Fields } from '../../src/telemetry/logger.js'
 
 /** Compiled tests lie one level under the root; fixtures are not compiled. */
@@ -21,6 +21,7 @@ export interface RigOptions {
   /** Changes the built-in configuration; ports, data directory and the logger are the rig's. */
   readonly edit?: Edit
   readonly limits?: Limits
+  readonly threads?: ServeDeps['threads']
   /** An existing data directory; by default a new one that `remove` deletes. */
   readonly dataDir?: string
 }
@@ -40,6 +41,8 @@ export interface Rig {
   readonly logDir: string
   /** Threads started so far, oldest first. */
   readonly workers: Worker[]
+  /** The threads that a model has had, oldest first. */
+  threads(reference: string): readonly Worker[]
   readonly events: { name: EventName; fields: Fields }[]
   send(path: string, body: unknown, headers?: Record<string, string>): Promise<Answer>
   score(transaction: object, headers?: Record<string, string>): Promise<Answer>
@@ -60,11 +63,20 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   options.edit?.(config)
   const events: Rig['events'] = []
   const workers: Worker[] = []
+  const lanes = new Map<unknown, Worker[]>()
   const onWorker = (worker: Worker): void => void workers.push(worker)
   process.on('worker', onWorker)
+  const event = (name: EventName, fields: Fields = {}): void => {
+    events.push({ name, fields })
+    const newest = workers.at(-1)
+    // Lanes start one after the other, so a lane that becomes ready is the thread that was started last.
+    if (name !== 'LaneReady' || fields.thread !== 'thread_ready' || newest === undefined) return
+    lanes.set(fields.model, [...(lanes.get(fields.model) ?? []), newest])
+  }
   const server = await serve(config, {
-    logger: { event: (name, fields = {}) => void events.push({ name, fields }), flush: () => undefined },
+    logger: { event, flush: () => undefined },
     ...(options.limits !== undefined && { limits: options.limits }),
+    ...(options.threads !== undefined && { threads: options.threads }),
   })
   let stopped: Promise<void> | null = null
   const stop = (): Promise<void> => {
@@ -75,6 +87,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   return {
     ...{ server, config, dataDir, workers, events, send, stop },
     logDir: join(dataDir, 'decision-log'),
+    threads: (reference) => lanes.get(reference) ?? [],
     score: (transaction, headers) => send('/v1/score', transaction, headers),
     get: (path) => answer(fetch(server.scoreUrl + path)),
     operations: (path) => answer(fetch(server.operationsUrl + path)),
@@ -126,23 +139,39 @@ export interface LoggedDecision {
   readonly personal: DecisionPersonal
 }
 
-/** Decisions and observed transactions of a log at rest, in the order of the log; vectors are copies. */
-export async function readDecisions(logDir: string): Promise<LoggedDecision[]> {
+export interface ReadLog {
+  readonly logId: Buffer
+  /** Decisions and observed transactions in the order of the log; vectors are copies. */
+  readonly decisions: readonly LoggedDecision[]
+  readonly replies: readonly ReplyRecord[]
+}
+
+/** A log at rest. */
+export async function readLog(logDir: string): Promise<ReadLog> {
   const decisions: LoggedDecision[] = []
+  const replies: ReplyRecord[] = []
+  let logId = Buffer.alloc(8)
   await readDecisionLog(logDir, {
+    onSegment: (header) => void (logId = Buffer.from(header.logId)),
     onRecord(record) {
+      if (record.type === 'reply') replies.push(record.reply)
       if (record.type !== 'decision' && record.type !== 'observed') return
       const { facts, personal } = record
       decisions.push({ facts, personal: { ...personal, vector: Uint8Array.from(personal.vector) } })
     },
   })
-  return decisions
+  return { logId, decisions, replies }
 }
 
-export async function until(holds: () => boolean | Promise<boolean>, what: string, msMax = 20_000): Promise<void> {
+/** Looks every `everyMs`: what is waited for may happen in another thread. Throws where it does not come in time. */
+export async function until(
+  holds: () => boolean | Promise<boolean>,
+  what: string,
+  { msMax = 20_000, everyMs = 2 }: { msMax?: number; everyMs?: number } = {},
+): Promise<void> {
   const endMs = performance.now() + msMax
   while (!(await holds())) {
     if (performance.now() > endMs) throw new Error(`${what}: not within ${msMax} ms`)
-    await new Promise((resolve) => setTimeout(resolve, 2))
+    await new Promise((resolve) => setTimeout(resolve, everyMs))
   }
 }

@@ -15,7 +15,10 @@ import type { Lane, LaneEvent, Ticket } from '../../src/scoring/lane/port.js'
 export const BREAKER: Policy['breaker'] = { error_percent: 50, volume: 20, window_ms: 10_000, probe_after_ms: 30 }
 
 /** In the first column of a row: what the thread of lane-mortal.ts does when it is to run a batch with such a row. */
-export const MORTAL = { exit: -501, uncaught: -502, pause: -503 } as const
+export const MORTAL = { exit: 700_001, uncaught: 700_002, pause: 700_003 } as const
+/** The entry of that thread. */
+export const MORTAL_ENTRY = new URL('./lane-mortal.js', import.meta.url)
+const REAL_ENTRY = new URL('../../src/scoring/lane/entry.js', import.meta.url)
 
 /** Compiled tests lie one level under the root; fixtures are not compiled. */
 const MODELS = fileURLToPath(new URL('../../../test/fixtures/models/', import.meta.url))
@@ -72,14 +75,15 @@ export async function createRig(model: string, options: RigOptions = {}): Promis
   const hear = (ticket: Ticket, what: number | string): void => {
     heard.set(ticket, [...(heard.get(ticket) ?? []), what])
   }
-  const entry = options.mortal === true ? './lane-mortal.js' : '../../src/scoring/lane/entry.js'
+  const entry = options.mortal === true ? MORTAL_ENTRY : REAL_ENTRY
   const lane = await createLane(
     {
       bundle,
       columns,
       breaker: { ...BREAKER, ...options.breaker },
       deadlineMs: options.deadlineMs ?? 1000,
-      limits: { ...TINY, ...options.limits },
+      // A healthy thread that a busy machine starves is no hang: only the tests of hangs ask for TINY's 200 ms.
+      limits: { ...TINY, laneStopMs: 30_000, ...options.limits },
     },
     {
       clock: systemClock,
@@ -93,7 +97,7 @@ export async function createRig(model: string, options: RigOptions = {}): Promis
       },
       onEvent: (_lane, event) => events.push(event),
       spawn(wire) {
-        const worker = new Worker(new URL(entry, import.meta.url), { workerData: wire, execArgv: [] })
+        const worker = new Worker(entry, { workerData: wire, execArgv: [] })
         workers.push(worker)
         return worker
       },

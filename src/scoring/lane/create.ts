@@ -14,7 +14,7 @@ import type { Hangs } from './hangs.js'
 import { createKeeper } from './keeper.js'
 import type { Keeper } from './keeper.js'
 import { startLink } from './link.js'
-import type { Lane, LaneCounters, LaneEvent, LaneListener } from './port.js'
+import type { Lane, LaneCounters, LaneEvent, LaneListener, SpawnLane } from './port.js'
 import type { LaneWire } from './wire.js'
 
 export interface LaneOptions {
@@ -34,8 +34,8 @@ export interface LaneDeps {
   /** One per process, shared by all lanes. */
   readonly hangs: Hangs
   readonly onEvent?: (lane: Lane, event: LaneEvent) => void
-  /** Starts the thread; a test may hand in one that it can end. */
-  readonly spawn?: (wire: LaneWire) => Worker
+  /** The real thread by default; a test may hand in one that it can end. */
+  readonly spawn?: SpawnLane | undefined
 }
 
 /**
