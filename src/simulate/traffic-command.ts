@@ -37,7 +37,12 @@ const HELP = `assay traffic [options]   simulated traffic against a running serv
   --errors-max SHARE   of what was due that may fail with exit code 0 (0.01)
   --json               print the summary as JSON
 
-Event time runs as in the simulation (10,000 transactions are about a day), so windows fill as they do in life.
+Event time runs as in the simulation (10,000 transactions are about a day), so windows fill as they do in life. A line a
+second on stderr: answers a second, latency from the intended start, shares of the actions in that second, precision of
+the verdicts so far (the generator knows the frauds). Ctrl-C ends the run: what is under way is awaited and summed up.
+
+exit codes: 0 decisions came, and at most --errors-max of what was due failed · 2 the command line is not valid
+            1 more than that failed, or no server answers (ASSAY_SERVER_UNREACHABLE)
 `
 
 /** Runs the command; resolves to the exit code. Throws AssayError (ASSAY_USAGE) on a bad command line. */
@@ -55,12 +60,14 @@ export async function trafficCommand(args: readonly string[]): Promise<number> {
     timeoutMs: 10_000,
     key: values['key-file'] === undefined ? null : readKey(values['key-file']),
   })
+  await client.reach()
   const simulator = simulatorOf(values, plan)
   const tally = createTally()
   const say = (line: string): void => void process.stderr.write(`${line}\n`)
   const traffic = startTraffic({ clock: systemClock, client, simulator, tally, say }, plan)
   const stop = (): void => traffic.stop()
-  process.once('SIGINT', stop)
+  // Not once: by way of npm one Ctrl-C can come twice.
+  process.on('SIGINT', stop)
   const end = await traffic.ended
   process.removeListener('SIGINT', stop)
   client.close()
