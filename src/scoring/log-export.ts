@@ -159,7 +159,7 @@ function hex(bytes: Uint8Array): string {
   return `sha256:${Buffer.from(bytes).toString('hex')}`
 }
 
-/** Writes the log's records to `file`; resolves to their number. Throws ASSAY_INPUT_INVALID where it cannot be written. */
+/** Writes the log's records to `file`; resolves to their number. Throws ASSAY_INPUT_INVALID where it cannot write. */
 export async function exportLog(options: ExportOptions): Promise<number> {
   const partial = `${options.file}.partial`
   try {
@@ -199,16 +199,25 @@ interface Sink {
 
 /** Waits until what was written to `stream` is taken; throws what `file`, at its end, failed with. */
 async function taken(stream: Writable, file: Writable): Promise<void> {
-  if (file.errored !== null) throw file.errored
+  const fail = (): void => {
+    const { errored } = file
+    if (errored !== null) throw new AssayError('ASSAY_INPUT_INVALID', errored.message, { cause: errored })
+  }
+  fail()
   if (!stream.writableNeedDrain) return
-  const ended = new AbortController()
+  const { signal, ...ended } = endable()
   try {
-    const { signal } = ended
     await Promise.race([once(stream, 'drain', { signal }), once(file, 'close', { signal })])
   } finally {
-    ended.abort()
+    ended.end()
   }
-  if (file.errored !== null) throw file.errored
+  fail()
+}
+
+/** A signal that takes the listeners of a race away once it is over. */
+function endable(): { signal: AbortSignal; end(): void } {
+  const controller = new AbortController()
+  return { signal: controller.signal, end: () => controller.abort() }
 }
 
 /** A file whose failure is thrown by `taken` and `finished`, never as an event that nobody hears. */

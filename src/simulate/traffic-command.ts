@@ -28,8 +28,8 @@ const HELP = `assay traffic [options]   simulated traffic against a running serv
   --broken FIELD       amount (sent in major units), customer_id or terminal_id (left out)
   --spike FACTOR[:D]   multiplies the rate, for 10s or the duration D
   --attack SHARE       share of the stream that is card testing at one terminal (such as 0.3)
-  --bad-challenger     makes the reference challenger look bad: a genuine crowd pays ordinary amounts at one terminal, which it
-                       takes for card testing (terminal_count_1h, a feature that the champion does not read)
+  --bad-challenger     makes the reference challenger look bad: a genuine crowd pays at one terminal, which it takes for
+                       card testing; it answers where the routes give it a share above 0
   --start TIME         first day of the simulation; default: so that this run ends about now
   --skip-days N        days simulated but not sent (30); "assay simulate" with the same seed, --start and --days writes
                        them as history

@@ -23,6 +23,7 @@ export interface RigOptions {
   readonly limits?: Limits
   /** An existing data directory; by default a new one that `remove` deletes. */
   readonly dataDir?: string
+  readonly routesFromFile?: boolean
 }
 
 export interface Answer {
@@ -65,6 +66,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const server = await serve(config, {
     logger: { event: (name, fields = {}) => void events.push({ name, fields }), flush: () => undefined },
     ...(options.limits !== undefined && { limits: options.limits }),
+    routesFromFile: options.routesFromFile ?? false,
   })
   let stopped: Promise<void> | null = null
   const stop = (): Promise<void> => {
