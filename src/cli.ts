@@ -1,11 +1,13 @@
 // assay <command>: each command is a thin door to a function elsewhere. Exit codes: 0 done, 1 a coded error, 2 misuse.
-// A command's modules are loaded when it runs, so that `--help` needs none of them.
+// A command's modules are loaded when it runs, so that `--help` needs none of them. An operating error is one line with
+// its code on stderr; only a bug shows a stack.
+import { packageVersion } from './config.js'
 import { AssayError } from './errors.js'
 
 type Run = (args: readonly string[]) => Promise<number>
 
 interface Command {
-  readonly words: readonly string[]
+  readonly word: string
   readonly help: string
   readonly load: () => Promise<Run>
 }
@@ -18,72 +20,99 @@ const io = {
 
 const COMMANDS: readonly Command[] = [
   {
-    words: ['serve'],
+    word: 'serve',
     help: 'run the scoring server',
     load: async () => (await import('./serve-command.js')).serveCommand,
   },
   {
-    words: ['config'],
-    help: 'check a configuration file, print the effective configuration',
+    word: 'config',
+    help: 'check FILE: check a configuration; print: show the effective one',
     load: async () => {
       const { configCommand } = await import('./config.js')
       return (args) => Promise.resolve(configCommand(args, io))
     },
   },
   {
-    words: ['model'],
-    help: 'run the gate over a bundle, list bundles',
+    word: 'model',
+    help: 'check DIR: run the gate over a bundle; list: show the bundles',
     load: async () => (await import('./model-command.js')).runModelCommand,
   },
   {
-    words: ['features', 'build'],
-    help: 'replay history through the feature code of the server',
-    load: async () => (await import('./features/build.js')).featuresCommand,
+    word: 'features',
+    help: 'build: replay history through the feature code of the server',
+    load: async () => {
+      const { featuresCommand } = await import('./features/build.js')
+      return (args) => {
+        const isHelp = args[0] === '--help' || args[0] === '-h'
+        if (args[0] === 'build' || isHelp) return featuresCommand(isHelp ? args : args.slice(1))
+        throw new AssayError('ASSAY_USAGE', 'expected `features build`; see `assay features --help`')
+      }
+    },
   },
   {
-    words: ['log'],
-    help: 'verify, print and export a decision log',
+    word: 'log',
+    help: 'verify [--replay], cat, export: check, print or export a decision log',
     load: async () => (await import('./scoring/log-command.js')).logCommand,
   },
   {
-    words: ['decision'],
-    help: 'recompute decisions from log and bundles',
+    word: 'decision',
+    help: 'verify: recompute decisions from log and bundles',
     load: async () => (await import('./scoring/decision-command.js')).decisionCommand,
   },
   {
-    words: ['simulate'],
+    word: 'simulate',
     help: 'write simulated transactions to a file',
     load: async () => (await import('./simulate/simulate-command.js')).simulateCommand,
   },
   {
-    words: ['traffic'],
+    word: 'traffic',
     help: 'drive a running server with simulated traffic',
     load: async () => (await import('./simulate/traffic-command.js')).trafficCommand,
   },
 ]
 
 function usage(): string {
-  const rows = COMMANDS.map(({ words, help }) => `  ${words.join(' ').padEnd(16)} ${help}`)
-  return `assay <command> [options]    --help after a command says more\n\n${rows.join('\n')}\n`
+  const rows = COMMANDS.map(({ word, help }) => `  ${word.padEnd(10)} ${help}`)
+  return `assay <command> [options]    --help after a command says more, --version says which release this is
+
+${rows.join('\n')}
+
+exit codes: 0 done · 1 an error, with its code on stderr · 2 the command line is not valid
+            what 1 means for a command, and codes of its own, stand in its --help
+`
 }
 
-async function main(args: readonly string[]): Promise<number> {
-  const command = COMMANDS.find(({ words }) => words.every((word, at) => args[at] === word))
-  if (command === undefined) {
-    const asked = args.length === 0 || args[0] === '--help' || args[0] === 'help'
-    if (asked) io.out(usage())
-    else io.err(`ASSAY_USAGE: there is no command ${args[0]}\n\n${usage()}`)
-    return asked && args.length > 0 ? 0 : 2
+async function main([word, ...args]: readonly string[]): Promise<number> {
+  if (word === '--help' || word === '-h' || word === 'help') {
+    io.out(usage())
+    return 0
+  }
+  if (word === '--version') {
+    io.out(`${packageVersion()}\n`)
+    return 0
   }
   try {
-    const run = await command.load()
-    return await run(args.slice(command.words.length))
+    const command = COMMANDS.find((known) => known.word === word)
+    if (command !== undefined) return await (await command.load())(args)
+    const known = COMMANDS.map((each) => each.word).join(', ')
+    const asked = word === undefined ? 'a command is needed' : `there is no command ${word}`
+    throw new AssayError('ASSAY_USAGE', `${asked}: one of ${known}; see \`assay --help\``)
   } catch (error) {
-    if (!(error instanceof AssayError)) throw error
-    io.err(`${error.code}: ${error.message}\n`)
-    return error.code === 'ASSAY_USAGE' ? 2 : 1
+    if (error instanceof AssayError) {
+      io.err(`${error.code}: ${error.message}\n`)
+      return error.code === 'ASSAY_USAGE' ? 2 : 1
+    }
+    // A bug: whoever reports it needs to say where.
+    io.err(`ASSAY_INTERNAL: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
+    return 1
   }
 }
+
+// Whoever reads along may stop early, as `assay log cat | head` does: that is no error of this end.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exit(0)
+})
 
 // The exit code is set, not forced: what was printed is flushed first.
 process.exitCode = await main(process.argv.slice(2))

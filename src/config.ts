@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value, type ValueError, ValueErrorType } from '@sinclair/typebox/value'
 import { parse as parseYaml, stringify as stringifyYaml } from 'yaml'
@@ -77,6 +78,12 @@ export type Environment = Readonly<Record<string, string | undefined>>
 
 /** Where models/ and the other files of the package stand: one level above the compiled tree. */
 export const packageRoot = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
+
+/** The version in package.json. */
+export function packageVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(path.join(packageRoot, 'package.json'), 'utf8'))
+  return isTree(manifest) ? String(manifest.version) : 'unknown'
+}
 
 /** Defaults of the process half; relative directories are those of the working directory. */
 const PROCESS_DEFAULTS: ProcessConfig = {
@@ -267,31 +274,54 @@ export interface CommandIo {
   err(text: string): void
 }
 
-const USAGE = `assay config check FILE     checks a configuration file, with the environment applied
-assay config print [--config FILE] [--json]     the effective configuration; secrets stand in files and are not read
+const USAGE = `assay config check FILE [--json]
+    check a configuration file, with the environment applied
+assay config print [--config FILE] [--json]
+    show the effective configuration; secrets stand in files that it names, and are not read
+
+exit codes: 0 valid · 1 refused, each fault with its path on stderr · 2 the command line is not valid
 `
+
+/** Null where an option is unknown or lacks its value. */
+function parseConfigArgs(args: readonly string[]) {
+  const options = {
+    config: { type: 'string' },
+    json: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+  } as const
+  try {
+    return parseArgs({ args: [...args], allowPositionals: true, options })
+  } catch {
+    return null
+  }
+}
 
 /** `assay config check FILE | print`. Returns the exit code: 0, 1 for a configuration that is refused, 2 for misuse. */
 export function configCommand(args: readonly string[], io: CommandIo): number {
-  const words = args.filter((arg) => !arg.startsWith('--'))
-  const at = args.indexOf('--config')
-  const file = at >= 0 ? args[at + 1] : words[0] === 'check' ? words[1] : undefined
-  if (args.includes('--help')) {
+  const parsed = parseConfigArgs(args)
+  if (parsed?.values.help === true) {
     io.out(USAGE)
     return 0
   }
-  if (!(words[0] === 'print' || (words[0] === 'check' && file !== undefined))) {
-    io.err(`ASSAY_USAGE: check FILE, or print\n${USAGE}`)
+  const [verb, given, ...rest] = parsed?.positionals ?? []
+  const isCheck = verb === 'check' && given !== undefined
+  if (parsed === null || rest.length > 0 || !(isCheck || (verb === 'print' && given === undefined))) {
+    io.err(`ASSAY_USAGE: expected \`config check FILE\` or \`config print\`; see \`assay config --help\`\n`)
     return 2
   }
+  const file = isCheck ? given : parsed.values.config
+  const json = parsed.values.json === true
   try {
     const config = loadConfig(file === undefined ? { env: io.env } : { file, env: io.env })
-    if (words[0] === 'check') io.out(args.includes('--json') ? '{"ok":true}\n' : 'the configuration is valid\n')
-    else io.out(args.includes('--json') ? `${JSON.stringify(config, null, 2)}\n` : stringifyYaml(config))
+    if (isCheck) io.out(json ? '{"ok":true}\n' : 'the configuration is valid\n')
+    else io.out(json ? `${JSON.stringify(config, null, 2)}\n` : stringifyYaml(config))
     return 0
   } catch (error) {
     if (!(error instanceof AssayError)) throw error
-    io.err(`${error.code}: ${error.errors.map((fault) => `\n  ${fault.path || '/'}: ${fault.message}`).join('')}\n`)
+    const faults = error.errors.map((fault) => `  ${fault.path || '/'}: ${fault.message}\n`)
+    io.err(
+      `${error.code}: ${faults.length === 1 ? faults[0].trimStart() : `${faults.length} faults\n${faults.join('')}`}`,
+    )
     return 1
   }
 }

@@ -45,6 +45,7 @@ export const ERRORS = {
   ASSAY_LOG_DAMAGED: entry('fault', 500, false, 'The decision log is damaged'),
   ASSAY_LOG_IO: entry('fault', 500, true, 'The decision log could not be read or written'),
   ASSAY_INPUT_INVALID: entry('fault', 500, false, 'An input file is not as it must be'),
+  ASSAY_SERVER_UNREACHABLE: entry('fault', 503, true, 'No server answers at this address'),
   ASSAY_USAGE: entry('fault', 500, false, 'The command line is not valid'),
   ASSAY_INTERNAL: entry('fault', 500, true, 'The server met a fault of its own'),
   ASSAY_BINDING_MISSING: entry('fault', 500, false, 'No uWebSockets.js build loads on this machine'),

@@ -1,5 +1,6 @@
 // Composes `assay model`: the catalogue of the effective policy, compiled, handed to the gate's command.
-import { loadConfig } from './config.js'
+import { join } from 'node:path'
+import { loadConfig, packageRoot } from './config.js'
 import { compileCatalogue } from './features/compile.js'
 import { catalogueFacts } from './models/columns.js'
 import { modelCommand } from './models/command.js'
@@ -7,7 +8,7 @@ import { modelCommand } from './models/command.js'
 /** `assay model check | list`. */
 export function runModelCommand(args: readonly string[]): Promise<number> {
   return modelCommand(args, {
-    env: process.env,
+    env: { ASSAY_MODELS_DIR: join(packageRoot, 'models'), ...process.env },
     print: (text) => void process.stdout.write(text),
     printError: (text) => void process.stderr.write(text),
     readFacts(file) {

@@ -2,9 +2,9 @@
 // Start: operations listener → decision log locked and recovered → models → replay → warm-up → ready.
 // End: stop listening → answer what is in flight → decision log → lanes.
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Config, loadKeys, packageRoot } from './config.js'
+import { type Config, loadKeys, packageVersion } from './config.js'
 import { digestText } from './contract/canonical-json.js'
 import { parseJson } from './contract/json.js'
 import { compileLabels } from './contract/label.js'
@@ -15,6 +15,7 @@ import { compileTransactionAvro } from './contract/transaction-avro.js'
 import { compileTransaction } from './contract/validate.js'
 import { openDecisionLog, type OpenDecisionLog, type OpenDeps, type OpenOptions } from './decision-log/open.js'
 import { isDamage } from './decision-log/finding.js'
+import { AssayError } from './errors.js'
 import { compileCatalogue } from './features/compile.js'
 import { createFeatureState } from './features/state.js'
 import { LIMITS, type Limits } from './limits.js'
@@ -26,8 +27,8 @@ import type { Scoring } from './scoring/exchange.js'
 import { createFold, type Fold } from './scoring/fold.js'
 import { IdIndex } from './scoring/id-index.js'
 import { createIdentity } from './scoring/identity.js'
+import { laneEvent } from './scoring/lane/events.js'
 import { createHangs, type Hangs } from './scoring/lane/hangs.js'
-import { reportLaneEvent } from './scoring/lane/report.js'
 import type { LaneListener, SpawnLane } from './scoring/lane/port.js'
 import { loadModels } from './scoring/load-models.js'
 import { watchLog, registerLogMetrics } from './scoring/log-view.js'
@@ -60,6 +61,8 @@ export interface ServeDeps {
   readonly clock?: Clock
   /** Other threads than the real ones, for tests: a log over a disk that stalls, lanes that can be told to end. */
   readonly threads?: { readonly log?: OpenDeps; readonly lane?: SpawnLane }
+  /** Takes the routes of the configuration where the log holds others; else those of the log stand. */
+  readonly routesFromFile?: boolean
 }
 
 /** Milliseconds of the drain kept for the lanes and the decision log after the last answer. */
@@ -114,6 +117,7 @@ interface Base {
   readonly logger: Logger
   readonly hangs: Hangs
   readonly starting: Starting
+  readonly fromFile: boolean
   readonly refused: Map<string, string>
   readonly relay: { target: LaneListener | null }
   readonly openApi: string
@@ -144,7 +148,8 @@ function createBase(config: Config, deps: ServeDeps): Base {
     binding: loadBinding(),
     logger: deps.logger,
     hangs: createHangs(),
-    starting: { phase: 'models', replayed: 0 },
+    starting: { phase: 'log', replayed: 0 },
+    fromFile: deps.routesFromFile ?? false,
     refused: new Map(),
     relay: { target: null },
     openApi: JSON.stringify(openApiDocument(policy, { version, listener: 'score' })),
@@ -161,12 +166,27 @@ interface LiveState {
   statusOf(assembly: Assembly): Status
 }
 
+function makeLogDirectory(dataDir: string): string {
+  const directory = join(dataDir, 'decision-log')
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o750 })
+  } catch (cause) {
+    throw new AssayError('ASSAY_LOG_IO', `${directory} cannot be made: ${errorOf(cause).message}`, { cause })
+  }
+  return directory
+}
+
+/** How far the start is, for probes and for who watches. */
+function enter({ starting, logger }: Base, phase: 'models' | 'replay' | 'warm_up'): void {
+  starting.phase = phase
+  logger.event('PhaseEntered', { phase })
+}
+
 /** Locks and recovers the decision log, loads the models that its routes name and replays it into state. */
 async function openState(config: Config, base: Base, threads: ServeDeps['threads']): Promise<LiveState> {
   const { fixed, logger, starting } = base
   const { policy, limits, clock, catalogue, codecs, metrics } = fixed
-  const directory = join(config.process.data_dir, 'decision-log')
-  mkdirSync(directory, { recursive: true, mode: 0o750 })
+  const directory = makeLogDirectory(config.process.data_dir)
   const features = createFeatureState(catalogue, { limits, hashKey: randomBytes(16) })
   const { ids_max: idsMax, window_ms: windowMs } = policy.idempotency
   const index = new IdIndex({ idsMax, windowMs, factsBytesMax: limits.factsBytesMax })
@@ -187,11 +207,15 @@ async function openState(config: Config, base: Base, threads: ServeDeps['threads
     controlState: () => control().state,
     async onRecovered({ epoch, findings }) {
       for (const finding of findings.filter(isDamage)) logger.event('LogRecovered', { ...finding })
-      const routes = routesAtStart(policy, lastControlState(directory)?.routes ?? null, () => randomBytes(32))
+      const { fromFile } = base
+      const last = lastControlState(directory)?.routes ?? null
+      const { routes, event } = routesAtStart(policy, last, { fromFile, makeKey: () => randomBytes(32) })
+      if (event !== null) logger.event(event.name, event.fields)
+      enter(base, 'models')
       const models = await loadModels(routes, { ...loadDeps(config, base), spawn: threads?.lane })
       const state = controlStateOf({ policy, fingerprint: base.fingerprint }, routes, models)
       opened = { routes, models, state: Buffer.from(JSON.stringify(state)) }
-      starting.phase = 'replay'
+      enter(base, 'replay')
       await replay(directory, fold, base)
       logger.event('LogReplayed', { epoch, ...fold.counts(), gaps: fold.gaps.length })
     },
@@ -227,7 +251,7 @@ function loadDeps(config: Config, base: Base): Parameters<typeof loadModels>[1] 
       onScore: (lane, ticket, score, raw) => relay.target?.onScore(lane, ticket, score, raw),
       onFailure: (lane, ticket, reason) => relay.target?.onFailure(lane, ticket, reason),
     },
-    onLaneEvent: (lane, event) => reportLaneEvent(logger, lane, event),
+    onLaneEvent: (lane, event) => laneEvent(logger, lane, event),
     onAdmitted(reference, { digest, loadMs, timings }) {
       const micros = timings.map(({ rows, microsPerRow }) => `${rows} rows: ${microsPerRow.toFixed(1)} µs each`)
       logger.event('ModelLoaded', { model: reference, digest, load_ms: Math.round(loadMs), timings: micros })
@@ -258,7 +282,7 @@ async function start(base: Base, live: LiveState): Promise<Assembly> {
   const { fixed, starting, relay, logger } = base
   const { models, routes, log, fold, state } = live
   const startedMs = fixed.clock.monoMs()
-  starting.phase = 'warm_up'
+  enter(base, 'warm_up')
   await warmUp(fixed, {
     live: { models, routes, identity: state.identity, bucketOf: state.bucketOf },
     aim: (listener) => void (relay.target = listener),
@@ -378,10 +402,4 @@ async function closeLanes(models: ModelSet, limits: Limits): Promise<void> {
 
 function errorOf(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error))
-}
-
-function packageVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'))
-  const isVersioned = typeof manifest === 'object' && manifest !== null && 'version' in manifest
-  return isVersioned ? String(manifest.version) : 'unknown'
 }

@@ -18,7 +18,7 @@ export interface ModelCommandDeps {
 const HELP = `assay model check DIR [--config FILE] [--json]
     run the gate over one bundle: digests, features, shapes, golden scores, missing values, µs per row
 assay model list [--models DIR] [--json]
-    the bundles under DIR (default: ASSAY_MODELS_DIR, else ./models), digests checked, the gate not run
+    the bundles under DIR (default: ASSAY_MODELS_DIR, else the package's models), digests checked, the gate not run
 
 exit codes: 0 all is well · 1 a bundle is refused (each misfit on stderr) · 2 the command line is not valid
 `

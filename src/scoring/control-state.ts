@@ -1,7 +1,7 @@
 // The control state of a start: from the policy, the models that were loaded and what the log held last.
-import { canonicalJson } from '../contract/canonical-json.js'
 import type { ControlModel, ControlState, LiveRoutes } from '../contract/control-state.js'
-import type { Policy } from '../contract/policy.js'
+import type { Policy, Routes } from '../contract/policy.js'
+import type { Fields } from '../telemetry/logger.js'
 import type { ModelSet, ServedModel } from './models.js'
 
 /** The control state of a start. */
@@ -33,14 +33,49 @@ function describe({ reference, answeredBy, thresholds }: ServedModel): ControlMo
   }
 }
 
+/** The routes of a start, and what to tell the operator about them; null where log and file agree. */
+export interface StartRoutes {
+  readonly routes: LiveRoutes
+  readonly event: { readonly name: 'RoutesDiffered' | 'RoutesChanged'; readonly fields: Fields } | null
+}
+
 /**
- * The routes of a start: those of the policy. With nothing logged they are revision 0; where they differ from the last
- * logged ones the revision rises by one. The key of an experiment is kept as long as its name is.
+ * The file's routes seed an empty log as revision 0. Afterwards the last logged ones stand, so that a restart never
+ * changes who answers; a difference is told. Only `fromFile`, the operator's explicit wish, takes the file's routes, as
+ * the next revision. The key of an experiment is kept as long as its name is.
  */
-export function routesAtStart(policy: Policy, last: LiveRoutes | null, makeKey: () => Buffer): LiveRoutes {
-  if (last === null) return { ...policy.routes, revision: 0, experiment_key: makeKey().toString('hex') }
-  const { revision, experiment_key, ...logged } = last
-  if (canonicalJson(logged) === canonicalJson(policy.routes)) return last
-  const key = last.experiment === policy.routes.experiment ? experiment_key : makeKey().toString('hex')
-  return { ...policy.routes, revision: revision + 1, experiment_key: key }
+export function routesAtStart(
+  policy: Policy,
+  last: LiveRoutes | null,
+  options: { readonly fromFile: boolean; readonly makeKey: () => Buffer },
+): StartRoutes {
+  const newKey = (): string => options.makeKey().toString('hex')
+  if (last === null) return { routes: { ...policy.routes, revision: 0, experiment_key: newKey() }, event: null }
+  const differing = routeDifferences(last, policy.routes)
+  if (differing.length === 0) return { routes: last, event: null }
+  const differ = differing.map(
+    ({ field, live, file }) => `${field}: ${String(live)} in the log, ${String(file)} in the file`,
+  )
+  if (!options.fromFile) {
+    const detail = 'the log wins; assay serve --routes-from-file takes the routes of the file'
+    return { routes: last, event: { name: 'RoutesDiffered', fields: { revision: last.revision, differ, detail } } }
+  }
+  const experiment_key = last.experiment === policy.routes.experiment ? last.experiment_key : newKey()
+  const routes = { ...policy.routes, revision: last.revision + 1, experiment_key }
+  return { routes, event: { name: 'RoutesChanged', fields: { revision: routes.revision, differ } } }
+}
+
+export interface RouteDifference {
+  readonly field: string
+  readonly live: unknown
+  readonly file: unknown
+}
+
+/** Where the live routes are not those of the configuration; empty where they are. */
+export function routeDifferences(live: LiveRoutes, configured: Routes): RouteDifference[] {
+  const { revision: _, experiment_key: __, ...logged } = live
+  const [left, right] = [logged, configured].map((routes) => new Map<string, unknown>(Object.entries(routes)))
+  return [...new Set([...left.keys(), ...right.keys()])]
+    .map((field) => ({ field, live: left.get(field) ?? null, file: right.get(field) ?? null }))
+    .filter(({ live: ours, file }) => ours !== file)
 }

@@ -1,9 +1,9 @@
 // `assay decision verify`: says of decisions whether record, bundle and policy give them again.
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { loadConfig } from '../config.js'
 import { parseDecisionId } from '../contract/decision.js'
 import { AssayError } from '../errors.js'
+import { logDirectory } from './log-command.js'
 import { type Selection, verifyDecisions, type Verdict } from './verify-decision.js'
 
 const HELP = `assay decision verify ID [--data DIR] [--models DIR] [--json]
@@ -24,7 +24,7 @@ export async function decisionCommand(args: readonly string[]): Promise<number> 
   const selection = selectionOf(positionals, values)
   const { process: settings } = loadConfig({ env: process.env })
   const places = {
-    directory: join(values.data ?? settings.data_dir, 'decision-log'),
+    directory: logDirectory(values.data ?? settings.data_dir),
     modelsDir: values.models ?? settings.models_dir,
   }
   const json = values.json === true
@@ -32,7 +32,11 @@ export async function decisionCommand(args: readonly string[]): Promise<number> 
   const total = summary.equal + summary.differs + summary.unverifiable
   if (total === 0) throw new AssayError('ASSAY_INPUT_INVALID', 'the log holds no such decision')
   const { equal, differs, unverifiable } = summary
-  process.stderr.write(`${total} decisions: ${equal} equal, ${differs} differ, ${unverifiable} cannot be recomputed\n`)
+  if (!('id' in selection)) {
+    process.stderr.write(
+      `${total} decisions: ${equal} equal, ${differs} differ, ${unverifiable} cannot be recomputed\n`,
+    )
+  }
   return equal === total ? 0 : 1
 }
 

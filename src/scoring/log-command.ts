@@ -1,7 +1,10 @@
 // `assay log verify | cat | export`: checks, prints and exports a decision log at rest or beside a running server.
 // It writes nothing into the log's directory and needs no server.
-import { parseArgs } from 'node:util'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { RECORD_TYPES } from '../contract/record-types.js'
 import { AssayError } from '../errors.js'
 import { verifyLog } from '../decision-log/verify.js'
 import { createRowMaker, exportLog, type ExportFormat } from './log-export.js'
@@ -12,12 +15,13 @@ const HELP = `assay log verify [--replay] [--data DIR] [--json]
     check every checksum, sequence and link; with --replay fold the log again and compare every vector
 assay log cat [--data DIR] [--type decision,label,…] [--limit N]
     print records as JSON lines
-assay log export --out FILE.jsonl|.parquet|.avro [--data DIR] [--type decision]
-    write records to a file; Parquet and Avro hold decisions
+assay log export --out FILE.jsonl|.parquet|.avro [--data DIR] [--type decision,…] [--json]
+    write records to a file, JSON lines of every type, Parquet and Avro of decisions and observed transactions
 
 DIR is the data directory (ASSAY_DATA_DIR, else ./data). Fields that the policy declares sensitive are masked;
 --reveal shows them.
-exit codes: 0 whole · 1 damage or a vector that differs, each named on stderr · 2 the command line is not valid
+exit codes: 0 whole, or written · 1 damage, a vector that differs, or an error, each named on stderr
+            2 the command line is not valid
 `
 
 interface Options {
@@ -38,19 +42,43 @@ export async function logCommand(args: readonly string[]): Promise<number> {
     process.stdout.write(HELP)
     return 0
   }
+  if (positionals.length !== 1 || verb === undefined || !['verify', 'cat', 'export'].includes(verb)) {
+    throw new AssayError('ASSAY_USAGE', 'expected `log verify`, `log cat` or `log export`; see `assay log --help`')
+  }
   const options: Options = {
-    directory: join(values.data ?? process.env.ASSAY_DATA_DIR ?? './data', 'decision-log'),
+    directory: logDirectory(values.data ?? process.env.ASSAY_DATA_DIR ?? './data'),
     json: values.json === true,
     replay: values.replay === true,
-    types: values.type === undefined ? null : new Set(values.type.split(',')),
-    limit: values.limit === undefined ? Infinity : Number(values.limit),
+    types: values.type === undefined ? null : typesOf(values.type),
+    limit: values.limit === undefined ? Infinity : limitOf(values.limit),
     out: values.out,
     reveal: values.reveal === true,
   }
-  if (positionals.length === 1 && verb === 'verify') return verify(options)
-  if (positionals.length === 1 && verb === 'cat') return cat(options)
-  if (positionals.length === 1 && verb === 'export') return runExport(options)
-  throw new AssayError('ASSAY_USAGE', 'expected `log verify`, `log cat` or `log export`; see `assay log --help`')
+  if (verb === 'verify') return verify(options)
+  return verb === 'cat' ? cat(options) : runExport(options)
+}
+
+/** The decision log under a data directory. Throws ASSAY_INPUT_INVALID where there is none. */
+export function logDirectory(dataDir: string): string {
+  const directory = join(dataDir, 'decision-log')
+  if (existsSync(directory)) return directory
+  throw new AssayError(
+    'ASSAY_INPUT_INVALID',
+    `there is no decision log at ${directory}: name its data directory by --data`,
+  )
+}
+
+function typesOf(text: string): ReadonlySet<string> {
+  const types = text.split(',')
+  const unknown = types.find((type) => !Object.hasOwn(RECORD_TYPES, type))
+  if (unknown === undefined) return new Set(types)
+  throw new AssayError('ASSAY_USAGE', `--type ${unknown}: one of ${Object.keys(RECORD_TYPES).join(', ')}`)
+}
+
+function limitOf(text: string): number {
+  const limit = Number(text)
+  if (Number.isSafeInteger(limit) && limit >= 0 && text !== '') return limit
+  throw new AssayError('ASSAY_USAGE', '--limit must be an integer ≥ 0')
 }
 
 function parse(args: readonly string[]) {
@@ -110,6 +138,10 @@ async function cat(options: Options): Promise<number> {
         if (left-- <= 0) throw new LimitReached()
         process.stdout.write(`${JSON.stringify(rows.plain(record, at.sequence))}\n`)
       },
+      // A reader slower than the disk must not fill our memory.
+      async onChunk() {
+        if (process.stdout.writableNeedDrain) await once(process.stdout, 'drain')
+      },
     })
   } catch (error) {
     if (!(error instanceof LimitReached)) throw error
@@ -127,6 +159,7 @@ async function runExport(options: Options): Promise<number> {
   }
   const { directory, types, reveal } = options
   const rows = await exportLog({ directory, types, reveal, file: out, format })
-  process.stderr.write(`${rows} records written to ${out}\n`)
+  if (options.json) process.stdout.write(`${JSON.stringify({ rows, out })}\n`)
+  else process.stderr.write(`${rows} records written to ${out}\n`)
   return 0
 }

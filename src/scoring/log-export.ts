@@ -2,14 +2,17 @@
 // Fields that the policy declares `sensitive` are masked unless the caller asks for them. A file takes its name only
 // when it is whole: until then it is `<name>.partial`.
 import { createWriteStream } from 'node:fs'
-import { rename } from 'node:fs/promises'
+import { rename, rm } from 'node:fs/promises'
 import { once } from 'node:events'
+import type { Writable } from 'node:stream'
+import { finished } from 'node:stream/promises'
 import avsc from 'avsc'
 import { fileWriter, ParquetWriter, schemaFromColumnData } from 'hyparquet-writer'
 import { decisionId, featureFlagNames } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import type { DecisionFacts, DecisionPersonal, DecodedRecord } from '../contract/record-types.js'
 import type { TransactionSchema } from '../contract/transaction.js'
+import { AssayError } from '../errors.js'
 import { type CompiledCatalogue, compileCatalogue } from '../features/compile.js'
 import { readDecisionLog } from './restore.js'
 
@@ -156,10 +159,22 @@ function hex(bytes: Uint8Array): string {
   return `sha256:${Buffer.from(bytes).toString('hex')}`
 }
 
-/** Writes the log's records to `file`; resolves to their number. */
+/** Writes the log's records to `file`; resolves to their number. Throws ASSAY_INPUT_INVALID where it cannot write. */
 export async function exportLog(options: ExportOptions): Promise<number> {
-  const rows = createRowMaker(options.reveal)
   const partial = `${options.file}.partial`
+  try {
+    const written = await writeRows(options, partial)
+    await rename(partial, options.file)
+    return written
+  } catch (cause) {
+    await rm(partial, { force: true }).catch(() => undefined)
+    if (!(cause instanceof Error) || !('syscall' in cause)) throw cause
+    throw new AssayError('ASSAY_INPUT_INVALID', `cannot write ${options.file}: ${cause.message}`, { cause })
+  }
+}
+
+async function writeRows(options: ExportOptions, partial: string): Promise<number> {
+  const rows = createRowMaker(options.reveal)
   const sink = { jsonl: jsonSink, parquet: parquetSink, avro: avroSink }[options.format](partial, rows)
   let written = 0
   await readDecisionLog(options.directory, {
@@ -171,7 +186,6 @@ export async function exportLog(options: ExportOptions): Promise<number> {
     onChunk: () => sink.flush(),
   })
   await sink.close()
-  await rename(partial, options.file)
   return written
 }
 
@@ -183,19 +197,45 @@ interface Sink {
   close(): Promise<void>
 }
 
+/** Waits until what was written to `stream` is taken; throws what `file`, at its end, failed with. */
+async function taken(stream: Writable, file: Writable): Promise<void> {
+  const fail = (): void => {
+    const { errored } = file
+    if (errored !== null) throw new AssayError('ASSAY_INPUT_INVALID', errored.message, { cause: errored })
+  }
+  fail()
+  if (!stream.writableNeedDrain) return
+  const { signal, ...ended } = endable()
+  try {
+    await Promise.race([once(stream, 'drain', { signal }), once(file, 'close', { signal })])
+  } finally {
+    ended.end()
+  }
+  fail()
+}
+
+/** A signal that takes the listeners of a race away once it is over. */
+function endable(): { signal: AbortSignal; end(): void } {
+  const controller = new AbortController()
+  return { signal: controller.signal, end: () => controller.abort() }
+}
+
+/** A file whose failure is thrown by `taken` and `finished`, never as an event that nobody hears. */
+function openFile(path: string): Writable {
+  return createWriteStream(path).on('error', () => undefined)
+}
+
 function jsonSink(path: string, rows: RowMaker): Sink {
-  const file = createWriteStream(path)
+  const file = openFile(path)
   return {
     add(record, sequence) {
       file.write(`${JSON.stringify(rows.plain(record, sequence))}\n`)
       return true
     },
-    async flush() {
-      if (file.writableNeedDrain) await once(file, 'drain')
-    },
+    flush: () => taken(file, file),
     async close() {
       file.end()
-      await once(file, 'close')
+      await finished(file)
     },
   }
 }
@@ -231,7 +271,9 @@ const AVRO_TYPES = { STRING: 'string', INT64: 'long', INT32: 'int', DOUBLE: 'dou
 function avroSink(path: string, rows: RowMaker): Sink {
   const fields = DECISION_COLUMNS.map(([name, type]) => ({ name, type: ['null', AVRO_TYPES[type]], default: null }))
   const schema: avsc.Schema = { type: 'record', name: 'Decision', namespace: 'assay', fields }
-  const encoder = avsc.createFileEncoder(path, avsc.Type.forSchema(schema), { codec: 'deflate' })
+  const file = openFile(path)
+  const encoder = new avsc.streams.BlockEncoder(avsc.Type.forSchema(schema), { codec: 'deflate' })
+  encoder.pipe(file)
   return {
     add(record, sequence) {
       const row = rows.decision(record, sequence)
@@ -240,12 +282,10 @@ function avroSink(path: string, rows: RowMaker): Sink {
       encoder.write(Object.fromEntries(cells))
       return true
     },
-    async flush() {
-      if (encoder.writableNeedDrain) await once(encoder, 'drain')
-    },
+    flush: () => taken(encoder, file),
     async close() {
       encoder.end()
-      await once(encoder, 'finish')
+      await finished(file)
     },
   }
 }

@@ -1,6 +1,5 @@
 // What /v1/status, /readyz, /v1/routes, /v1/models and the gauges say of a running server. It only reads.
-import type { Policy, Routes } from '../contract/policy.js'
-import { canonicalJson } from '../contract/canonical-json.js'
+import type { Policy } from '../contract/policy.js'
 import type { CompiledCatalogue } from '../features/compile.js'
 import type { FeatureState } from '../features/state.js'
 import type { Clock } from '../runtime/clock.js'
@@ -8,6 +7,7 @@ import type { Counted } from '../telemetry/histogram.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { Hangs } from './lane/hangs.js'
 import type { BreakerState, Lane } from './lane/port.js'
+import { routeDifferences } from './control-state.js'
 import type { IdIndex } from './id-index.js'
 import type { LaneModel, ModelSet } from './models.js'
 import type { LiveRoutes } from '../contract/control-state.js'
@@ -15,7 +15,7 @@ import type { LiveRoutes } from '../contract/control-state.js'
 /** A phase of the server's life, and how far its start is. */
 export interface Starting {
   /** `draining`: not ready for new clients, those that are connected are still answered; `ended`: nobody is. */
-  phase: 'models' | 'replay' | 'warm_up' | 'ready' | 'draining' | 'ended'
+  phase: 'log' | 'models' | 'replay' | 'warm_up' | 'ready' | 'draining' | 'ended'
   /** Records replayed so far. */
   replayed: number
 }
@@ -124,12 +124,8 @@ function describeBaseline({ models }: StatusDeps): object {
 /** The routes without the experiment's key, which would let anyone choose ids for a bucket. */
 function shownRoutes({ routes, policy }: StatusDeps): object {
   const { experiment_key: _, ...shown } = routes
-  return { ...shown, differ_from_config: differ(routes, policy.routes) }
-}
-
-function differ(live: LiveRoutes, configured: Routes): boolean {
-  const { revision: _, experiment_key: __, ...routes } = live
-  return canonicalJson(routes) !== canonicalJson(configured)
+  const differences = routeDifferences(routes, policy.routes)
+  return { ...shown, differ_from_config: differences.length > 0, differences }
 }
 
 function coverage(index: IdIndex, policy: Policy): object {
@@ -235,7 +231,7 @@ function registerGauges(deps: StatusDeps): void {
   metrics.gauge({
     name: 'assay_routes_differ_from_config',
     help: '1 where the live routes are not those of the configuration',
-    read: () => (differ(deps.routes, deps.policy.routes) ? 1 : 0),
+    read: () => (routeDifferences(deps.routes, deps.policy.routes).length > 0 ? 1 : 0),
   })
   metrics.gauge({
     name: 'assay_idempotency_ids',

@@ -1,7 +1,8 @@
-// A keep-alive HTTP client for the traffic command: posts JSON, says status and body, never throws.
+// A keep-alive HTTP client for the traffic command: posts JSON, says status and body; a post never throws.
 // Invariant: every post ends in exactly one call of `done`, after at most `timeoutMs`. A connection that the server had
 // already closed is tried once more: safe, since a repeated transaction_id gets its first decision again.
 import { Agent, request } from 'node:http'
+import { AssayError } from '../errors.js'
 
 export interface Reply {
   /** HTTP status; 0 where none came. */
@@ -13,6 +14,8 @@ export interface Reply {
 
 export interface Client {
   post(path: string, body: string, done: (reply: Reply) => void): void
+  /** Resolves once a server has answered anything at all. Throws ASSAY_SERVER_UNREACHABLE. */
+  reach(): Promise<void>
   close(): void
 }
 
@@ -24,14 +27,20 @@ export interface ClientOptions {
   readonly key: string | null
 }
 
+interface Message {
+  readonly method: 'GET' | 'POST'
+  readonly path: string
+  readonly body: string
+}
+
 /** Makes the client; nothing is opened before the first post. */
 export function createClient(options: ClientOptions): Client {
   const { url, connections, timeoutMs, key } = options
   const agent = new Agent({ keepAlive: true, maxSockets: connections, scheduling: 'fifo' })
   const headers = { 'content-type': 'application/json', ...(key === null ? {} : { authorization: `Bearer ${key}` }) }
-  const base = { agent, host: url.hostname, port: url.port === '' ? 80 : url.port, method: 'POST' }
+  const base = { agent, host: url.hostname, port: url.port === '' ? 80 : url.port }
 
-  const post = (path: string, body: string, done: (reply: Reply) => void, again = true): void => {
+  const send = ({ method, path, body }: Message, done: (reply: Reply) => void, again = true): void => {
     const sent = { ...headers, 'content-length': Buffer.byteLength(body) }
     let ended = false
     const end = (reply: Reply): void => {
@@ -39,7 +48,7 @@ export function createClient(options: ClientOptions): Client {
       ended = true
       done(reply)
     }
-    const posted = request({ ...base, path, headers: sent, timeout: timeoutMs }, (response) => {
+    const posted = request({ ...base, method, path, headers: sent, timeout: timeoutMs }, (response) => {
       let text = ''
       response.setEncoding('utf8')
       response.on('data', (chunk: string) => (text += chunk))
@@ -54,14 +63,22 @@ export function createClient(options: ClientOptions): Client {
       if (ended) return
       if (again && posted.reusedSocket && error.code === 'ECONNRESET') {
         ended = true
-        post(path, body, done, false)
+        send({ method, path, body }, done, false)
       } else {
         end(failed(error))
       }
     })
     posted.end(body)
   }
-  return { post: (path, body, done) => post(path, body, done), close: () => agent.destroy() }
+  const reach = async (): Promise<void> => {
+    const reply = await new Promise<Reply>((resolve) =>
+      send({ method: 'GET', path: '/openapi.json', body: '' }, resolve),
+    )
+    if (reply.status !== 0) return
+    const detail = `${url.origin} does not answer (${reply.failure}); \`npm start\` runs a server, --url names another`
+    throw new AssayError('ASSAY_SERVER_UNREACHABLE', detail)
+  }
+  return { post: (path, body, done) => send({ method: 'POST', path, body }, done), reach, close: () => agent.destroy() }
 }
 
 function failed(error: NodeJS.ErrnoException): Reply {

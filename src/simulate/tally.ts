@@ -42,6 +42,7 @@ export function createTally(): Tally {
   let [answeredBefore, failed, skipped, degraded] = [0, 0, 0, 0]
   let [flagged, flaggedFrauds, frauds] = [0, 0, 0]
   const actions: Record<Action, number> = { approve: 0, challenge: 0, review: 0, decline: 0 }
+  let actionsBefore = { ...actions }
   const models = new Map<string, number>()
   const errors = new Map<string, number>()
 
@@ -72,15 +73,16 @@ export function createTally(): Tally {
       add(errors, 'not_sent')
     },
     line(seconds) {
-      const rate = (whole.count - answeredBefore) / seconds
+      const answered = whole.count - answeredBefore
       const [p50, p99] = interval.lastMinute([0.5, 0.99]).values.map((us) => (us / 1000).toFixed(2))
       answeredBefore = whole.count
       interval = new Histogram()
-      const shares = ACTIONS.map((action) => `${action} ${percent(actions[action], whole.count)}`).join(' ')
+      const shares = ACTIONS.map((action) => `${action} ${percent(actions[action] - actionsBefore[action], answered)}`)
+      actionsBefore = { ...actions }
       const failures = [...errors].map(([code, times]) => `${code} ${times}`).join(' ')
       const right = precision() === null ? '-' : percent(flaggedFrauds, flagged)
       return (
-        `${rate.toFixed(0)}/s p50 ${p50} p99 ${p99} ms | ${shares} | precision ${right} | ` +
+        `${(answered / seconds).toFixed(0)}/s p50 ${p50} p99 ${p99} ms | ${shares.join(' ')} | precision ${right} | ` +
         `degraded ${degraded}${failures === '' ? '' : ` | ${failures}`}`
       )
     },

@@ -29,7 +29,8 @@ const HELP = `assay traffic [options]   simulated traffic against a running serv
   --spike FACTOR[:D]   multiplies the rate, for 10s or the duration D
   --attack SHARE       share of the stream that is card testing at one terminal (such as 0.3)
   --bad-challenger     makes the reference challenger look bad: a genuine crowd pays ordinary amounts at one terminal,
-                       which it takes for card testing (terminal_count_1h, a feature that the champion does not read)
+                       which it takes for card testing (terminal_count_1h, a feature that the champion does not read);
+                       it answers where the routes give it a share above 0
   --start TIME         first day of the simulation; default: so that this run ends about now
   --skip-days N        days simulated but not sent (30); "assay simulate" with the same seed, --start and --days writes
                        them as history
@@ -37,7 +38,12 @@ const HELP = `assay traffic [options]   simulated traffic against a running serv
   --errors-max SHARE   of what was due that may fail with exit code 0 (0.01)
   --json               print the summary as JSON
 
-Event time runs as in the simulation (10,000 transactions are about a day), so windows fill as they do in life.
+Event time runs as in the simulation (10,000 transactions are about a day), so windows fill as they do in life. A line a
+second on stderr: answers a second, latency from the intended start, shares of the actions in that second, precision of
+the verdicts so far (the generator knows the frauds). Ctrl-C ends the run: what is under way is awaited and summed up.
+
+exit codes: 0 decisions came, and at most --errors-max of what was due failed · 2 the command line is not valid
+            1 more than that failed, or no server answers (ASSAY_SERVER_UNREACHABLE)
 `
 
 /** Runs the command; resolves to the exit code. Throws AssayError (ASSAY_USAGE) on a bad command line. */
@@ -55,12 +61,14 @@ export async function trafficCommand(args: readonly string[]): Promise<number> {
     timeoutMs: 10_000,
     key: values['key-file'] === undefined ? null : readKey(values['key-file']),
   })
+  await client.reach()
   const simulator = simulatorOf(values, plan)
   const tally = createTally()
   const say = (line: string): void => void process.stderr.write(`${line}\n`)
   const traffic = startTraffic({ clock: systemClock, client, simulator, tally, say }, plan)
   const stop = (): void => traffic.stop()
-  process.once('SIGINT', stop)
+  // Not once: by way of npm one Ctrl-C can come twice.
+  process.on('SIGINT', stop)
   const end = await traffic.ended
   process.removeListener('SIGINT', stop)
   client.close()

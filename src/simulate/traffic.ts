@@ -119,8 +119,12 @@ export function startTraffic(deps: TrafficDeps, plan: TrafficPlan): Traffic {
     clearInterval(lining)
     resolveEnd({ reason, labels: { ...labelCounts, notDue: labels.length } })
   }
+  const line = (): string => {
+    const seconds = (ms: number): string => `${Math.round(ms / 1000)}s`
+    return `${seconds(clock.monoMs() - startedMs)} of ${seconds(plan.durationMs)}  ${tally.line(LINE_MS / 1000)}`
+  }
   const ticking = setInterval(tick, TICK_MS)
-  const lining = setInterval(() => deps.say(tally.line(LINE_MS / 1000)), LINE_MS)
+  const lining = setInterval(() => deps.say(line()), LINE_MS)
   return {
     ended,
     stop() {

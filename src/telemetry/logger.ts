@@ -13,14 +13,11 @@ export const EVENTS = {
   ServerReady: 'info',
   ServerDraining: 'info',
   ServerStopped: 'info',
-  ServerFailed: 'fatal',
-  ListenerOpened: 'info',
+  PhaseEntered: 'info',
   RequestFailed: 'error',
-  LogOpened: 'info',
   LogReplayed: 'info',
   LogRecovered: 'warn',
   LogFailed: 'error',
-  LogHealed: 'info',
   RecordsLost: 'error',
   ModelLoaded: 'info',
   ModelRefused: 'error',
@@ -31,8 +28,6 @@ export const EVENTS = {
   BreakerClosed: 'info',
   RoutesChanged: 'info',
   RoutesDiffered: 'warn',
-  PolicyLoaded: 'info',
-  HistoryImported: 'info',
   WarmUpEnded: 'info',
 } as const satisfies Record<string, Level>
 export type EventName = keyof typeof EVENTS
@@ -46,7 +41,10 @@ export interface Logger {
   flush(): void
 }
 
-/** Makes a logger. Lines go to standard error unless a stream is given; standard output belongs to commands. */
+/**
+ * Makes a logger. JSON lines go to standard error unless a stream is given (`text-lines.ts` makes one for a terminal);
+ * standard output belongs to commands.
+ */
 export function createLogger(options: { level: Level; stream?: DestinationStream }): Logger {
   const stream = options.stream ?? pino.destination({ fd: 2, sync: true })
   const lines = pino(

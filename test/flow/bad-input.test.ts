@@ -8,7 +8,7 @@ import { LIMITS } from '../../src/limits.js'
 import { openRaw, post, type Raw } from '../scoring/http-raw.js'
 import { badCases, goodTransaction } from './bad-input-cases.js'
 import { verifyWithReplay } from './kill-verify.js'
-import { readDecisions, type Rig, startRig, until } from './server-rig.js'
+import { readLog, type Rig, startRig, until } from './server-rig.js'
 
 const SEED = Number(process.env['FUZZ_SEED'] ?? Date.now() % 2 ** 31)
 t.comment(`FUZZ_SEED=${SEED}`)
@@ -232,7 +232,7 @@ void t.test('the log holds what was answered with a decision and nothing else', 
   for (const raw of lines) raw.destroy()
   await until(async () => (await rig.metric('assay_log_appended_total')).size > 0, 'the metrics still answer')
   await rig.stop()
-  const logged = (await readDecisions(rig.logDir)).map(({ personal }) => personal.transaction.transactionId)
+  const logged = (await readLog(rig.logDir)).decisions.map(({ personal }) => personal.transaction.transactionId)
   t.same(logged.sort(), [...scored].sort())
   const verified = await verifyWithReplay(rig.dataDir)
   t.equal(verified.code, 0, verified.output)

@@ -10,7 +10,7 @@ import t, { type Test } from 'tap'
 import { startServer, type RunningServer } from '../../bench/server.js'
 import { verifyLog } from '../../src/decision-log/verify.js'
 import { openRaw, post, type Raw } from '../scoring/http-raw.js'
-import { answer, readDecisions, request, until } from './server-rig.js'
+import { answer, readLog, request, until } from './server-rig.js'
 
 const CONNECTIONS = 32
 const STARTED_MS = Date.now()
@@ -113,12 +113,12 @@ void t.test('SIGTERM under load cuts no request, loses none and ends with 0', { 
   const server = await startServer({ dataDir, env: ENVIRONMENT })
   t.equal((await readyStatus(server)).status, 200)
   const load = await startLoad(server.scorePort)
-  await until(() => load.told.size >= REPLIES_BEFORE, 'the load runs', 60_000)
+  await until(() => load.told.size >= REPLIES_BEFORE, 'the load runs', { msMax: 60_000 })
   const halves = await startHalves(server.scorePort, 4)
 
   const outAtSignal = load.out
   const stopped = server.stop()
-  await until(() => isRefused(server.scorePort), 'the listening socket is closed', 30_000)
+  await until(() => isRefused(server.scorePort), 'the listening socket is closed', { msMax: 30_000 })
   const during = await readyStatus(server)
   t.equal(during.status, 503, 'readiness has fallen')
   t.match(during.text, /ASSAY_NOT_READY.*draining/)
@@ -147,7 +147,7 @@ async function verifyDirectory(t: Test, dataDir: string, told: ReadonlyMap<strin
   const verification = verifyLog(join(dataDir, 'decision-log'))
   t.same(verification.findings, [], 'no torn tail, no gap, no damage')
   const counts = new Map<string, number>()
-  for (const { personal } of await readDecisions(join(dataDir, 'decision-log'))) {
+  for (const { personal } of (await readLog(join(dataDir, 'decision-log'))).decisions) {
     const { transactionId } = personal.transaction
     counts.set(transactionId, (counts.get(transactionId) ?? 0) + 1)
   }

@@ -5,7 +5,7 @@ import t from 'tap'
 import { LIMITS } from '../../src/limits.js'
 import { published, readStream } from '../features/handbook.js'
 import { compareVectors, labelUse, pickSlice, sendSlice, stepsApart } from './handbook-slice.js'
-import { readDecisions, startRig } from './server-rig.js'
+import { readLog, startRig } from './server-rig.js'
 
 const ROWS_MIN = 1_000
 const folder = process.env['ASSAY_HANDBOOK']
@@ -30,7 +30,7 @@ void t.test('a payment sent through HTTP is logged with the published features',
   const sent = await sendSlice(rig, slice)
   const seconds = (performance.now() - beganMs) / 1000
   await rig.stop()
-  const logged = await readDecisions(rig.logDir)
+  const { decisions: logged } = await readLog(rig.logDir)
   t.equal(logged.length, slice.fed.length, 'every payment is logged once')
   t.equal(sent.decided, slice.compared.size, 'every payment to compare was decided')
 

@@ -4,7 +4,7 @@ import { createRecordCodecs } from '../../src/contract/record.js'
 import { decisionId } from '../../src/contract/decision.js'
 import { openDecisionLog } from '../../src/decision-log/open.js'
 import { LIMITS } from '../../src/limits.js'
-import type { ControlState } from '../../src/scoring/control-state.js'
+import type { ControlState } from '../../src/contract/control-state.js'
 import { readDecisionLog } from '../../src/scoring/restore.js'
 import { readLog } from './server-rig.js'
 

@@ -24,6 +24,7 @@ export interface RigOptions {
   readonly threads?: ServeDeps['threads']
   /** An existing data directory; by default a new one that `remove` deletes. */
   readonly dataDir?: string
+  readonly routesFromFile?: boolean
 }
 
 export interface Answer {
@@ -77,6 +78,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     logger: { event, flush: () => undefined },
     ...(options.limits !== undefined && { limits: options.limits }),
     ...(options.threads !== undefined && { threads: options.threads }),
+    routesFromFile: options.routesFromFile ?? false,
   })
   let stopped: Promise<void> | null = null
   const stop = (): Promise<void> => {

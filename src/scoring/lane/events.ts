@@ -2,8 +2,8 @@
 import type { Logger } from '../../telemetry/logger.js'
 import type { Lane, LaneEvent } from './port.js'
 
-/** Says it once, under the model's name. */
-export function reportLaneEvent(logger: Logger, lane: Lane, event: LaneEvent): void {
+/** Writes one event of a lane under the name that operators know it by. */
+export function laneEvent(logger: Logger, lane: Lane, event: LaneEvent): void {
   const model = `${lane.name}@${lane.version}`
   switch (event.kind) {
     case 'breaker':
