@@ -25,6 +25,7 @@ import { assemble, type Assembly, type Fixed } from './scoring/assemble.js'
 import { controlStateOf, routesAtStart } from './scoring/control-state.js'
 import type { Scoring } from './scoring/exchange.js'
 import { createFold, type Fold } from './scoring/fold.js'
+import { forward } from './scoring/forward.js'
 import { IdIndex } from './scoring/id-index.js'
 import { createIdentity } from './scoring/identity.js'
 import { laneEvent } from './scoring/lane/events.js'
@@ -302,22 +303,6 @@ function warmUpBase(base: Base): Base {
   const { policy } = base.fixed
   const budgets = { ...policy.budgets, deadline_ms: WARM_UP_DEADLINE_MS }
   return { ...base, fixed: { ...base.fixed, policy: { ...policy, budgets } } }
-}
-
-/** A scoring port before there is one: it refuses as not ready. */
-function forward(current: () => Scoring | null): Scoring {
-  const ready = (): Scoring => {
-    const scoring = current()
-    if (scoring === null) throw new Error('the gate let a request through before readiness')
-    return scoring
-  }
-  return {
-    gate: (rows) => current()?.gate(rows) ?? (current() === null ? 'ASSAY_NOT_READY' : null),
-    submit: (bytes, exchange) => ready().submit(bytes, exchange),
-    submitValue: (value, exchange) => ready().submitValue(value, exchange),
-    submitLabels: (value, exchange) => ready().submitLabels(value, exchange),
-    findDecision: (by) => current()?.findDecision(by) ?? null,
-  }
 }
 
 type Address = Pick<Config['process']['http'], 'host' | 'port' | 'keys_file'>
