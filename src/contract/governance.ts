@@ -1,20 +1,21 @@
 // What the governance listener answers: the schemas from which its OpenAPI document and the types are made.
 // Wire names are snake_case. Times are RFC 3339 in UTC, durations and latencies carry their unit in the name, and
 // whatever was estimated stands beside its n and its bounds. Fields may be added within v1, never changed.
-import { type Static, Type } from '@sinclair/typebox'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { ACTIONS, ROLES } from './decision.js'
 
 const Time = Type.String({ format: 'date-time' })
 const Count = Type.Integer({ minimum: 0 })
-const nullable = <Schema extends ReturnType<typeof Type.Any>>(schema: Schema) => Type.Union([schema, Type.Null()])
+const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()])
 const MaybeNumber = Type.Union([Type.Number(), Type.Null()])
 const MaybeText = Type.Union([Type.String(), Type.Null()])
 const MaybeTime = Type.Union([Time, Type.Null()])
-const oneOf = (values: readonly string[]) => Type.Union(values.map((value) => Type.Literal(value)))
+const oneOf = <Value extends string>(values: readonly Value[]) => Type.Unsafe<Value>({ type: 'string', enum: values })
 
 /** insufficient: fewer rows than a verdict needs. watch, drift: see docs of the drift monitor. */
 export const VERDICTS = ['insufficient', 'stable', 'watch', 'drift'] as const
-export const Verdict = Type.Union(VERDICTS.map((verdict) => Type.Literal(verdict)))
+export const Verdict = oneOf(VERDICTS)
+export type Verdict = Static<typeof Verdict>
 
 export const Actions = Type.Object(
   { approve: Count, challenge: Count, review: Count, decline: Count },
@@ -47,50 +48,18 @@ export const Routes = Type.Object({
   revision: Count,
 })
 
+/** Null where an action is not used. */
+export const Cuts = Type.Object({ challenge_at: MaybeNumber, review_at: MaybeNumber, decline_at: MaybeNumber })
+export type Cuts = Static<typeof Cuts>
+
 export const ModelState = Type.Object({
   model: Type.String(),
   role: Type.String(),
   digest: Type.String(),
   loaded: Type.Boolean(),
-  thresholds: Type.Object({ challenge_at: MaybeNumber, review_at: MaybeNumber, decline_at: MaybeNumber }),
+  thresholds: Cuts,
   decisions: Type.Integer({ minimum: 0, description: 'answered within the window' }),
 })
-
-export const Summary = Type.Object({
-  at: Time,
-  newest_decision_at: MaybeTime,
-  window_ms: Count,
-  decisions: Type.Integer({ minimum: 0, description: 'within the window' }),
-  decisions_held: Count,
-  actions: Actions,
-  degraded: Count,
-  degraded_by: Type.Array(Type.Object({ reason: Type.String(), decisions: Count })),
-  answered_by: Type.Array(Type.Object({ model: Type.String(), role: oneOf(ROLES), decisions: Count })),
-  latency: Type.Object({
-    decisions: Count,
-    p50_ms: MaybeNumber,
-    p95_ms: MaybeNumber,
-    p99_ms: MaybeNumber,
-    deadline_ms: MaybeNumber,
-    stages: Type.Array(StageTime),
-  }),
-  bucket_ms: Count,
-  series: Type.Array(Moment),
-  drift: Type.Object({
-    features: Count,
-    drift: Count,
-    watch: Count,
-    insufficient: Count,
-    worst: nullable(Type.Any()),
-  }),
-  shadow: Type.Array(Type.Any()),
-  alerts_open: Count,
-  lag: Lag,
-  policy: MaybeText,
-  routes: nullable(Routes),
-  models: Type.Array(ModelState),
-})
-export type Summary = Static<typeof Summary>
 
 /** A row of the decisions table. `customer` and the like are in `entities`, masked where the policy says so. */
 export const DecisionRow = Type.Object({
@@ -98,7 +67,7 @@ export const DecisionRow = Type.Object({
   transaction_id: Type.String(),
   decided_at: Time,
   mode: Type.String(),
-  action: oneOf(ACTIONS),
+  action: Type.Union([oneOf(ACTIONS), Type.Null()], { description: 'null where nothing was decided' }),
   score: MaybeNumber,
   amount_minor: Type.Number(),
   currency: Type.String(),
@@ -135,15 +104,12 @@ export const DecisionDetail = Type.Object({
     Type.Object({
       feature: Type.String(),
       value: MaybeNumber,
-      taken: Type.Boolean({ description: 'whether the model that answered reads it' }),
     }),
   ),
   features: Type.Array(Type.String(), { description: 'flags: cold, truncated, late, missing …' }),
   score_raw: MaybeNumber,
   score_action: MaybeText,
-  thresholds: nullable(
-    Type.Object({ challenge_at: MaybeNumber, review_at: MaybeNumber, decline_at: MaybeNumber }),
-  ),
+  thresholds: nullable(Cuts),
   segment: MaybeText,
   rules: Type.Array(Type.String()),
   rules_shadow: Type.Array(Type.String()),
@@ -275,8 +241,7 @@ export type ShadowFlip = Static<typeof ShadowFlip>
 export const ShadowDetail = Type.Object({
   summary: ShadowModel,
   segments: Type.Array(ShadowModel),
-  review_at: MaybeNumber,
-  decline_at: MaybeNumber,
+  thresholds: Type.Object({ champion: Cuts, shadow: Cuts }),
   density: Type.Object({
     edges: Type.Array(Type.Number(), { description: 'shared edges on both axes, as logits of the score' }),
     cells: Type.Array(
@@ -289,6 +254,51 @@ export const ShadowDetail = Type.Object({
   flips: Type.Array(ShadowFlip),
 })
 export type ShadowDetail = Static<typeof ShadowDetail>
+
+/** The feature that moved most in its newest window. */
+export const WorstDrift = Type.Object({
+  feature: Type.String(),
+  verdict: Verdict,
+  psi: MaybeNumber,
+  psi_low: MaybeNumber,
+  since: MaybeTime,
+})
+
+export const Summary = Type.Object({
+  at: Time,
+  newest_decision_at: MaybeTime,
+  window_ms: Count,
+  decisions: Type.Integer({ minimum: 0, description: 'within the window' }),
+  decisions_held: Count,
+  actions: Actions,
+  degraded: Count,
+  degraded_by: Type.Array(Type.Object({ reason: Type.String(), decisions: Count })),
+  answered_by: Type.Array(Type.Object({ model: Type.String(), role: oneOf(ROLES), decisions: Count })),
+  latency: Type.Object({
+    decisions: Count,
+    p50_ms: MaybeNumber,
+    p95_ms: MaybeNumber,
+    p99_ms: MaybeNumber,
+    deadline_ms: MaybeNumber,
+    stages: Type.Array(StageTime),
+  }),
+  bucket_ms: Count,
+  series: Type.Array(Moment),
+  drift: Type.Object({
+    features: Count,
+    drift: Count,
+    watch: Count,
+    insufficient: Count,
+    worst: Type.Union([WorstDrift, Type.Null()]),
+  }),
+  shadow: Type.Array(ShadowModel),
+  alerts_open: Count,
+  lag: Lag,
+  policy: MaybeText,
+  routes: nullable(Routes),
+  models: Type.Array(ModelState),
+})
+export type Summary = Static<typeof Summary>
 
 export const Alert = Type.Object({
   alert: Type.String(),

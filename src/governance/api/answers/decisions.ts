@@ -7,10 +7,9 @@ import { AssayError } from '../../../errors.js'
 import type { DecisionQuery } from '../source.js'
 import * as cells from './cells.js'
 import type { Held } from './held.js'
-import { sensitiveFields } from './masks.js'
+import { decisionRow, ENTITY_PREFIX } from './decision-row.js'
 import { tellingPairs } from './shadow.js'
 
-const ENTITY_PREFIX = 'entity_'
 const STAGES = ['receive', 'validate', 'features', 'infer', 'decide'] as const
 
 export async function decisions(held: Held, query: DecisionQuery): Promise<wire.DecisionRows> {
@@ -48,7 +47,8 @@ function joined(pages: readonly Page[], limit: number): Page {
   return { rows, next: more ? (all[rows.length - 1]?.[0] ?? null) : null }
 }
 
-function cursorOf(after: string | null): number | null {
+/** A keyset cursor. Throws ASSAY_SCHEMA_INVALID for what was never given out. */
+export function cursorOf(after: string | null): number | null {
   if (after === null) return null
   const cursor = Number(after)
   if (/^\d+$/.test(after) && Number.isSafeInteger(cursor)) return cursor
@@ -56,8 +56,6 @@ function cursorOf(after: string | null): number | null {
     errors: [{ path: '/after', message: 'the `next` of the page before' }],
   })
 }
-
-export { cursorOf }
 
 function filterOf(query: DecisionQuery): DecisionFilter {
   return {
@@ -71,40 +69,6 @@ function filterOf(query: DecisionQuery): DecisionFilter {
     ...(query.scoreMax !== null && { scoreMax: query.scoreMax }),
     ...(query.degraded !== null && { degraded: query.degraded }),
   }
-}
-
-/** A stored row as the table and the stream show it; sensitive entities masked as the newest policy says. */
-export function decisionRow(row: JsonRow, control: ControlState | null, { masks }: Pick<Held, 'masks'>): wire.DecisionRow {
-  const currency = cells.text(row, 'currency')
-  const sensitive = sensitiveFields(control)
-  const entities = Object.keys(row)
-    .filter((name) => name.startsWith(ENTITY_PREFIX))
-    .map((name) => name.slice(ENTITY_PREFIX.length))
-  const shown = entities.map((name) => {
-    const value = cells.maybeText(row, ENTITY_PREFIX + name)
-    return [name, value !== null && sensitive.has(name) ? masks.mask(value) : value] as const
-  })
-  return {
-    decision_id: cells.text(row, 'decision_id'),
-    transaction_id: cells.text(row, 'transaction_id'),
-    decided_at: cells.time(cells.number(row, 'decided_at_ms')),
-    mode: cells.text(row, 'mode'),
-    action: cells.maybeText(row, 'action'),
-    score: cells.maybeNumber(row, 'score'),
-    amount_minor: cells.number(row, 'amount_minor'),
-    currency,
-    exponent: exponentOf(control, currency),
-    entities: Object.fromEntries(shown),
-    model: cells.maybeText(row, 'model'),
-    role: cells.maybeText(row, 'role'),
-    degraded: cells.flag(row, 'degraded'),
-    reasons: cells.rows(row, 'reasons').map((reason) => cells.text(reason, 'code')),
-    latency_ms: cells.number(row, 'total_us') / 1000,
-  }
-}
-
-export function exponentOf(control: ControlState | null, currency: string): number {
-  return control?.policy.currencies.list[currency]?.exponent ?? 2
 }
 
 /** By decision id, else the first decision of that transaction. */
