@@ -136,6 +136,24 @@ export interface Limits {
   readonly pageRowsMax: number
   /** Findings shown at once; the newest. */
   readonly findingsShownMax: number
+  /** Connections of the governance listener: people, their browsers' few each, and scrapers. */
+  readonly apiConnectionsMax: number
+  /** Queries of the API that run at once: the store's own readers are as many. */
+  readonly apiQueriesMax: number
+  /** Queries that wait for one of those; more are refused. */
+  readonly apiQueriesWaitingMax: number
+  /** Milliseconds after which a query is answered as too slow; a little more than the store gives it. */
+  readonly apiQueryMs: number
+  /** Event streams open at once. */
+  readonly streamsMax: number
+  /** Events of one page of a stream: about 250 KB, all that is held for a reader. */
+  readonly streamRowsMax: number
+  /** Decisions that a reader may fall behind while connected; beyond it they are skipped, and it is told. */
+  readonly streamBehindMax: number
+  /** Milliseconds for which a reader may take nothing before it is let go; it can resume. */
+  readonly streamStallMs: number
+  /** Masks of sensitive values that can be asked for again: a day of an analyst's clicks. */
+  readonly masksMax: number
 }
 
 export const LIMITS: Limits = Object.freeze({
@@ -200,6 +218,15 @@ export const LIMITS: Limits = Object.freeze({
   governRetryMsMax: 30_000,
   pageRowsMax: 1_000,
   findingsShownMax: 1_000,
+  apiConnectionsMax: 256,
+  apiQueriesMax: 4,
+  apiQueriesWaitingMax: 64,
+  apiQueryMs: 12_000,
+  streamsMax: 64,
+  streamRowsMax: 500,
+  streamBehindMax: 10_000,
+  streamStallMs: 30_000,
+  masksMax: 10_000,
 })
 
 export const TINY: Limits = Object.freeze({
@@ -254,4 +281,13 @@ export const TINY: Limits = Object.freeze({
   governRetryMsMax: 100,
   pageRowsMax: 8,
   findingsShownMax: 16,
+  apiConnectionsMax: 16,
+  apiQueriesMax: 2,
+  apiQueriesWaitingMax: 4,
+  apiQueryMs: 5_000,
+  streamsMax: 2,
+  streamRowsMax: 8,
+  streamBehindMax: 32,
+  streamStallMs: 500,
+  masksMax: 8,
 })

@@ -36,6 +36,7 @@ export type Moment = Static<typeof Moment>
 export const StageTime = Type.Object({ stage: Type.String(), mean_ms: Type.Number(), p99_ms: Type.Number() })
 
 export const Lag = Type.Object({ records: Count, seconds: Type.Number({ minimum: 0 }) })
+export type Lag = Static<typeof Lag>
 
 export const Routes = Type.Object({
   name: Type.String(),
@@ -47,6 +48,7 @@ export const Routes = Type.Object({
   experiment: Type.String(),
   revision: Count,
 })
+export type Routes = Static<typeof Routes>
 
 /** Null where an action is not used. */
 export const Cuts = Type.Object({ challenge_at: MaybeNumber, review_at: MaybeNumber, decline_at: MaybeNumber })
@@ -328,7 +330,6 @@ export const Audit = Type.Object({ controls: Type.Array(Control), next: MaybeTex
 export type Audit = Static<typeof Audit>
 
 export const Finding = Type.Object({
-  at: MaybeTime,
   kind: Type.String(),
   harmless: Type.Boolean(),
   segment: Type.String(),

@@ -2,7 +2,6 @@
 // Invariant: it only reads; connections, queries, streams, headers and answers are bounded; nothing of a request is ever
 // echoed but in a problem's path. It refuses other origins (no CORS, a strict policy, foreign Host names).
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { isIP } from 'node:net'
 import { renderProblem } from '../../contract/problem.js'
 import { AssayError, ERRORS, reject, type Rejection } from '../../errors.js'
@@ -67,7 +66,7 @@ export async function openApiListener(
   })
   server.maxConnections = limits.apiConnectionsMax
   await listen(server, address)
-  const bound = server.address() as AddressInfo | string | null
+  const bound = server.address()
   return {
     port: typeof bound === 'object' && bound !== null ? bound.port : address.port,
     streams,
@@ -207,7 +206,12 @@ async function answerEndpoint(
   send(res, 200, 'text/csv; charset=utf-8', answer.text)
 }
 
-function openStream(context: Context, req: IncomingMessage, res: ServerResponse, params: URLSearchParams): void {
+async function openStream(
+  context: Context,
+  req: IncomingMessage,
+  res: ServerResponse,
+  params: URLSearchParams,
+): Promise<void> {
   const query = streamQuery(params)
   if ('code' in query) return refuse(res, query)
   const { streams, deps } = context
@@ -215,13 +219,13 @@ function openStream(context: Context, req: IncomingMessage, res: ServerResponse,
     return refuse(res, reject('ASSAY_OVERLOADED', `${deps.limits.streamsMax} streams are open already`))
   }
   const last = req.headers['last-event-id']?.toString() ?? ''
-  if (last.length > 128) return refuse(res, reject('ASSAY_HEADER_INVALID', 'Last-Event-ID is none of ours'))
+  const after = last === '' ? null : await context.queue(() => deps.source.resume(last))
   res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store', 'X-Accel-Buffering': 'no' })
   if (req.method === 'HEAD') {
     res.end()
     return
   }
-  streams.open(res, query.kinds, last === '' ? null : last)
+  streams.open(res, query.kinds, after)
 }
 
 function refuseAccess(res: ServerResponse, access: 'unknown' | 'role_refused'): void {

@@ -93,7 +93,7 @@ export function decisionQuery(params: URLSearchParams): DecisionQuery | Rejectio
     scoreMin: read.number('score_min', SCORES),
     scoreMax: read.number('score_max', SCORES),
     degraded: read.flag('degraded'),
-    limit: read.count('limit', PAGE_ROWS, LIMITS.apiRowsMax),
+    limit: read.count('limit', PAGE_ROWS, LIMITS.pageRowsMax),
     after: read.text('after'),
   })
 }
@@ -104,7 +104,7 @@ export function driftQuery(params: URLSearchParams): DriftDetailQuery | Rejectio
     model: read.text('model'),
     segment: read.text('segment'),
     kind: read.text('kind'),
-    windows: read.count('windows', DRIFT_WINDOWS, LIMITS.apiRowsMax),
+    windows: read.count('windows', DRIFT_WINDOWS, LIMITS.pageRowsMax),
     window: read.text('window'),
   })
 }
@@ -115,13 +115,13 @@ export function shadowQuery(params: URLSearchParams): ShadowQuery | Rejection {
     sinceMs: read.instant('since'),
     untilMs: read.instant('until'),
     segment: read.text('segment'),
-    limit: read.count('limit', FLIPS, LIMITS.apiRowsMax),
+    limit: read.count('limit', FLIPS, LIMITS.pageRowsMax),
   })
 }
 
 export function pageQuery(params: URLSearchParams): PageQuery | Rejection {
   const read = createReader(params)
-  return read.done({ limit: read.count('limit', PAGE_ROWS, LIMITS.apiRowsMax), after: read.text('after') })
+  return read.done({ limit: read.count('limit', PAGE_ROWS, LIMITS.pageRowsMax), after: read.text('after') })
 }
 
 /** No parameter at all. */

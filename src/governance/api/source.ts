@@ -47,13 +47,13 @@ export interface PageQuery {
   readonly after: string | null
 }
 
-/** tick: a batch was committed; carries position and lag, so that a page knows when to ask again. */
+/** What a reader may choose. A `tick` after what one commit brought is sent to all. */
 export const STREAM_KINDS = ['decision', 'drift', 'shadow', 'alert', 'control'] as const
 export type StreamKind = (typeof STREAM_KINDS)[number]
 
 export interface StreamEvent {
-  /** Opaque; `Last-Event-ID` continues after it. */
-  readonly id: string
+  /** Opaque; `Last-Event-ID` continues after it. Null where more of the same record follows. */
+  readonly id: string | null
   readonly kind: StreamKind
   readonly data: object
 }
@@ -87,7 +87,11 @@ export interface Source {
   health(): Promise<wire.Health>
   /** The cursor of now: what is committed later comes after it. */
   newest(): Promise<string>
-  /** Events after a cursor in the order of the log. Throws ASSAY_INPUT_INVALID for a cursor of another log. */
+  /** The cursor to go on from after a `Last-Event-ID`. Throws ASSAY_HEADER_INVALID for one of another log. */
+  resume(id: string): Promise<string>
+  /** How far the store is behind the log. */
+  lag(): wire.Lag
+  /** Events after a cursor in the order of the log. */
   events(after: string, kinds: readonly StreamKind[], limit: number): Promise<StreamPage>
   /** What lies between two cursors. */
   missed(from: string, until: string): Promise<Missed>

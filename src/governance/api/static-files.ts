@@ -37,7 +37,7 @@ export function readStaticFiles(): StaticFiles {
   const vendor = ['uPlot.iife.min.js', 'uPlot.min.css'].map(
     (name) => [`/console/vendor/${name}`, path.join(charts, name)] as const,
   )
-  const files = new Map([...own, ...vendor].map(([address, file]) => [address, readStatic(file)]))
+  const files = new Map<string, StaticFile>([...own, ...vendor].map(([address, file]) => [address, readStatic(file)]))
   const page = files.get('/console/page.html')
   if (page === undefined) throw new Error(`the console's page is missing in ${CONSOLE}`)
   return files.set('/', page)

@@ -6,7 +6,7 @@ import type { Limits } from '../../limits.js'
 import type { Source, StreamKind, StreamPage } from './source.js'
 
 export interface Streams {
-  /** Takes over a response; `after` is the reader's Last-Event-ID or null for now. */
+  /** Takes over a response; `after` is what `resume` gave for the reader's Last-Event-ID, or null for now. */
   open(response: ServerResponse, kinds: readonly StreamKind[], after: string | null): void
   count(): number
   /** Readers that were told of missed events, since the start. */
@@ -15,7 +15,7 @@ export interface Streams {
 }
 
 export interface StreamDeps {
-  readonly source: Pick<Source, 'events' | 'newest' | 'missed' | 'onCommit'>
+  readonly source: Pick<Source, 'events' | 'newest' | 'resume' | 'missed' | 'onCommit' | 'lag'>
   readonly limits: Limits
   onFault(error: unknown): void
 }
@@ -117,7 +117,7 @@ function createReader(
     const page = await deps.events(at, asked.kinds)
     const moved = page.cursor !== at
     const text = page.events.map(({ kind, id, data }) => frame(kind, id, data)).join('')
-    const waited = await write(moved ? text + frame('tick', page.cursor, {}) : text)
+    const waited = await write(moved ? text + frame('tick', page.cursor, { lag: source.lag() }) : text)
     cursor = page.cursor
     if (!page.more) caughtUp = true
     else if (caughtUp && waited) cursor = await skip(page.cursor)
@@ -157,6 +157,6 @@ function createReader(
   }
 }
 
-function frame(event: string, id: string, data: object): string {
-  return `event: ${event}\nid: ${id}\ndata: ${JSON.stringify(data)}\n\n`
+function frame(event: string, id: string | null, data: object): string {
+  return `event: ${event}\n${id === null ? '' : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`
 }

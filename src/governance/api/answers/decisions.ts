@@ -92,7 +92,7 @@ async function policyOf(held: Held, fingerprint: string): Promise<ControlState |
   const now = await held.control()
   if (now === null || now.policy_fingerprint === fingerprint) return now
   const row = await held.queries().policy(fingerprint)
-  const state = row?.state
+  const state: unknown = row?.state
   return isPolicyState(state) ? { ...now, ...state } : now
 }
 

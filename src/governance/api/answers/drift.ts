@@ -132,7 +132,7 @@ export async function driftFeature(
   const current = cells.numbers(row, 'counts')
   const layout = await cellsOf(held, row)
   const stored = cells.numbers(row, 'reference_counts')
-  const reference = stored.length > 0 ? stored : layout.map((cell) => cells.number(cell, 'count'))
+  const reference = stored.length > 0 ? stored : layout.map((cell) => cells.number(cell, 'reference_n'))
   return {
     ...own,
     window,

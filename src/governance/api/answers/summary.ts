@@ -8,6 +8,7 @@ import * as cells from './cells.js'
 import { driftCounts } from './drift.js'
 import type { Held } from './held.js'
 import { shadowOverview } from './shadow.js'
+import { routesOf } from './tables.js'
 
 const WINDOW_MS = 60_000
 const BUCKET_MS = 10_000
@@ -60,11 +61,6 @@ export async function summary(held: Held): Promise<wire.Summary> {
       decisions: answered.filter((by) => by.model === model.reference).reduce((sum, by) => sum + by.decisions, 0),
     })),
   }
-}
-
-/** Routes without the experiment's key, which would let anyone choose ids for a bucket. */
-export function routesOf({ experiment_key: _, ...routes }: ControlState['routes']): wire.Summary['routes'] {
-  return routes
 }
 
 const IN_WINDOW = "decided_at_ms >= ? AND decided_at_ms < ? AND kind = 'decision' AND mode = 'decide'"
