@@ -296,7 +296,8 @@ function unpackWindows(windows: readonly [string, PackedWindow][]): Windows {
 
 function parseState(checkpoint: Uint8Array): State {
   const state: unknown = JSON.parse(Buffer.from(checkpoint).toString('utf8'))
-  if (!isState(state)) throw new AssayError('ASSAY_INPUT_INVALID', 'a checkpoint of the shadow monitor is of another release')
+  if (!isState(state))
+    throw new AssayError('ASSAY_INPUT_INVALID', 'a checkpoint of the shadow monitor is of another release')
   return state
 }
 

@@ -29,7 +29,12 @@ export interface ShadowHost {
   models(): readonly LoadedModel[]
   /** Of a shadow's manifest; for the monitor. */
   manifestThresholds(model: string): Thresholds | undefined
-  state(): { readonly shedding: boolean; readonly hanging: boolean; readonly deaths: number; readonly shedPairs: number }
+  state(): {
+    readonly shedding: boolean
+    readonly hanging: boolean
+    readonly deaths: number
+    readonly shedPairs: number
+  }
   /** Ends the thread; one that hangs is left to the end of the process. */
   close(deadlineMs: number): Promise<void>
 }
