@@ -23,6 +23,16 @@ const COMMANDS: readonly Command[] = [
     load: async () => (await import('./serve-command.js')).serveCommand,
   },
   {
+    words: ['govern'],
+    help: 'run the governance sidecar; `govern rebuild` makes its store anew',
+    load: async () => (await import('./govern-command.js')).governCommand,
+  },
+  {
+    words: ['up'],
+    help: 'run the scoring server and, restarted as often as needed, the sidecar',
+    load: async () => (await import('./up-command.js')).upCommand,
+  },
+  {
     words: ['config'],
     help: 'check a configuration file, print the effective configuration',
     load: async () => {

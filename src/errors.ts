@@ -48,6 +48,14 @@ export const ERRORS = {
   ASSAY_USAGE: entry('fault', 500, false, 'The command line is not valid'),
   ASSAY_INTERNAL: entry('fault', 500, true, 'The server met a fault of its own'),
   ASSAY_BINDING_MISSING: entry('fault', 500, false, 'No uWebSockets.js build loads on this machine'),
+  ASSAY_STORE_REFUSED: entry(
+    'fault',
+    500,
+    false,
+    'The governance store cannot be used; `assay govern rebuild` makes it anew',
+  ),
+  ASSAY_STORE_LOCKED: entry('fault', 500, true, 'Another sidecar uses this governance store'),
+  ASSAY_STORE_IO: entry('fault', 503, true, 'The governance store could not be read or written'),
   ASSAY_ADDRESS_REFUSED: entry('fault', 500, false, 'A listener cannot be opened'),
 } as const satisfies Record<string, ErrorEntry>
 

@@ -118,6 +118,24 @@ export interface Limits {
   readonly gateMeasureMs: number
   /** Models ever given metric labels in one process; later ones count as `other`. */
   readonly metricModelsMax: number
+  /** Records of one batch of the sidecar, which is one transaction of its store: commits are shared by so many. */
+  readonly tailBatchRecordsMax: number
+  /** Bytes of the bodies of one batch, to within one read: the sidecar's memory stays flat however far it lags. */
+  readonly tailBatchBytesMax: number
+  /** Records decoded before the sidecar's loop turns, so that its listener answers meanwhile: some 5 ms. */
+  readonly tailTurnRecordsMax: number
+  /** Milliseconds for which a small batch is left to grow: five commits a second at low traffic. */
+  readonly tailGatherMs: number
+  /** Milliseconds between two looks at an idle log, where the back-off ends. */
+  readonly tailPollMsMax: number
+  /** Milliseconds before the sidecar tries again what a disk, a lock or a log refused; doubles. */
+  readonly governRetryMs: number
+  /** Milliseconds the back-off ends at; also how long an attempt must last to start the count again. */
+  readonly governRetryMsMax: number
+  /** Rows of one page of a query: about 2 MB of decisions. */
+  readonly pageRowsMax: number
+  /** Findings shown at once; the newest. */
+  readonly findingsShownMax: number
 }
 
 export const LIMITS: Limits = Object.freeze({
@@ -173,6 +191,15 @@ export const LIMITS: Limits = Object.freeze({
   bundlesMax: 1024,
   gateMeasureMs: 100,
   metricModelsMax: 64,
+  tailBatchRecordsMax: 8192,
+  tailBatchBytesMax: 16 << 20,
+  tailTurnRecordsMax: 512,
+  tailGatherMs: 200,
+  tailPollMsMax: 200,
+  governRetryMs: 500,
+  governRetryMsMax: 30_000,
+  pageRowsMax: 1_000,
+  findingsShownMax: 1_000,
 })
 
 export const TINY: Limits = Object.freeze({
@@ -218,4 +245,13 @@ export const TINY: Limits = Object.freeze({
   goldenRowsMax: 64,
   bundlesMax: 4,
   gateMeasureMs: 5,
+  tailBatchRecordsMax: 16,
+  tailBatchBytesMax: 8 << 10,
+  tailTurnRecordsMax: 4,
+  tailGatherMs: 5,
+  tailPollMsMax: 10,
+  governRetryMs: 10,
+  governRetryMsMax: 100,
+  pageRowsMax: 8,
+  findingsShownMax: 16,
 })

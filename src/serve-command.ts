@@ -13,8 +13,8 @@ exit codes: 0 ended after a drain · 1 could not start · 2 the command line is 
             137 ended by its own SIGKILL after the drain, because a model's thread hung in a native call
 `
 
-/** Runs until SIGTERM or SIGINT; resolves with the exit code. */
-export async function serveCommand(args: readonly string[]): Promise<number> {
+/** Runs until SIGTERM or SIGINT; resolves with the exit code. `onReady` is called once the server answers. */
+export async function serveCommand(args: readonly string[], onReady?: () => void): Promise<number> {
   const { values } = parse(args)
   if (values.help === true) {
     process.stdout.write(HELP)
@@ -27,6 +27,7 @@ export async function serveCommand(args: readonly string[]): Promise<number> {
   })
   const server = await serve(config, { logger })
   process.stdout.write(greeting(server))
+  onReady?.()
   await told
   const { stuck } = await server.close()
   if (stuck) process.kill(process.pid, 'SIGKILL')
@@ -46,7 +47,8 @@ function parse(args: readonly string[]) {
 
 const LEVELS: readonly Level[] = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 
-function levelOf(text: unknown): Level {
+/** The level that a configuration names. */
+export function levelOf(text: unknown): Level {
   return LEVELS.find((level) => level === text) ?? 'info'
 }
 

@@ -34,6 +34,16 @@ export const EVENTS = {
   PolicyLoaded: 'info',
   HistoryImported: 'info',
   WarmUpEnded: 'info',
+  SidecarStarted: 'info',
+  SidecarStopped: 'info',
+  SidecarRestarted: 'warn',
+  StoreOpened: 'info',
+  StoreRebuilt: 'warn',
+  StoreFailed: 'error',
+  StorePaused: 'warn',
+  TailFailed: 'error',
+  FindingReported: 'warn',
+  PartitionWritten: 'info',
 } as const satisfies Record<string, Level>
 export type EventName = keyof typeof EVENTS
 
