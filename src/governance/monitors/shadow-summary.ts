@@ -13,6 +13,8 @@ import { listOf, type PairCounts } from './shadow-counts.js'
 /** Table → column → SQL type of the shadow monitor's rows. */
 export const SHADOW_TABLES = {
   shadow_windows: {
+    epoch: 'BIGINT',
+    sequence: 'BIGINT',
     window_ms: 'BIGINT',
     from_ms: 'BIGINT',
     until_ms: 'BIGINT',

@@ -25,17 +25,28 @@ export const MINUTE_MS = 60_000
 export const HOUR_MS = 3_600_000
 
 /** The segment that holds every decision; named ones come beside it. */
-export const ALL = '*'
+export const ALL = ''
 /** Where segments beyond their bound are counted. */
 const OTHER = '(other)'
 
+/** Decisions whose field (`currency`, or one that the policy declares) has one of these values. */
+export interface SegmentSpec {
+  readonly name: string
+  readonly field: string
+  readonly values: readonly string[]
+}
+
 export interface ShadowMonitorOptions {
+  /** Counted beside all decisions and beside the segment that a decision names itself. */
+  readonly segments?: readonly SegmentSpec[]
   /** Thresholds of a model's manifest; undefined for a model that the sidecar has no bundle of. */
   readonly manifestThresholds: (model: string) => Thresholds | undefined
   readonly limits?: Pick<Limits, 'amountSummedMax'>
   /** Pairs of models and segments in one window: a few kilobytes each. */
   readonly keysMax?: number
 }
+
+type Place = Pick<TailRecord, 'epoch' | 'sequence'>
 
 interface Names {
   readonly champion: string
@@ -83,27 +94,28 @@ export function createShadowMonitor(options: ShadowMonitorOptions): Monitor {
   }
 
   /** Closes what ended before this time. Time that goes back counts into the open window. */
-  function advance(timeMs: number): void {
+  function advance(timeMs: number, { epoch, sequence }: Place): void {
     const now = Math.floor(timeMs / MINUTE_MS)
     if (now <= minute) return
     if (minute >= 0) {
-      emit(minutes, MINUTE_MS, minute * MINUTE_MS)
+      emit(minutes, MINUTE_MS, minute * MINUTE_MS, { epoch, sequence })
       for (const window of minutes.values()) addTo(hours, window, keysMax)
       minutes = new Map()
       const hour = Math.floor((minute * MINUTE_MS) / HOUR_MS)
       if (Math.floor((now * MINUTE_MS) / HOUR_MS) > hour) {
-        emit(hours, HOUR_MS, hour * HOUR_MS)
+        emit(hours, HOUR_MS, hour * HOUR_MS, { epoch, sequence })
         hours = new Map()
       }
     }
     minute = now
   }
 
-  function emit(windows: Windows, windowMs: number, fromMs: number): void {
+  function emit(windows: Windows, windowMs: number, fromMs: number, closedBy: Place): void {
     for (const key of [...windows.keys()].sort()) {
       const window = windows.get(key)
       if (window === undefined) continue
-      rows.push({ table: 'shadow_windows', row: summarise({ ...window, windowMs, fromMs }, window.counts) })
+      const row = { ...closedBy, ...summarise({ ...window, windowMs, fromMs }, window.counts) }
+      rows.push({ table: 'shadow_windows', row })
     }
   }
 
@@ -128,9 +140,10 @@ export function createShadowMonitor(options: ShadowMonitorOptions): Monitor {
     const champion = control.routes.champion
     const scores = scoresOf(at, facts)
     const reference = scores.get(champion)
+    const segments = segmentsOf(record, control, options.segments ?? [])
     for (const [shadow, { score, why }] of scores) {
       if (shadow === champion) continue
-      for (const segment of facts.segment === null ? [ALL] : [ALL, facts.segment]) {
+      for (const segment of segments) {
         const { counts } = windowOf({ champion, shadow, segment }, control)
         const missing = why ?? reference?.why ?? null
         if (missing === 'shed') counts.shed++
@@ -159,7 +172,7 @@ export function createShadowMonitor(options: ShadowMonitorOptions): Monitor {
     take(at) {
       const { record } = at
       const timeMs = recordTimeMs(record)
-      if (timeMs !== null) advance(timeMs)
+      if (timeMs !== null) advance(timeMs, at)
       if (record.type === 'decision' && record.facts.mode === 'decide') takeDecision(at, record)
     },
     drain() {
@@ -188,6 +201,23 @@ function recordTimeMs(record: DecodedRecord): number | null {
   if ('facts' in record) return record.facts.decidedAtMs
   if (record.type === 'label') return record.label.foldedAtMs
   return record.type === 'control' ? record.control.foldedAtMs : null
+}
+
+/** All, the one that the decision names, and the declared ones that it lies in. */
+function segmentsOf(
+  { facts, personal }: DecisionRecord,
+  control: Control,
+  declared: readonly SegmentSpec[],
+): Set<string> {
+  const names = new Set([ALL])
+  if (facts.segment !== null) names.add(facts.segment)
+  const { transaction } = personal
+  for (const { name, field, values } of declared) {
+    const at = control.policy.schema.fields.findIndex((one) => one.name === field)
+    const value = field === 'currency' ? transaction.currency : at < 0 ? null : transaction.fields[at]
+    if (value !== null && values.includes(String(value))) names.add(name)
+  }
+  return names
 }
 
 interface Scored {
@@ -296,7 +326,8 @@ function unpackWindows(windows: readonly [string, PackedWindow][]): Windows {
 
 function parseState(checkpoint: Uint8Array): State {
   const state: unknown = JSON.parse(Buffer.from(checkpoint).toString('utf8'))
-  if (!isState(state)) throw new AssayError('ASSAY_INPUT_INVALID', 'a checkpoint of the shadow monitor is of another release')
+  if (!isState(state))
+    throw new AssayError('ASSAY_INPUT_INVALID', 'a checkpoint of the shadow monitor is of another release')
   return state
 }
 

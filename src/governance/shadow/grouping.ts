@@ -15,7 +15,10 @@ export interface PlacedGroup extends ScoringGroup {
 
 /** Groups the decisions; records of other types, and evaluations, are in none. */
 export function groupRecords(records: readonly TailRecord[], shadows: readonly string[]): PlacedGroup[] {
-  const gathered = new Map<string, { control: ControlState; models: ScoringModel[]; places: number[]; bytes: Buffer[] }>()
+  const gathered = new Map<
+    string,
+    { control: ControlState; models: ScoringModel[]; places: number[]; bytes: Buffer[] }
+  >()
   records.forEach((at, place) => {
     const { record, control } = at
     if (record.type !== 'decision' || record.facts.mode !== 'decide') return
@@ -68,7 +71,9 @@ export function withScores(
       const shadows = models.map(({ reference }, model): ShadowScore => {
         if (values === null) return { model: reference, score: null, why: 'shed' }
         const score = values[model * count + row]
-        return Number.isNaN(score) ? { model: reference, score: null, why: 'failed' } : { model: reference, score, why: null }
+        return Number.isNaN(score)
+          ? { model: reference, score: null, why: 'failed' }
+          : { model: reference, score, why: null }
       })
       scored[place] = { ...records[place], shadows }
     })

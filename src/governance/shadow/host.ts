@@ -5,7 +5,7 @@
 import { Worker } from 'node:worker_threads'
 import type { Thresholds } from '../../contract/manifest.js'
 import { LIMITS, type Limits } from '../../limits.js'
-import type { Batch } from '../port.js'
+import type { TailRecord } from '../port.js'
 import { groupRecords, type PlacedGroup, withScores } from './grouping.js'
 import type { LoadedModel } from './scorer.js'
 import type { FromShadowThread, ShadowThreadData, ToShadowThread } from './wire.js'
@@ -14,6 +14,8 @@ export interface ShadowHostOptions {
   readonly modelsDir: string
   /** name@version of each shadow. */
   readonly shadows: readonly string[]
+  /** Records that wait in the log, beyond those in hand. A rebuild says 0: it has all the time. */
+  readonly lag: () => number
   /** Records behind the log beyond which pairs are shed, until it is under half of that. */
   readonly lagRecordsMax?: number
   /** Milliseconds that one batch may take before the thread counts as hanging. */
@@ -24,12 +26,17 @@ export interface ShadowHostOptions {
 }
 
 export interface ShadowHost {
-  /** The batch with a shadow score, or the reason for none, for each decision and model. `lag` in records. */
-  score(batch: Batch, lag: number): Promise<Batch>
+  /** The same records in the same order, decisions with a score, or the reason for none, of each model. */
+  score(records: readonly TailRecord[]): Promise<readonly TailRecord[]>
   models(): readonly LoadedModel[]
   /** Of a shadow's manifest; for the monitor. */
   manifestThresholds(model: string): Thresholds | undefined
-  state(): { readonly shedding: boolean; readonly hanging: boolean; readonly deaths: number; readonly shedPairs: number }
+  state(): {
+    readonly shedding: boolean
+    readonly hanging: boolean
+    readonly deaths: number
+    readonly shedPairs: number
+  }
   /** Ends the thread; one that hangs is left to the end of the process. */
   close(deadlineMs: number): Promise<void>
 }
@@ -89,12 +96,12 @@ export async function createShadowHost(options: ShadowHostOptions): Promise<Shad
 
   await thread.ready()
   return {
-    async score(batch, lag) {
-      const groups = groupRecords(batch.records, shadows)
-      if (groups.length === 0) return batch
-      const scores = sheds(lag) ? null : await scoreGroups(groups)
+    async score(records) {
+      const groups = groupRecords(records, shadows)
+      if (groups.length === 0) return records
+      const scores = sheds(options.lag()) ? null : await scoreGroups(groups)
       if (scores === null) shedPairs += groups.reduce((pairs, { count, models }) => pairs + count * models.length, 0)
-      return { ...batch, records: withScores(batch.records, groups, scores ?? groups.map(() => null)) }
+      return withScores(records, groups, scores ?? groups.map(() => null))
     },
     models: () => [...known.values()],
     manifestThresholds: (model) => known.get(model)?.thresholds ?? undefined,
