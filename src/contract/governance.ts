@@ -303,6 +303,7 @@ export const Summary = Type.Object({
 export type Summary = Static<typeof Summary>
 
 export const Alert = Type.Object({
+  id: Type.String(),
   alert: Type.String(),
   state: Type.String({ description: 'firing, resolved or silenced' }),
   severity: Type.String(),

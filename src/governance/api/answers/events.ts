@@ -1,5 +1,5 @@
 // The stream as pages of the store: rows of every table in the order of the log.
-// A cursor is log, epoch, sequence, and how far shadow windows were told (they close on time and carry no sequence).
+// A cursor is log, epoch, sequence, and how many alert rows were told (they may be told late, by a clock).
 // Invariant: a page ends between two sequences, so that what one record caused is told as a whole; the id of an event
 // stands on the last of its sequence alone. Whoever goes on after an id gets everything behind it, at least once.
 import { AssayError } from '../../../errors.js'
@@ -9,6 +9,7 @@ import * as cells from './cells.js'
 import { decisionRow } from './decision-row.js'
 import { driftEvent } from './drift.js'
 import type { Held } from './held.js'
+import { alertEvent } from './alerts.js'
 import { shadowEvent } from './shadow.js'
 import { controlOf } from './tables.js'
 
@@ -17,19 +18,19 @@ interface Cursor {
   readonly log: string
   readonly epoch: number
   readonly sequence: number
-  readonly shadowMs: number
+  readonly alerts: number
 }
 
 const CURSOR = /^([0-9a-f]{8}|0)-(\d{1,10})-(\d{1,16})-(\d{1,16})$/
 
-const format = ({ log, epoch, sequence, shadowMs }: Cursor): string => `${log}-${epoch}-${sequence + 1}-${shadowMs}`
+const format = ({ log, epoch, sequence, alerts }: Cursor): string => `${log}-${epoch}-${sequence + 1}-${alerts}`
 
 /** Throws ASSAY_HEADER_INVALID for a text that was never given out. */
 function parse(text: string): Cursor {
   const match = CURSOR.exec(text)
   if (match === null) throw new AssayError('ASSAY_HEADER_INVALID', 'Last-Event-ID is none of ours')
-  const [, log = '', epoch, sequence, shadowMs] = match
-  return { log, epoch: Number(epoch), sequence: Number(sequence) - 1, shadowMs: Number(shadowMs) }
+  const [, log = '', epoch, sequence, alerts] = match
+  return { log, epoch: Number(epoch), sequence: Number(sequence) - 1, alerts: Number(alerts) }
 }
 
 /** Tables whose rows carry their sequence. Only columns that are shown are read. */
@@ -37,24 +38,30 @@ const SOURCES: readonly { readonly kind: StreamKind; readonly table: string; rea
   { kind: 'decision', table: 'decisions', from: "(SELECT * EXCLUDE (vector) FROM decisions WHERE kind = 'decision')" },
   { kind: 'control', table: 'controls', from: 'controls' },
   { kind: 'drift', table: 'drift', from: '(SELECT * EXCLUDE (counts, reference_counts) FROM drift)' },
+  {
+    kind: 'shadow',
+    table: 'shadow_windows',
+    from: `(SELECT epoch, sequence, window_ms, from_ms, until_ms, champion, shadow, segment, pairs, shed, flips, flip_share,
+      flip_low, flip_high FROM shadow_windows)`,
+  },
 ]
 
 /** Where the store stands now. */
-async function committed(queries: Queries): Promise<Omit<Cursor, 'shadowMs'>> {
+async function committed(queries: Queries): Promise<Omit<Cursor, 'alerts'>> {
   const [row] = await queries.select('SELECT log_id, epoch, sequence FROM position')
   if (row === undefined) return { log: '0', epoch: 0, sequence: -1 }
   return { log: cells.text(row, 'log_id').slice(0, 8), epoch: cells.number(row, 'epoch'), sequence: cells.number(row, 'sequence') }
 }
 
-async function shadowNow(held: Held): Promise<number> {
-  if (!(await held.hasTable('shadow_windows'))) return 0
-  const [row] = await held.queries().select('SELECT max(until_ms) AS newest FROM shadow_windows')
-  return cells.number(row ?? {}, 'newest')
+async function alertRows(held: Held): Promise<number> {
+  if (!(await held.hasTable('alerts'))) return 0
+  const [row] = await held.queries().select('SELECT count(*) AS alerts FROM alerts')
+  return cells.number(row ?? {}, 'alerts')
 }
 
 export async function newest(held: Held): Promise<string> {
-  const [now, shadowMs] = await Promise.all([committed(held.queries()), shadowNow(held)])
-  return format({ ...now, shadowMs })
+  const [now, alerts] = await Promise.all([committed(held.queries()), alertRows(held)])
+  return format({ ...now, alerts })
 }
 
 /** Where to go on after an id. Where the log took records back since, at what its new epoch put in their place. */
@@ -89,10 +96,12 @@ export async function events(
   )
   const end = Math.min(now.sequence, ...parts.map((part) => part.end))
   const more = end < now.sequence
-  const shadow = more || !kinds.includes('shadow') ? [] : await shadowRows(held, at.shadowMs, limit)
-  const shadowMs = shadow.reduce((ms, row) => Math.max(ms, cells.number(row, 'until_ms')), at.shadowMs)
+  const alerts = await newAlerts(held, at.alerts, { more, isWanted: kinds.includes('alert'), limit })
   const control = await held.control()
-  const shown = { decision: (row: JsonRow) => decisionRow(row, control, held), control: controlOf, drift: driftEvent }
+  const shown = {
+    decision: (row: JsonRow) => decisionRow(row, control, held),
+    ...{ control: controlOf, drift: driftEvent, shadow: shadowEvent, alert: alertEvent },
+  }
   const ordered = parts
     .flatMap(({ kind, rows }) => rows.map((row) => ({ kind, row, sequence: cells.number(row, 'sequence') })))
     .filter(({ sequence }) => sequence <= end)
@@ -100,16 +109,12 @@ export async function events(
   const told = ordered.map(({ kind, row, sequence }, i): StreamEvent => {
     const isLast = ordered[i + 1]?.sequence !== sequence
     const id = isLast ? format({ ...at, log: now.log, epoch: cells.number(row, 'epoch'), sequence }) : null
-    return { id, kind, data: kind in shown ? shown[keyOf(kind)](row) : {} }
+    return { id, kind, data: shown[kind](row) }
   })
-  const tail = shadow.map((row): StreamEvent => ({ id: null, kind: 'shadow', data: shadowEvent(row) }))
+  const tail = alerts.rows.map((row): StreamEvent => ({ id: null, kind: 'alert', data: shown.alert(row) }))
   const last = ordered.at(-1)
   const epoch = more ? cells.number(last?.row ?? {}, 'epoch') || at.epoch : now.epoch
-  return { events: [...told, ...tail], cursor: format({ log: now.log, epoch, sequence: end, shadowMs }), more }
-}
-
-function keyOf(kind: StreamKind): 'decision' | 'control' | 'drift' {
-  return kind === 'control' || kind === 'drift' ? kind : 'decision'
+  return { events: [...told, ...tail], cursor: format({ log: now.log, epoch, sequence: end, alerts: alerts.told }), more }
 }
 
 /** Rows of one table after `at`: whole sequences, about `limit` rows; and the sequence up to which they are complete. */
@@ -150,13 +155,22 @@ function jsonOf(value: unknown): JsonRow[string] {
   }
 }
 
-async function shadowRows(held: Held, afterMs: number, limit: number): Promise<readonly JsonRow[]> {
-  if (!(await held.hasTable('shadow_windows'))) return []
-  return held.queries().select(
-    `SELECT window_ms, from_ms, until_ms, champion, shadow, segment, pairs, shed, flips, flip_share, flip_low, flip_high
-     FROM shadow_windows WHERE until_ms > ? AND window_ms = 60000 ORDER BY until_ms DESC LIMIT ${limit}`,
-    [afterMs],
+/** Rows of alerts beyond those told, once everything before them was; and how many have been told then. */
+async function newAlerts(
+  held: Held,
+  told: number,
+  { more, isWanted, limit }: { readonly more: boolean; readonly isWanted: boolean; readonly limit: number },
+): Promise<{ readonly rows: readonly JsonRow[]; readonly told: number }> {
+  if (more || !(await held.hasTable('alerts'))) return { rows: [], told }
+  const count = await alertRows(held)
+  // Fewer than told: the store was made anew, and what only a clock had seen is gone.
+  if (!isWanted || count <= told) return { rows: [], told: count }
+  // Rows of this table are never deleted, so that rowid counts them.
+  const rows = await held.queries().select(
+    `SELECT * FROM alerts WHERE rowid >= ? ORDER BY rowid LIMIT ${limit}`,
+    [told],
   )
+  return { rows, told: told + rows.length }
 }
 
 async function asyncFilter<Value>(values: readonly Value[], keep: (value: Value) => Promise<boolean>): Promise<Value[]> {
