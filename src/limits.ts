@@ -154,6 +154,16 @@ export interface Limits {
   readonly streamStallMs: number
   /** Masks of sensitive values that can be asked for again: a day of an analyst's clicks. */
   readonly masksMax: number
+  /** Rows of one drift window by count: a shift that matters is surely seen within it, at 20 cells a quantity. */
+  readonly driftWindowRows: number
+  /** Rows below which a window gets no verdict, nor one that it would be held against. */
+  readonly driftRowsMin: number
+  /** Model versions watched for drift at once, each with a week of hours; the one that last answered longest ago leaves. */
+  readonly driftModelsMax: number
+  /** Segments watched for drift: each costs as much as the whole again. */
+  readonly driftSegmentsMax: number
+  /** Categories of one field with a cell of their own; the rest is `unseen`. */
+  readonly driftCategoriesMax: number
 }
 
 export const LIMITS: Limits = Object.freeze({
@@ -227,6 +237,11 @@ export const LIMITS: Limits = Object.freeze({
   streamBehindMax: 10_000,
   streamStallMs: 30_000,
   masksMax: 10_000,
+  driftWindowRows: 5_000,
+  driftRowsMin: 500,
+  driftModelsMax: 16,
+  driftSegmentsMax: 16,
+  driftCategoriesMax: 64,
 })
 
 export const TINY: Limits = Object.freeze({
@@ -267,6 +282,11 @@ export const TINY: Limits = Object.freeze({
   factsBytesMax: 64 << 10,
   bucketsHeldMax: 16,
   metricModelsMax: 3,
+  driftWindowRows: 50,
+  driftRowsMin: 10,
+  driftModelsMax: 2,
+  driftSegmentsMax: 2,
+  driftCategoriesMax: 4,
   modelBytesMax: 64 << 10,
   bundleJsonBytesMax: 64 << 10,
   goldenRowsMax: 64,
