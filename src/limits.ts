@@ -150,6 +150,8 @@ export interface Limits {
   readonly streamRowsMax: number
   /** Decisions that a reader may fall behind while connected; beyond it they are skipped, and it is told. */
   readonly streamBehindMax: number
+  /** Milliseconds for one page above which a reader is slow: 250 KB/s. Only slow ones are made to skip. */
+  readonly streamSlowMs: number
   /** Milliseconds for which a reader may take nothing before it is let go; it can resume. */
   readonly streamStallMs: number
   /** Masks of sensitive values that can be asked for again: a day of an analyst's clicks. */
@@ -235,6 +237,7 @@ export const LIMITS: Limits = Object.freeze({
   streamsMax: 64,
   streamRowsMax: 500,
   streamBehindMax: 10_000,
+  streamSlowMs: 1_000,
   streamStallMs: 30_000,
   masksMax: 10_000,
   driftWindowRows: 5_000,
@@ -308,6 +311,7 @@ export const TINY: Limits = Object.freeze({
   streamsMax: 2,
   streamRowsMax: 8,
   streamBehindMax: 32,
+  streamSlowMs: 100,
   streamStallMs: 500,
   masksMax: 8,
 })

@@ -10,7 +10,7 @@ const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema,
 const MaybeNumber = Type.Union([Type.Number(), Type.Null()])
 const MaybeText = Type.Union([Type.String(), Type.Null()])
 const MaybeTime = Type.Union([Time, Type.Null()])
-const oneOf = <Value extends string>(values: readonly Value[]) => Type.Unsafe<Value>({ type: 'string', enum: values })
+const oneOf = <Value extends string>(values: readonly Value[]) => Type.Union(values.map((value) => Type.Literal(value)))
 
 /** insufficient: fewer rows than a verdict needs. watch, drift: see docs of the drift monitor. */
 export const VERDICTS = ['insufficient', 'stable', 'watch', 'drift'] as const

@@ -1,5 +1,6 @@
 // A real server under simulated traffic, a real sidecar with its monitors beside it in this process, and its API.
 // Shared by the tests of the API and of the console; no test.
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,10 +11,11 @@ import { type Config, loadConfig } from '../../src/config.js'
 import { govern, type GovernDeps, type Sidecar } from '../../src/govern.js'
 import { createAlerter } from '../../src/governance/alerter.js'
 import { openGovernanceApi } from '../../src/governance/api/open.js'
+import { createDriftMonitor } from '../../src/governance/monitors/drift.js'
 import { createShadowMonitor } from '../../src/governance/monitors/shadow.js'
 import { chooseShadows } from '../../src/governance/shadow/choose.js'
 import { createShadowHost, type ShadowHost } from '../../src/governance/shadow/host.js'
-import type { Limits } from '../../src/limits.js'
+import { LIMITS, type Limits } from '../../src/limits.js'
 import type { EventName, Fields } from '../../src/telemetry/logger.js'
 
 export interface GovernanceRig {
@@ -91,7 +93,10 @@ async function startSidecar(
   const sidecar = await govern(config, {
     logger: { event: (name, fields = {}) => void events.push({ name, fields }), flush: () => undefined },
     ...(options.limits !== undefined && { limits: options.limits }),
-    createMonitors: () => [createShadowMonitor({ manifestThresholds: host.manifestThresholds })],
+    createMonitors: () => [
+      createDriftMonitor({ loadProfile: profileIn(modelsDir) }, { limits: options.limits ?? LIMITS }),
+      createShadowMonitor({ manifestThresholds: host.manifestThresholds }),
+    ],
     createShadows: () => Promise.resolve({ ...host, close: () => Promise.resolve() }),
     createAlerter: () => createAlerter(),
     createApi: openGovernanceApi,
@@ -100,12 +105,15 @@ async function startSidecar(
   return { sidecar, host }
 }
 
+function profileIn(modelsDir: string): (model: { name: string; version: string }) => string {
+  return ({ name, version }) => readFileSync(join(modelsDir, name, version, 'reference-profile.json'), 'utf8')
+}
+
 async function isCaughtUp(sidecar: Sidecar, server: RunningServer): Promise<boolean> {
-  const status = (await (await fetch(`http://127.0.0.1:${server.operationsPort}/v1/status`)).json()) as {
-    decision_log: { synced_sequence: number }
-  }
+  const metrics = await (await fetch(`http://127.0.0.1:${server.operationsPort}/metrics`)).text()
+  const synced = Number(/^assay_log_synced_sequence (\d+)$/m.exec(metrics)?.[1])
   const { sequence, state } = sidecar.facts()
-  return state === 'reading' && sequence >= status.decision_log.synced_sequence
+  return state === 'reading' && sequence >= synced
 }
 
 async function runTraffic(port: number, args: readonly string[]): Promise<{ answered: number }> {

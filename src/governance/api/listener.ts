@@ -6,6 +6,7 @@ import { isIP } from 'node:net'
 import { renderProblem } from '../../contract/problem.js'
 import { AssayError, ERRORS, reject, type Rejection } from '../../errors.js'
 import type { Limits } from '../../limits.js'
+import type { Clock } from '../../runtime/clock.js'
 import type { Access } from './auth.js'
 import { createQueue, type Queue } from './queue.js'
 import { endpoints, type Answer, type Endpoint } from './endpoints.js'
@@ -17,6 +18,7 @@ import { createStreams, type Streams } from './stream.js'
 export interface ApiDeps {
   readonly source: Source
   readonly limits: Limits
+  readonly clock: Clock
   readonly access: (authorization: string | undefined) => Access
   /** True where tokens are asked for; then any Host name may be used. */
   readonly guarded: boolean
@@ -219,7 +221,8 @@ async function openStream(
     return refuse(res, reject('ASSAY_OVERLOADED', `${deps.limits.streamsMax} streams are open already`))
   }
   const last = req.headers['last-event-id']?.toString() ?? ''
-  const after = last === '' ? null : await context.queue(() => deps.source.resume(last))
+  // Before the head of the answer: what cannot be followed is refused as a whole.
+  const after = await context.queue(() => (last === '' ? deps.source.newest() : deps.source.resume(last)))
   res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store', 'X-Accel-Buffering': 'no' })
   if (req.method === 'HEAD') {
     res.end()

@@ -50,7 +50,7 @@ export async function openGovernanceApi(deps: GovernanceApiDeps): Promise<Govern
   const exposition = createExposition(metrics, true)
   const listener = await openApiListener(
     {
-      ...{ source, limits, files: readStaticFiles(), openApi: JSON.stringify(apiDocument(version)) },
+      ...{ source, limits, clock, files: readStaticFiles(), openApi: JSON.stringify(apiDocument(version)) },
       access: createAccess(tokensFile === null ? null : loadKeys(tokensFile)),
       guarded: tokensFile !== null,
       scrape: (accept) => exposition.scrape(accept),

@@ -3,11 +3,12 @@
 // goes on from `Last-Event-ID` loses nothing, and one that cannot keep up is told what it missed and where to find it.
 import type { ServerResponse } from 'node:http'
 import type { Limits } from '../../limits.js'
+import type { Clock } from '../../runtime/clock.js'
 import type { Source, StreamKind, StreamPage } from './source.js'
 
 export interface Streams {
-  /** Takes over a response; `after` is what `resume` gave for the reader's Last-Event-ID, or null for now. */
-  open(response: ServerResponse, kinds: readonly StreamKind[], after: string | null): void
+  /** Takes over a response; `after` is the cursor that it goes on from. */
+  open(response: ServerResponse, kinds: readonly StreamKind[], after: string): void
   count(): number
   /** Readers that were told of missed events, since the start. */
   missed(): number
@@ -15,8 +16,9 @@ export interface Streams {
 }
 
 export interface StreamDeps {
-  readonly source: Pick<Source, 'events' | 'newest' | 'resume' | 'missed' | 'onCommit' | 'lag'>
+  readonly source: Pick<Source, 'events' | 'newest' | 'missed' | 'onCommit' | 'lag'>
   readonly limits: Limits
+  readonly clock: Pick<Clock, 'monoMs'>
   onFault(error: unknown): void
 }
 
@@ -79,9 +81,9 @@ interface ReaderDeps extends StreamDeps {
 function createReader(
   deps: ReaderDeps,
   response: ServerResponse,
-  asked: { kinds: readonly StreamKind[]; after: string | null },
+  asked: { kinds: readonly StreamKind[]; after: string },
 ): { wake(): void; end(): void } {
-  const { source, limits, counts } = deps
+  const { source, limits, counts, clock } = deps
   let cursor = asked.after
   let again = true
   let running = false
@@ -89,17 +91,21 @@ function createReader(
   /** Once at the end, falling behind is the reader's slowness and no longer its absence. */
   let caughtUp = false
 
-  /** Resolves to whether the reader had to be waited for. A reader that takes nothing for too long is let go. */
-  const write = (text: string): Promise<boolean> => {
-    if (!open || response.write(text)) return Promise.resolve(false)
+  /** Resolves to the milliseconds that the reader took. One that takes nothing for too long is let go. */
+  const write = (text: string): Promise<number> => {
+    if (!open || response.write(text)) return Promise.resolve(0)
+    const sinceMs = clock.monoMs()
     return new Promise((resolve) => {
       const done = (): void => {
         clearTimeout(stall)
+        clearImmediate(last)
         response.off('drain', done)
         response.off('close', done)
-        resolve(true)
+        resolve(clock.monoMs() - sinceMs)
       }
-      const stall = setTimeout(() => response.destroy(), limits.streamStallMs)
+      let last: NodeJS.Immediate | undefined
+      // After one more look at the sockets: that our own loop was late is not the reader's fault.
+      const stall = setTimeout(() => (last = setImmediate(() => response.destroy())), limits.streamStallMs)
       response.once('drain', done)
       response.once('close', done)
     })
@@ -113,14 +119,13 @@ function createReader(
     return newest
   }
   const step = async (): Promise<boolean> => {
-    const at: string = cursor ?? (await source.newest())
-    const page = await deps.events(at, asked.kinds)
-    const moved = page.cursor !== at
+    const page = await deps.events(cursor, asked.kinds)
+    const moved = page.cursor !== cursor
     const text = page.events.map(({ kind, id, data }) => frame(kind, id, data)).join('')
-    const waited = await write(moved ? text + frame('tick', page.cursor, { lag: source.lag() }) : text)
+    const tookMs = await write(moved ? text + frame('tick', page.cursor, { lag: source.lag() }) : text)
     cursor = page.cursor
     if (!page.more) caughtUp = true
-    else if (caughtUp && waited) cursor = await skip(page.cursor)
+    else if (open && caughtUp && tookMs > limits.streamSlowMs) cursor = await skip(page.cursor)
     return page.more
   }
   const pump = async (): Promise<void> => {
@@ -141,7 +146,8 @@ function createReader(
   const heartbeat = setInterval(() => {
     if (open && !response.writableNeedDrain) response.write(': \n\n')
   }, HEARTBEAT_MS)
-  response.write(`retry: ${RETRY_MS}\n\n`)
+  // At once an id to go on from, however soon the reader breaks off.
+  response.write(`retry: ${RETRY_MS}\n\n${frame('tick', cursor, { lag: source.lag() })}`)
   void pump()
   return {
     wake() {

@@ -1,6 +1,14 @@
 // Charts over time by uPlot, renewed in place. Colours come from the page's style, so that they follow its theme.
 
+import { minute, time } from './format.js'
+
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim()
+
+/** Ticks at whole minutes need no seconds. */
+function clock(atMs, ticks) {
+  const needsSeconds = ticks.some((at) => at % 60 !== 0)
+  return needsSeconds ? time(atMs) : minute(atMs)
+}
 
 /** uPlot's options that all charts share. */
 function frame(width, height, { axes, series, bands, hooks, utc }) {
@@ -9,6 +17,7 @@ function frame(width, height, { axes, series, bands, hooks, utc }) {
   return {
     width,
     height,
+    padding: [10, 26, 0, 0],
     series: [{}, ...series],
     bands,
     hooks,
@@ -17,7 +26,7 @@ function frame(width, height, { axes, series, bands, hooks, utc }) {
     cursor: { drag: { x: false, y: false }, points: { show: false } },
     scales: { x: { time: true }, y: { range: (_, __, max) => [0, Math.max(max * 1.08, 1e-9)] } },
     axes: [
-      { ...ink, values: [[60, '{HH}:{mm}'], [1, '{HH}:{mm}:{ss}']].map(([step, text]) => [step, text, ...Array(5).fill(null), 1]) },
+      { ...ink, size: 28, values: (_, ticks) => ticks.map((at) => clock(at * 1000, ticks)) },
       { ...ink, size: 56, values: (_, ticks) => ticks.map(axes) },
     ],
   }
@@ -52,6 +61,7 @@ export function rule(value, label) {
     ctx.lineTo(bbox.left + bbox.width, y)
     ctx.stroke()
     ctx.font = `${12 * devicePixelRatio}px system-ui`
+    ctx.textAlign = 'left'
     ctx.fillText(label, bbox.left + 6, y - 5 * devicePixelRatio)
     ctx.restore()
   }

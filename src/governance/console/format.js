@@ -18,6 +18,13 @@ function superscript(_, power) {
   return `⁻${[...power].map((digit) => '⁰¹²³⁴⁵⁶⁷⁸⁹'[Number(digit)]).join('')}`
 }
 
+/** A probability: as many digits as tell it from 0 and 1. */
+export function score(value) {
+  if (value === null || value === undefined) return '–'
+  if (value > 0.995 && value < 1) return value.toFixed(Math.min(7, Math.ceil(-Math.log10(1 - value)) + 1))
+  return number(value)
+}
+
 export function share(value) {
   if (value === null || value === undefined) return '–'
   if (value > 0.99 && value < 1) return `${(Math.floor(value * 10_000) / 100).toFixed(2)} %`

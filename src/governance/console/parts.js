@@ -90,6 +90,12 @@ export function empty(what, command) {
 
 export const link = (address, text) => h('a', { href: `#/${address}` }, text)
 
+/** The beginning of a digest; all of it while pointed at. */
+export function digest(text) {
+  if (!text) return '–'
+  return h('span', { class: 'mono', title: text, tabindex: 0, 'data-def': text }, text.slice(0, 19))
+}
+
 /** Pairs of name and value. */
 export function facts(pairs) {
   return h(

@@ -6,8 +6,12 @@ import * as cells from './cells.js'
 import type { Held } from './held.js'
 
 const TABLE = 'alerts'
-/** The last change of each; rows are never deleted, so that rowid is their order. */
-const NEWEST = `SELECT *, rowid AS place FROM ${TABLE} QUALIFY row_number() OVER (PARTITION BY alert_id ORDER BY rowid DESC) = 1`
+/**
+ * The last change of each; rows are never deleted, so that rowid is their order. A join, since DuckDB 1.5.6 answers
+ * QUALIFY row_number() over rowid wrongly, or ends with an internal error that closes the database.
+ */
+const NEWEST = `SELECT ${TABLE}.*, place FROM ${TABLE}
+  JOIN (SELECT max(rowid) AS place FROM ${TABLE} GROUP BY alert_id) AS newest ON ${TABLE}.rowid = newest.place`
 
 export async function alerts(held: Held, { limit, after }: PageQuery): Promise<wire.Alerts> {
   if (!(await held.hasTable(TABLE))) return { alerts: [], next: null }

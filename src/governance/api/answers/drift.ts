@@ -4,6 +4,7 @@ import type { JsonRow } from '../../store/queries.js'
 import type { DriftDetailQuery, DriftQuery } from '../source.js'
 import * as cells from './cells.js'
 import type { Held } from './held.js'
+import { shownSegment, storedSegment } from './segments.js'
 
 const TABLE = 'drift'
 /** The windows that alarms are made from, when nobody asks for others. */
@@ -34,7 +35,7 @@ export async function drift(held: Held, query: DriftQuery): Promise<wire.DriftOv
   const model = query.model ?? models[0]
   if (model === undefined || kind === undefined) return NOTHING
   const [windowKind = '', reference = ''] = kind.split('/')
-  const chosen = { model, segment: segmentOf(query.segment), windowKind, reference }
+  const chosen = { model, segment: storedSegment(query.segment), windowKind, reference }
   const rows = await windowsOf(held, chosen, query.windows)
   const segments = all('segment').sort().map(shownSegment)
   return { models, segments, kinds, kind, features: featuresOf(rows, chosen) }
@@ -45,10 +46,6 @@ async function modelsOf(held: Held, models: readonly string[]): Promise<string[]
   const champion = (await held.control())?.routes.champion
   return [...models].sort((one, other) => Number(other === champion) - Number(one === champion))
 }
-
-/** Stored as '' for all decisions. */
-const segmentOf = (segment: string | null): string => (segment === null || segment === '*' ? '' : segment)
-const shownSegment = (segment: string): string => (segment === '' ? '*' : segment)
 
 /** Rows of the newest windows, oldest first. */
 async function windowsOf(held: Held, chosen: Chosen, windows: number): Promise<JsonRow[]> {
@@ -150,7 +147,7 @@ async function rowOf(
   const [windowKind = '', reference = ''] = kind.split('/')
   const rows = await held.queries().select(
     `SELECT * FROM ${TABLE} WHERE sequence = ? AND model = ? AND segment = ? AND window_kind = ? AND reference = ?`,
-    [sequence, model, segmentOf(segment), windowKind, reference],
+    [sequence, model, storedSegment(segment), windowKind, reference],
   )
   return rows.find((row) => nameOf(row) === feature) ?? null
 }

@@ -19,11 +19,10 @@ const TABLES = ['decisions', 'labels', 'controls', 'findings'] as const
 export async function health(held: Held, { version, directory, streams }: HealthFacts): Promise<wire.Health> {
   const facts = held.facts()
   const counts = TABLES.map((table) => `(SELECT count(*) FROM ${table}) AS ${table}`)
-  const [rows, control, found] = await Promise.all([
-    held.queries().select(`SELECT ${counts.join(', ')}`),
-    held.control(),
-    findings(held),
-  ])
+  // Health answers most of all when the store cannot.
+  const [rows, control, found] = held.isOpen()
+    ? await Promise.all([held.queries().select(`SELECT ${counts.join(', ')}`), held.control(), findings(held)])
+    : [[], null, []]
   const { logId, epoch, sequence } = facts
   return {
     ...{ ready: facts.ready, reasons: [...facts.troubles], at: cells.time(held.clock.nowMs()) },

@@ -20,6 +20,7 @@ export interface Held {
   readonly clock: Clock
   readonly masks: Masks
   facts(): GovernFacts
+  isOpen(): boolean
   /** Throws ASSAY_NOT_READY while the store cannot be used. */
   queries(): Queries
   /** What holds after the newest record; null before the first. */
@@ -41,6 +42,7 @@ export function createHeld(deps: HeldDeps): Held {
     clock: deps.clock,
     masks: deps.masks,
     facts: () => deps.facts(),
+    isOpen: () => deps.queries() !== null,
     queries,
     control() {
       control ??= readControl(queries()).catch((error: unknown) => {

@@ -4,6 +4,7 @@ import { ACTIONS } from '../../../contract/decision.js'
 import type * as wire from '../../../contract/governance.js'
 import { cutsOf, decideByScore } from '../../../decision/decide.js'
 import { addExact, emptySum } from '../../../stats/exact-sum.js'
+import { shownSegment, storedSegment } from './segments.js'
 import { GRID_AXIS } from '../../monitors/shadow-bins.js'
 import { emptyCounts, mergeCounts, type PairCounts, type Telling, tells } from '../../monitors/shadow-counts.js'
 import { summarise } from '../../monitors/shadow-summary.js'
@@ -14,7 +15,6 @@ import { exponentOf } from './decision-row.js'
 import type { Held } from './held.js'
 
 const TABLE = 'shadow_windows'
-const ALL = '*'
 const MINUTE_MS = 60_000
 const HOUR_MS = 3_600_000
 const ROWS_MAX = 2_000
@@ -63,7 +63,7 @@ interface Added {
 }
 
 async function summaryOf(held: Held, model: string, query: ShadowQuery): Promise<Added | null> {
-  const segment = query.segment ?? ALL
+  const segment = storedSegment(query.segment)
   const found = await windowsOf(held, model, { ...query, segment })
   const last = found.at(-1)
   if (last === undefined) return null
@@ -111,7 +111,7 @@ async function segmentsOf(held: Held, model: string, query: ShadowQuery): Promis
     .queries()
     .select(`SELECT DISTINCT segment FROM ${TABLE} WHERE shadow = ? ORDER BY segment LIMIT 64`, [model])
   const all = await Promise.all(
-    found.map((row) => summaryOf(held, model, { ...query, segment: cells.text(row, 'segment') })),
+    found.map((row) => summaryOf(held, model, { ...query, segment: shownSegment(cells.text(row, 'segment')) })),
   )
   return all.flatMap((one) => (one === null ? [] : [one.summary]))
 }
@@ -170,7 +170,7 @@ function modelOf(row: JsonRow, money: { readonly currency: string | null; readon
   return {
     model: cells.text(row, 'shadow'),
     champion: cells.text(row, 'champion'),
-    segment: cells.text(row, 'segment'),
+    segment: shownSegment(cells.text(row, 'segment')),
     from: cells.maybeTime(row, 'from_ms'),
     until: cells.maybeTime(row, 'until_ms'),
     ...{ pairs, shed: cells.number(row, 'shed'), failed: cells.number(row, 'failed') },
@@ -269,7 +269,7 @@ export async function tellingPairs(held: Held, sequence: number): Promise<wire.D
   if (!(await held.hasTable(TABLE))) return []
   const rows = await held.queries().select(
     `SELECT * FROM ${TABLE} WHERE window_ms = ? AND segment = ? AND list_contains(telling_sequences, ?) LIMIT 32`,
-    [MINUTE_MS, ALL, sequence],
+    [MINUTE_MS, storedSegment(null), sequence],
   )
   return rows.flatMap((row) => {
     const pair = tellingOf(row).find((each) => each.sequence === sequence)
@@ -282,7 +282,8 @@ export async function tellingPairs(held: Held, sequence: number): Promise<wire.D
 /** A closed window as the stream tells it. */
 export function shadowEvent(row: JsonRow): object {
   return {
-    ...{ model: cells.text(row, 'shadow'), champion: cells.text(row, 'champion'), segment: cells.text(row, 'segment') },
+    ...{ model: cells.text(row, 'shadow'), champion: cells.text(row, 'champion') },
+    segment: shownSegment(cells.text(row, 'segment')),
     ...{ from: cells.maybeTime(row, 'from_ms'), until: cells.maybeTime(row, 'until_ms') },
     ...{ pairs: cells.number(row, 'pairs'), shed: cells.number(row, 'shed'), flips: cells.number(row, 'flips') },
     flip_share: {

@@ -1,7 +1,7 @@
 // One decision: what came in, what the model saw, rules and thresholds, who answered and why, how long each stage took.
 import { h, s } from '../dom.js'
-import { fullTime, money, ms, number, share } from '../format.js'
-import { facts, headline, link, table, tag } from '../parts.js'
+import { fullTime, money, ms, number, score, share } from '../format.js'
+import { digest, facts, headline, link, table, tag } from '../parts.js'
 
 export const decision = {
   name: 'decision',
@@ -40,7 +40,7 @@ function sentence(d) {
   const by = d.degraded ? `by ${d.model} in place of ${d.prescribed_model ?? 'another'}` : `by ${d.model}`
   const cut = cutFor(d)
   const rules = d.rules.length > 0 ? `rule ${d.rules.join(', ')}` : cut
-  return `${PAST[d.action]} ${by} with score ${number(d.score)}${rules ? `: ${rules}` : ''}.`
+  return `${PAST[d.action]} ${by} with score ${score(d.score)}${rules ? `: ${rules}` : ''}.`
 }
 
 /** The threshold that decided, in words. */
@@ -63,7 +63,7 @@ function scoring(d) {
     facts([
       ['Action', d.action === null ? 'none' : tag(d.action)],
       ['By the score alone', d.score_action === null ? '–' : tag(d.score_action)],
-      ['Score', number(d.score)],
+      ['Score', score(d.score)],
       ['Raw output', number(d.score_raw)],
       ['Segment', d.segment ?? 'none'],
       ['Rules that matched', d.rules.join(', ') || 'none'],
@@ -81,7 +81,7 @@ function scale(d) {
   const ticks = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999]
   return s(
     'svg',
-    { class: 'chart', viewBox: '0 0 500 78', role: 'img', 'aria-label': `Score ${number(d.score)}; ${cuts.map(([name, cut]) => `${name} at ${number(cut)}`).join(', ')}` },
+    { class: 'chart', viewBox: '0 0 500 78', role: 'img', 'aria-label': `Score ${score(d.score)}; ${cuts.map(([name, cut]) => `${name} at ${number(cut)}`).join(', ')}` },
     s('line', { x1: 20, x2: 480, y1: 46, y2: 46, stroke: 'var(--line)', 'stroke-width': 6, 'stroke-linecap': 'round' }),
     ...ticks.map((tick) => s('text', { x: at(tick), y: 72, 'text-anchor': 'middle' }, String(tick))),
     ...cuts.flatMap(([name, cut]) => [
@@ -106,7 +106,7 @@ function who(d) {
       ['Experiment and arm', `${d.experiment ?? 'none'}, ${d.arm ?? '–'}`],
       ['Bucket', d.bucket < 0 ? 'none' : `${d.bucket} of 10,000`],
       ['Propensity', share(d.propensity)],
-      ['File digest', h('span', { class: 'mono' }, d.digest ?? '–')],
+      ['File digest', digest(d.digest)],
     ]),
   )
 }
@@ -134,7 +134,6 @@ function vector(d) {
   const columns = [
     { name: 'Feature', cell: ({ feature }) => link(`drift?feature=${encodeURIComponent(feature)}`, feature) },
     { name: 'As fed', align: 'end', cell: ({ value }) => (value === null ? 'null' : number(value)) },
-    { name: 'Read by the model', cell: ({ taken }) => (taken ? 'yes' : 'no') },
   ]
   const flags = d.features.length === 0 ? '' : ` (${d.features.join(', ')})`
   return table(`What the model saw${flags}`, columns, d.vector)
@@ -153,10 +152,10 @@ function stages(d) {
 function shadows(d) {
   const columns = [
     { name: 'Shadow', cell: ({ model }) => link(`shadow?model=${encodeURIComponent(model)}`, model) },
-    { name: 'Score', align: 'end', cell: ({ score }) => number(score) },
+    { name: 'Score', align: 'end', cell: (row) => score(row.score) },
     { name: 'Would', cell: ({ action, why }) => (action === null ? (why ?? '–') : tag(action)) },
   ]
-  return table('What others would say', columns, d.shadows, { empty: 'No shadow model scored this vector.' })
+  return table('What others would say', columns, d.shadows, { empty: 'Not among the most telling pairs of its minute, or no shadow scored it.' })
 }
 
 function labels(d) {
@@ -180,7 +179,7 @@ function record(d) {
       ['Occurred', fullTime(d.occurred_at)],
       ['Received', fullTime(d.received_at)],
       ['In base currency', d.amount_base_minor === null ? 'unlisted currency' : money(d.amount_base_minor, d.base_currency)],
-      ['Policy', h('span', { class: 'mono' }, d.policy)],
+      ['Policy', digest(d.policy)],
       ['Trace', h('span', { class: 'mono' }, d.traceparent ?? 'none')],
     ]),
     h('p', { class: 'context' }, 'It can be computed again from the log and the bundles alone; this says whether the result is equal:'),

@@ -1,6 +1,6 @@
 // Decisions: the explorer. Filters stand in the address; the newest page renews itself, older ones stay.
 import { h } from '../dom.js'
-import { count, fullTime, money, ms, number, plural, time, zone } from '../format.js'
+import { count, fullTime, money, ms, plural, score, time, zone } from '../format.js'
 import { button, empty, headline, link, table, tag } from '../parts.js'
 
 const FILTERS = ['since', 'until', 'entity', 'model', 'action', 'score_min', 'score_max', 'degraded', 'after']
@@ -92,7 +92,7 @@ function columnsOf(rows) {
     { name: `Decided (${zone.name()})`, cell: (row) => h('span', { title: fullTime(row.decided_at) }, time(row.decided_at)) },
     { name: 'Transaction', cell: (row) => link(`decisions/${encodeURIComponent(row.decision_id)}`, row.transaction_id) },
     { name: 'Action', cell: (row) => (row.action === null ? row.mode : tag(row.action)) },
-    { name: 'Score', align: 'end', cell: (row) => number(row.score) },
+    { name: 'Score', align: 'end', cell: (row) => score(row.score) },
     { name: 'Amount', align: 'end', cell: (row) => money(row.amount_minor, row.currency, row.exponent) },
     ...entities.map((name) => ({ name: name.replace(/_id$/, ''), cell: (row) => row.entities[name] ?? '–' })),
     { name: 'Answered by', cell: (row) => `${row.model ?? '–'}${row.degraded ? ' ▲ degraded' : ''}` },

@@ -11,7 +11,7 @@ export const drift = {
   name: 'drift',
   title: 'Drift',
   async load({ ask, params }) {
-    const room = Math.max(10, Math.min(96, Math.floor((Math.min(innerWidth, 1500) - (innerWidth < 640 ? 210 : 380)) / CELL_PX)))
+    const room = Math.max(10, Math.min(96, Math.floor((Math.min(innerWidth, 1500) - (innerWidth < 640 ? 250 : 380)) / CELL_PX)))
     const query = { model: params.model, segment: params.segment, kind: params.kind, windows: room }
     const overview = await ask('drift', query)
     const detail = params.feature ? await ask(`drift/${encodeURIComponent(params.feature)}`, { ...query, window: params.window }).catch(absent) : null
@@ -35,6 +35,16 @@ export const drift = {
   },
 }
 
+const CAUSES = {
+  cold: 'windows of features are not yet observed for their whole length; history fills them',
+  'policy changed': 'the policy changed inside the window, or since its reference',
+  'reference cold': 'the window it is held against was cold itself',
+  calendar: 'it follows the calendar, and this window covers another part of the cycle than training',
+  'no profile': 'the bundle has no reference profile',
+}
+
+const inWords = (cause) => cause.split(', ').map((one) => CAUSES[one] ?? one).join('; ')
+
 function absent(error) {
   if (error.status === 404) return null
   throw error
@@ -53,20 +63,21 @@ function answer(rows) {
   const watched = of('watch')
   const waiting = of('insufficient').length
   const first = drifting[0] ?? watched[0]
-  const cold = waiting === 0 ? '' : ` ${plural(waiting, 'feature has', 'features have')} too few rows for a verdict.`
-  const context = context_of(rows)
+  const cold = waiting === 0 ? '' : ` ${plural(waiting, 'has', 'have')} no verdict yet.`
+  const named = newest(first ?? rows[0])?.cause ?? null
+  const context = [contextOf(rows), named === null ? null : `${named}: ${inWords(named)}.`].filter(Boolean).join(' ')
   if (first === undefined) return ['good', `None of ${rows.length} features drifts.${cold}`, context]
   const { psi, psi_low: low, cause } = newest(first)
   const bound = low === null ? '' : ` (95 % at least ${number(low)})`
   const since = first.since === null ? '' : `, since ${time(first.since)} ${zone.name()}`
   const verb = drifting.length > 0 ? (drifting.length === 1 ? 'drifts' : 'drift') : 'to watch'
   const many = drifting.length > 0 ? drifting.length : watched.length
-  const because = cause === null ? '' : ` Likely cause: ${cause}.`
-  const tone = drifting.length > 0 ? 'bad' : 'warn'
+  const because = cause === null ? '' : ` Named cause: ${cause}.`
+  const tone = drifting.some((row) => newest(row).cause === null) ? 'bad' : 'warn'
   return [tone, `${many} of ${rows.length} features ${verb}: ${first.feature}, PSI ${number(psi)}${bound}${since}.${because}${cold}`, context]
 }
 
-function context_of(rows) {
+function contextOf(rows) {
   const last = rows.map(newest).filter(Boolean).sort((a, b) => b.until.localeCompare(a.until))[0]
   if (last === undefined) return null
   return `Against the training of ${rows[0].model}. The newest window ended ${time(last.until)} ${zone.name()}, n = ${count(last.n)}.`
@@ -150,7 +161,7 @@ function detailCard(detail, params) {
   return h(
     'section',
     { class: 'card', id: 'detail' },
-    h('div', { class: 'bar' }, h('h2', {}, detail.feature), h('p', { class: 'key' }, h('span', {}, h('i', { style: { border: '2px dashed var(--faint)' } }), `training, n = ${count(detail.reference_rows)}`), h('span', {}, h('i', { style: { background: 'var(--accent)' } }), `this window, n = ${count(detail.current_rows)}`))),
+    h('div', { class: 'bar' }, h('h2', {}, detail.feature), h('p', { class: 'key' }, h('span', {}, h('i', { style: { border: '2px dashed var(--faint)', background: 'none' } }), `training, n = ${count(detail.reference_rows)}`), h('span', {}, h('i', { style: { background: 'var(--accent)' } }), `this window, n = ${count(detail.current_rows)}`))),
     h('p', {}, verdictInWords(detail)),
     outlines(detail),
     facts([
@@ -170,11 +181,14 @@ function detailCard(detail, params) {
 
 function verdictInWords({ feature, window, bins, current_rows: n, reference_rows: m }) {
   const { verdict, psi, p, cause } = window
-  if (verdict === 'insufficient') return `${count(window.n)} rows are too few for a verdict on ${feature}.`
+  if (verdict === 'insufficient') {
+    const why = cause === null ? `${count(window.n)} rows are too few` : inWords(cause)
+    return `No verdict on ${feature}: ${why}.`
+  }
   const shift = (bin) => bin.current / Math.max(1, n) - bin.reference / Math.max(1, m)
   const most = [...bins].sort((a, b) => Math.abs(shift(b)) - Math.abs(shift(a)))[0]
-  const where = most === undefined ? '' : ` Most moved: ${most.label}, from ${share(most.reference / Math.max(1, m))} of rows to ${share(most.current / Math.max(1, n))}.`
-  const because = cause === null ? '' : ` Likely cause: ${cause}.`
+  const where = most === undefined ? '' : ` Most moved: ${named(most)}, from ${share(most.reference / Math.max(1, m))} of rows to ${share(most.current / Math.max(1, n))}.`
+  const because = cause === null ? '' : ` Named cause: ${inWords(cause)}.`
   const chance = p === null ? '' : ` A window like this comes by chance with p = ${number(p)}.`
   const words = {
     drift: `${feature} drifts: PSI ${number(psi)}, beyond what sampling explains and beyond 0.1.`,
@@ -186,7 +200,7 @@ function verdictInWords({ feature, window, bins, current_rows: n, reference_rows
 
 function binColumns({ current_rows: n, reference_rows: m }) {
   return [
-    { name: 'Bin', cell: ({ label }) => label },
+    { name: 'Bin', cell: named },
     { name: 'Training', align: 'end', cell: ({ reference }) => count(reference) },
     { name: 'Share', align: 'end', cell: ({ reference }) => share(reference / Math.max(1, m)) },
     { name: 'Window', align: 'end', cell: ({ current }) => count(current) },
@@ -195,11 +209,13 @@ function binColumns({ current_rows: n, reference_rows: m }) {
   ]
 }
 
-const WIDE = 900
-const HIGH = 240
+/** Drawn as wide as it is shown, so that its text keeps its size. */
+const wide = () => (innerWidth < 640 ? 400 : 1100)
+const HIGH = 250
 
 /** Two outlines over the same bins: equal widths, since edges are quantiles; single values and null stand apart. */
 function outlines({ bins, reference_rows: m, current_rows: n, feature }) {
+  const WIDE = wide()
   const gap = 10
   const breaks = bins.filter((bin, i) => i > 0 && isApart(bin) !== isApart(bins[i - 1])).length
   const width = (WIDE - 60 - breaks * gap) / bins.length
@@ -220,7 +236,7 @@ function outlines({ bins, reference_rows: m, current_rows: n, feature }) {
     })
     return `${path}L${places.at(-1) + width},${y(0)}`
   }
-  const every = Math.ceil(bins.length / 10)
+  const every = Math.ceil((bins.length * 90) / WIDE)
   const ticks = [0, top / 2, top]
   return s(
     'svg',
@@ -236,4 +252,11 @@ function outlines({ bins, reference_rows: m, current_rows: n, feature }) {
 }
 
 const isApart = ({ kind }) => kind !== 'interval'
+/** A bin in words: edges as people read them. */
+function named({ kind, label, low, high }) {
+  if (kind !== 'interval') return label
+  if (low === null) return `up to ${number(high)}`
+  return high === null ? `above ${number(low)}` : `${number(low)} to ${number(high)}`
+}
+
 const short = (bin) => (bin.kind === 'interval' ? (bin.high === null ? `> ${number(bin.low)}` : `≤ ${number(bin.high)}`) : bin.label)

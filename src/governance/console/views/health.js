@@ -1,7 +1,7 @@
 // Health: can I trust this page? The sidecar's lag, what it found in the log, alerts, versions.
 import { h } from '../dom.js'
 import { bytes, count, fullTime, plural, seconds } from '../format.js'
-import { facts, headline, table, tag } from '../parts.js'
+import { digest, facts, headline, table, tag } from '../parts.js'
 
 export const health = {
   name: 'health',
@@ -40,7 +40,7 @@ function sidecar(state) {
       ['Store on disk', bytes(state.store_bytes)],
       ['Disk free', bytes(state.disk_free_bytes)],
       ['Open streams', count(state.streams)],
-      ['Policy', h('span', { class: 'mono' }, state.policy ?? '–')],
+      ['Policy', digest(state.policy)],
     ]),
   )
 }

@@ -44,7 +44,7 @@ function answer(data) {
   const reasons = data.degraded_by.map(({ reason }) => reason.replaceAll('_', ' ')).join(', ')
   const degraded = data.degraded === 0 ? 'none degraded' : `${count(data.degraded)} degraded (${reasons})`
   const findings = [
-    drift.drift > 0 ? `${plural(drift.drift, 'drift')}` : 'no drift',
+    drift.drift > 0 ? `${plural(drift.drift, 'drift')}` : 'No drift',
     `${plural(data.alerts_open, 'open alert')}`,
   ]
   const deadline = latency.deadline_ms === null ? '' : ` of ${number(latency.deadline_ms)}`
@@ -86,7 +86,7 @@ function traffic(data) {
   return h(
     'section',
     { class: 'card' },
-    h('div', { class: 'bar' }, h('h2', {}, 'Decisions a second, by action'), key(['approve', '--approve'], ['challenge', '--challenge'], ['review', '--review'], ['decline', '--decline'])),
+    h('div', { class: 'bar over' }, h('h2', {}, 'Decisions a second, by action'), key(['approve', '--approve'], ['challenge', '--challenge'], ['review', '--review'], ['decline', '--decline'])),
     h('div', { 'data-mount': 'traffic', role: 'img', 'aria-label': 'Decisions a second by action over time; the table below holds the data', mount }),
   )
 }
@@ -105,12 +105,12 @@ function latency(data) {
   return h(
     'section',
     { class: 'card' },
-    h('div', { class: 'bar' }, h('h2', {}, 'Time to decide, p50 to p99'), key(['p99 (line) down to p50 (dotted)', '--accent'])),
+    h('div', { class: 'bar over' }, h('h2', {}, 'Time to decide, p50 to p99'), key(['p99 (line) down to p50 (dotted)', '--accent'])),
     h('div', { 'data-mount': 'latency', role: 'img', 'aria-label': 'Latency band from p50 to p99 over time; the table below holds the data', mount }),
   )
 }
 
-const SHADES = ['--approve', '--challenge', '--good', '--accent', '--review']
+const SHADES = ['--faint', '--review', '--good', '--accent', '--decline']
 
 function stageBar({ latency }) {
   const { stages } = latency

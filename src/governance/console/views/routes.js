@@ -1,7 +1,7 @@
 // Routes: who gets which traffic? To read; changes are made with `assay route`.
 import { h } from '../dom.js'
 import { count, fullTime, number, share } from '../format.js'
-import { empty, facts, headline, link, table } from '../parts.js'
+import { digest, empty, facts, headline, link, table } from '../parts.js'
 
 export const routes = {
   name: 'routes',
@@ -55,6 +55,6 @@ function columns(decisions) {
     { name: 'Share', align: 'end', cell: (row) => (decisions === 0 ? '–' : share(row.decisions / decisions)) },
     { name: 'Review at', align: 'end', cell: ({ thresholds }) => number(thresholds.review_at) },
     { name: 'Decline at', align: 'end', cell: ({ thresholds }) => number(thresholds.decline_at) },
-    { name: 'Digest', cell: ({ digest }) => h('span', { class: 'mono' }, digest.slice(0, 19)) },
+    { name: 'Digest', cell: (row) => digest(row.digest) },
   ]
 }

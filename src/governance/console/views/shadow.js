@@ -1,7 +1,7 @@
 // Shadow: would another model decide otherwise, and where? A density of score pairs on logit axes with the thresholds as
 // a cross, the quadrants as counts, flips as a table.
 import { h, s } from '../dom.js'
-import { count, fullTime, interval, minute, money, number, plural, share, sum, time, zone } from '../format.js'
+import { count, fullTime, interval, minute, money, number, plural, score, share, sum, time, zone } from '../format.js'
 import { choice, dataTable, empty, facts, figure, figures, headline, link, table, tag } from '../parts.js'
 
 export const shadow = {
@@ -37,15 +37,15 @@ export const shadow = {
 
 function answer(m) {
   const { flip_share: flipShare } = m
-  const difference = m.declines_more + m.declines_fewer
   const sentence =
     `${m.model} would flip ${interval(flipShare)} of decisions: ` +
-    `${count(m.declines_more)} more declines, ${count(m.declines_fewer)} fewer, ` +
-    `${sum(m.swap_in_minor, m.currency, m.exponent)} newly stopped, ${sum(m.swap_out_minor, m.currency, m.exponent)} let through.`
+    `${count(m.swap_in)} newly stopped (${sum(m.swap_in_minor, m.currency, m.exponent)}), ` +
+    `${count(m.swap_out)} let through (${sum(m.swap_out_minor, m.currency, m.exponent)}); ` +
+    `${count(m.declines_more)} more declines, ${count(m.declines_fewer)} fewer.`
   const shed = m.shed + m.failed === 0 ? 'none left out' : `${count(m.shed)} shed and ${count(m.failed)} failed, left out`
   const context = `Against champion ${m.champion}, ${plural(m.pairs, 'pair')} from ${time(m.from)} to ${time(m.until)} ${zone.name()}; ${shed}.`
   if (m.pairs === 0) return ['none', `${m.model} has no pair with the champion in this time.`, context]
-  return [flipShare.low !== null && flipShare.low > 0.01 && difference > 0 ? 'warn' : 'none', sentence, context]
+  return [flipShare.low !== null && flipShare.low > 0.01 ? 'warn' : 'none', sentence, context]
 }
 
 function pickers({ models }, { summary, segments: list }, params, go) {
@@ -81,8 +81,25 @@ const place = (value) => PAD + ((Math.max(-END, Math.min(END, value)) + END) / (
 const logit = (score) => Math.log(score / (1 - score))
 const TICKS = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999]
 
+/** Every two bins of an axis as one: what a screen can show. */
+function coarser({ edges, cells }) {
+  const joined = new Map()
+  for (const { champion, shadow: other, pairs } of cells) {
+    const key = `${champion >> 1} ${other >> 1}`
+    joined.set(key, (joined.get(key) ?? 0) + pairs)
+  }
+  return {
+    edges: edges.filter((_, i) => i % 2 === 0),
+    cells: [...joined].map(([key, pairs]) => {
+      const [champion, other] = key.split(' ').map(Number)
+      return { champion, shadow: other, pairs }
+    }),
+  }
+}
+
 /** The plot: darker is more pairs, by logarithm. */
-function density({ density: { edges, cells }, summary, cuts, review_at: review, decline_at: decline }) {
+function density({ density: fine, summary, thresholds }) {
+  const { edges, cells } = coarser(fine)
   const most = Math.log1p(Math.max(1, ...cells.map(({ pairs }) => pairs)))
   const y = (value) => SIZE - place(value)
   const squares = cells.map(({ champion, shadow: other, pairs }) => {
@@ -90,8 +107,9 @@ function density({ density: { edges, cells }, summary, cuts, review_at: review, 
     const [y0, y1] = [y(edges[other + 1]), y(edges[other])]
     return s('rect', { x: x0, y: y0, width: Math.max(1, x1 - x0), height: Math.max(1, y1 - y0), fill: 'var(--accent)', 'fill-opacity': (0.12 + 0.88 * (Math.log1p(pairs) / most)).toFixed(3) })
   })
-  const cross = [['review', review, cuts?.review_at ?? review], ['decline', decline, cuts?.decline_at ?? decline]]
-    .filter(([, at]) => at !== null && at !== undefined && at > 0 && at < 1)
+  const cross = ['challenge', 'review', 'decline']
+    .map((name) => [name, thresholds.champion[`${name}_at`], thresholds.shadow[`${name}_at`]])
+    .filter(([, own, other]) => own !== null && other !== null)
     .flatMap(([name, own, other]) => [
       s('line', { x1: place(logit(own)), x2: place(logit(own)), y1: y(-END), y2: y(END), stroke: `var(--${name})`, 'stroke-width': 1.5, 'stroke-dasharray': name === 'review' ? '4 3' : null }),
       s('line', { x1: place(-END), x2: place(END), y1: y(logit(other)), y2: y(logit(other)), stroke: `var(--${name})`, 'stroke-width': 1.5, 'stroke-dasharray': name === 'review' ? '4 3' : null }),
@@ -146,8 +164,8 @@ function flips({ flips: rows, summary }, params) {
   const columns = [
     { name: `Decided (${zone.name()})`, cell: ({ decided_at: at }) => h('span', { title: fullTime(at) }, time(at)) },
     { name: 'Transaction', cell: (row) => link(`decisions/${encodeURIComponent(row.decision_id)}`, row.transaction_id) },
-    { name: 'Champion', cell: (row) => h('span', {}, tag(row.champion_action), ` ${number(row.champion_score)}`) },
-    { name: 'Shadow', cell: (row) => h('span', {}, tag(row.shadow_action), ` ${number(row.shadow_score)}`) },
+    { name: 'Champion', cell: (row) => h('span', {}, tag(row.champion_action), ` ${score(row.champion_score)}`) },
+    { name: 'Shadow', cell: (row) => h('span', {}, tag(row.shadow_action), ` ${score(row.shadow_score)}`) },
     { name: 'Amount', align: 'end', cell: (row) => money(row.amount_minor, row.currency, row.exponent) },
   ]
   const csv = { path: `shadow/${encodeURIComponent(summary.model)}`, params: { since: params.since, segment: params.segment, limit: 1000 } }
