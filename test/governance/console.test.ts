@@ -223,8 +223,8 @@ async function show(page: Page, hash: string): Promise<void> {
 }
 
 /** Waits for an expression in the page; as text, since these sources know no browser. */
-async function holds(page: Page, expression: string): Promise<void> {
-  await page.waitForFunction(expression, null, { timeout: WAIT_MS })
+function holds(page: Page, expression: string): Promise<void> {
+  return until(async () => Boolean(await page.evaluate(expression)), expression, WAIT_MS)
 }
 
 /** What is wider than the page, outside regions that scroll by themselves. */
