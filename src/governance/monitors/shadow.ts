@@ -44,6 +44,13 @@ export interface ShadowMonitorOptions {
   readonly limits?: Pick<Limits, 'amountSummedMax'>
   /** Pairs of models and segments in one window: a few kilobytes each. */
   readonly keysMax?: number
+  /** Keep the sums of all that was taken, for `total`. */
+  readonly keepsTotal?: boolean
+}
+
+export interface ShadowMonitor extends Monitor {
+  /** Rows over everything taken, as of one window; only with `keepsTotal`, and since the monitor was made. */
+  total(fromMs: number, untilMs: number): readonly DerivedRow[]
 }
 
 type Place = Pick<TailRecord, 'epoch' | 'sequence'>
@@ -72,12 +79,13 @@ interface Applied {
 const KEYS_MAX = 256
 const NO_CUTS: AppliedThresholds = { challengeAt: null, reviewAt: null, declineAt: null }
 
-export function createShadowMonitor(options: ShadowMonitorOptions): Monitor {
+export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonitor {
   const limits = options.limits ?? LIMITS
   const keysMax = options.keysMax ?? KEYS_MAX
   let minute = -1
   let minutes: Windows = new Map()
   let hours: Windows = new Map()
+  const totals: Windows = new Map()
   let rows: DerivedRow[] = []
   let appliedFor: Control | null = null
   const applied = new Map<string, Applied>()
@@ -98,25 +106,17 @@ export function createShadowMonitor(options: ShadowMonitorOptions): Monitor {
     const now = Math.floor(timeMs / MINUTE_MS)
     if (now <= minute) return
     if (minute >= 0) {
-      emit(minutes, MINUTE_MS, minute * MINUTE_MS, { epoch, sequence })
+      rows.push(...rowsOf(minutes, MINUTE_MS, minute * MINUTE_MS, { epoch, sequence }))
       for (const window of minutes.values()) addTo(hours, window, keysMax)
+      if (options.keepsTotal === true) for (const window of minutes.values()) addTo(totals, window, keysMax)
       minutes = new Map()
       const hour = Math.floor((minute * MINUTE_MS) / HOUR_MS)
       if (Math.floor((now * MINUTE_MS) / HOUR_MS) > hour) {
-        emit(hours, HOUR_MS, hour * HOUR_MS, { epoch, sequence })
+        rows.push(...rowsOf(hours, HOUR_MS, hour * HOUR_MS, { epoch, sequence }))
         hours = new Map()
       }
     }
     minute = now
-  }
-
-  function emit(windows: Windows, windowMs: number, fromMs: number, closedBy: Place): void {
-    for (const key of [...windows.keys()].sort()) {
-      const window = windows.get(key)
-      if (window === undefined) continue
-      const row = { ...closedBy, ...summarise({ ...window, windowMs, fromMs }, window.counts) }
-      rows.push({ table: 'shadow_windows', row })
-    }
   }
 
   function windowOf(names: Names, control: Control): Window {
@@ -175,6 +175,11 @@ export function createShadowMonitor(options: ShadowMonitorOptions): Monitor {
       if (timeMs !== null) advance(timeMs, at)
       if (record.type === 'decision' && record.facts.mode === 'decide') takeDecision(at, record)
     },
+    total(fromMs, untilMs) {
+      const all: Windows = new Map()
+      for (const window of [...totals.values(), ...minutes.values()]) addTo(all, window, keysMax)
+      return rowsOf(all, untilMs - fromMs, fromMs, {})
+    },
     drain() {
       const drained = rows
       rows = []
@@ -192,6 +197,16 @@ export function createShadowMonitor(options: ShadowMonitorOptions): Monitor {
       rows = []
     },
   }
+}
+
+/** Rows of these windows, in the order of their keys. */
+function rowsOf(windows: Windows, windowMs: number, fromMs: number, closedBy: Partial<Place>): DerivedRow[] {
+  return [...windows]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, window]) => ({
+      table: 'shadow_windows',
+      row: { ...closedBy, ...summarise({ ...window, windowMs, fromMs }, window.counts) },
+    }))
 }
 
 type DecisionRecord = Extract<DecodedRecord, { type: 'decision' | 'observed' }>
