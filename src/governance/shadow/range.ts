@@ -60,7 +60,9 @@ export async function runShadowRange(options: RangeOptions): Promise<RangeResult
       for (const record of await scored(scorer, inRange, model)) monitor.take(record)
       monitor.drain()
     }
-    const rows = monitor.total(sinceMs, untilMs).map(({ row }) => row)
+    // The challenger that answered some of it is paired too, but was not asked about.
+    const all = monitor.total(sinceMs, untilMs).map(({ row }) => row)
+    const rows = all.filter((row) => row.shadow === model)
     const fault = scorer.models().find(({ reference }) => reference === model)?.fault ?? null
     if (fault !== null && rows.every((row) => row.pairs === 0)) throw new AssayError('ASSAY_BUNDLE_REFUSED', fault)
     return { rows, damage, whole }
