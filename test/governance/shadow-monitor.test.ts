@@ -89,7 +89,12 @@ function weight({ champion, shadow }: { champion: number; shadow: number }): num
 
 t.test('minutes close on record time, an hour is the sum of its minutes, and the end of time is not needed', (t) => {
   // From 12:59 on, 25 minutes.
-  const rows = take(create(), stream(3, 5_000))
+  const records = stream(3, 5_000)
+  const rows = take(create(), records)
+  const pairs = rows.filter(({ table }) => table === 'shadow_pairs')
+  t.equal(pairs.length, records.length, 'every pair is a row')
+  const shed = records.filter(({ shadows }) => shadows[0]?.why === 'shed').length
+  t.equal(pairs.filter(({ row }) => row.why === 'shed').length, shed, 'those that were shed too')
   const minutes = rows.filter(({ row }) => row.window_ms === MINUTE_MS)
   const hours = rows.filter(({ row }) => row.window_ms === HOUR_MS)
   t.equal(minutes.length, 24, 'the open one is not told')

@@ -7,12 +7,16 @@ import { tmpdir } from 'node:os'
 import t from 'tap'
 import { packageRoot } from '../../src/config.js'
 import { AssayError } from '../../src/errors.js'
+import { govern } from '../../src/govern.js'
+import { createAlerter } from '../../src/governance/alerter.js'
+import { SHADOW_TABLES } from '../../src/governance/monitors/shadow-summary.js'
 import { createShadowMonitor } from '../../src/governance/monitors/shadow.js'
 import type { Control, TailRecord } from '../../src/governance/port.js'
 import { chooseShadows } from '../../src/governance/shadow/choose.js'
 import { groupRecords } from '../../src/governance/shadow/grouping.js'
 import { createShadowHost, type ShadowHostOptions } from '../../src/governance/shadow/host.js'
 import { runShadowRange } from '../../src/governance/shadow/range.js'
+import { openStore } from '../../src/governance/store/open.js'
 import { createTail } from '../../src/governance/tail.js'
 import { LIMITS, TINY } from '../../src/limits.js'
 import { FIXTURE_MODELS, type Rig, startRig } from '../flow/server-rig.js'
@@ -268,3 +272,43 @@ t.test('the monitor over scored records pairs every decision, whoever answered',
   for (const record of await host.score(records)) monitor.take(record)
   t.match(monitor.total(0, 1)[0]?.row, { champion: CHAMPION, shadow: SHADOW, pairs: DECISIONS })
 })
+
+t.test(
+  'a sidecar stores every pair, window and alert; one that is started anew in between stores the same',
+  async (t) => {
+    const once = await follow(t, [Infinity])
+    const end = Math.max(...records.map(({ sequence }) => sequence))
+    const twice = await follow(t, [Math.floor(end / 2), Infinity])
+    t.match(once, { shadow_pairs: { length: DECISIONS } })
+    t.same(twice, once)
+  },
+)
+
+/** What the store holds after sidecars that each went on up to a sequence, with batches of their own sizes. */
+async function follow(test: Pick<typeof t, 'teardown'>, untils: readonly number[]): Promise<Record<string, unknown[]>> {
+  const directory = await mkdtemp(join(tmpdir(), 'assay-shadow-'))
+  test.teardown(() => rm(directory, { recursive: true, force: true }))
+  const config = structuredClone(rig.config)
+  Object.assign(config.process.governance, { data_dir: directory, disk_free_bytes_min: 0 })
+  const { manifestThresholds, shadows } = await chooseShadows({ configured: null, modelsDir: MODELS })
+  const createMonitors = () => [createShadowMonitor({ manifestThresholds })]
+  for (const [at, until] of untils.entries()) {
+    const sidecar = await govern(config, {
+      logger: { event: () => undefined, flush: () => undefined },
+      limits: { ...LIMITS, tailBatchRecordsMax: 32 + 17 * at },
+      createMonitors,
+      createShadows: () => createShadowHost({ modelsDir: MODELS, shadows, lag: () => 0 }),
+      createAlerter: () => createAlerter(),
+    })
+    const last = Math.min(until, Math.max(...records.map(({ sequence }) => sequence)))
+    while (sidecar.facts().sequence < last) await new Promise((resolve) => setImmediate(resolve))
+    await sidecar.close(30_000)
+  }
+  const tables = { ...SHADOW_TABLES, ...createAlerter().tables }
+  const store = await openStore({ directory, tables, memoryBytesMax: 256 << 20, threads: 1 })
+  const held: Record<string, unknown[]> = {}
+  for (const table of Object.keys(tables))
+    held[table] = await store.database.select(`SELECT * FROM ${table} ORDER BY ALL`)
+  store.close()
+  return held
+}

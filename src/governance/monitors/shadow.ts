@@ -3,7 +3,6 @@
 // comparison does not depend on who got the traffic. Windows are minutes of record time; hours are sums of minutes.
 // Invariant: rows follow from records, shadow scores and thresholds alone. Shed and failed pairs are counted, not paired.
 import { Buffer } from 'node:buffer'
-import type { Action } from '../../contract/decision.js'
 import type { Thresholds } from '../../contract/manifest.js'
 import type { AppliedThresholds, DecisionFacts, DecodedRecord } from '../../contract/record-types.js'
 import { type Cuts, cutsOf, decideByScore, thresholdsOf } from '../../decision/decide.js'
@@ -16,6 +15,7 @@ import {
   mergeCounts,
   packCounts,
   type PackedCounts,
+  type Pair,
   type PairCounts,
   unpackCounts,
 } from './shadow-counts.js'
@@ -135,34 +135,40 @@ export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonito
   }
 
   function takeDecision(at: TailRecord, record: DecisionRecord): void {
-    const { facts } = record
-    const { control } = at
-    const champion = control.routes.champion
-    const scores = scoresOf(at, facts)
-    const reference = scores.get(champion)
-    const segments = segmentsOf(record, control, options.segments ?? [])
-    for (const [shadow, { score, why }] of scores) {
+    const { champion } = at.control.routes
+    const scores = scoresOf(at, record.facts)
+    const reference = scores.get(champion) ?? NOT_SCORED
+    const segments = segmentsOf(record, at.control, options.segments ?? [])
+    for (const [shadow, scored] of scores) {
       if (shadow === champion) continue
+      const pair = pairOf(at, record, { champion, shadow, reference, scored })
       for (const segment of segments) {
-        const { counts } = windowOf({ champion, shadow, segment }, control)
-        const missing = why ?? reference?.why ?? null
-        if (missing === 'shed') counts.shed++
-        else if (score === null || reference === undefined || reference.score === null) counts.failed++
-        else {
-          const own = appliedTo(champion, control).cuts
-          const championAction = reference.answered ? (facts.scoreAction ?? actionOf(own, reference.score)) : null
-          const pair = {
-            ...{ epoch: at.epoch, sequence: at.sequence, champion: reference.score, shadow: score },
-            championAction: championAction ?? actionOf(own, reference.score),
-            shadowAction: actionOf(appliedTo(shadow, control).cuts, score),
-            shadowAtChampion: actionOf(own, score),
-            amountBaseMinor: record.personal.transaction.amountBaseMinor,
-            answeredBy: answeredBy(facts, champion, shadow),
-            ruled: facts.rules.length > 0,
-          }
-          countPair(counts, pair, limits.amountSummedMax)
-        }
+        const { counts } = windowOf({ champion, shadow, segment }, at.control)
+        if (pair === 'shed') counts.shed++
+        else if (pair === 'failed') counts.failed++
+        else countPair(counts, pair, limits.amountSummedMax)
       }
+      const { decidedAtMs } = record.facts
+      const place = { epoch: at.epoch, sequence: at.sequence, decided_at_ms: decidedAtMs, champion, shadow }
+      rows.push({ table: 'shadow_pairs', row: { ...place, ...pairCells(pair) } })
+    }
+  }
+
+  /** Both scores and what they would decide; or why one is missing. */
+  function pairOf(at: TailRecord, { facts, personal }: DecisionRecord, of: Compared): Pair | 'shed' | 'failed' {
+    const { champion, shadow, reference, scored } = of
+    if (scored.why === 'shed' || reference.why === 'shed') return 'shed'
+    if (scored.score === null || reference.score === null) return 'failed'
+    const { cuts } = appliedTo(champion, at.control)
+    const answered = reference.answered ? facts.scoreAction : null
+    return {
+      ...{ epoch: at.epoch, sequence: at.sequence, champion: reference.score, shadow: scored.score },
+      championAction: answered ?? decideByScore(cuts, reference.score),
+      shadowAction: decideByScore(appliedTo(shadow, at.control).cuts, scored.score),
+      shadowAtChampion: decideByScore(cuts, scored.score),
+      amountBaseMinor: personal.transaction.amountBaseMinor,
+      answeredBy: answeredBy(facts, champion, shadow),
+      ruled: facts.rules.length > 0,
     }
   }
 
@@ -241,6 +247,15 @@ interface Scored {
   readonly answered: boolean
 }
 
+const NOT_SCORED: Scored = { score: null, why: 'failed', answered: false }
+
+interface Compared {
+  readonly champion: string
+  readonly shadow: string
+  readonly reference: Scored
+  readonly scored: Scored
+}
+
 /** Every model's score of this decision: the answered one and the shadows'; the baseline's answers are no comparison. */
 function scoresOf({ shadows }: TailRecord, facts: DecisionFacts): Map<string, Scored> {
   const scores = new Map<string, Scored>()
@@ -262,8 +277,12 @@ function answeredBy({ model }: DecisionFacts, champion: string, shadow: string):
   return reference === shadow ? 'shadow' : 'other'
 }
 
-function actionOf(cuts: Cuts, score: number): Action {
-  return decideByScore(cuts, score)
+function pairCells(pair: Pair | 'shed' | 'failed'): DerivedRow['row'] {
+  if (typeof pair === 'string') return { why: pair }
+  return {
+    ...{ champion_score: pair.champion, shadow_score: pair.shadow },
+    ...{ champion_action: pair.championAction, shadow_action: pair.shadowAction },
+  }
 }
 
 /** The policy's cuts, else those that the server applied to the model, else its manifest's. */
