@@ -12,7 +12,7 @@ const HELP = `assay shadow run --model NAME@VERSION --since TIME --until TIME [-
     TIME is RFC 3339; DIR defaults to ASSAY_DATA_DIR (else ./data) and ASSAY_MODELS_DIR (else the package's models)
     --json prints one line per champion, with every figure and bin; no server or sidecar is needed
 
-exit codes: 0 compared · 1 nothing to compare, the log is damaged or the model is refused · 2 the command line is not valid
+exit codes: 0 compared · 1 nothing to compare, damage, or the model is refused · 2 the command line is not valid
 `
 
 type Row = Readonly<Record<string, Cell>>

@@ -1,5 +1,5 @@
-// Alerts: what opens, resolves, escalates, expires and is silenced; nothing flaps; ids and rows do not depend on how the
-// log was cut into batches. And signals: the band between bad and good.
+// Alerts: what opens, resolves, escalates, expires and is silenced; nothing flaps; ids and rows do not depend on how
+// the log was cut into batches. And signals: the band between bad and good.
 import t from 'tap'
 import fc from 'fast-check'
 import { type AlertBook, ALERT_RULES, createAlertBook, type Level, type Signal } from '../../src/governance/alert.js'
@@ -24,7 +24,7 @@ function told(book: AlertBook): string[] {
   return book.drain().changes.map(({ transition, atMs }) => `${transition} ${atMs / MINUTE_MS}`)
 }
 
-t.test('an alert opens at once, resolves after as many good signals as its rule says, and only then', (t) => {
+void t.test('an alert opens at once, resolves after as many good signals as its rule says, and only then', (t) => {
   const book = createAlertBook()
   const { resolveAfter } = ALERT_RULES.shadow
   book.take(signal('good', 0))
@@ -42,7 +42,7 @@ t.test('an alert opens at once, resolves after as many good signals as its rule 
   t.end()
 })
 
-t.test('an alert that needs several bad signals does not open for fewer', (t) => {
+void t.test('an alert that needs several bad signals does not open for fewer', (t) => {
   const book = createAlertBook()
   const bad = (minute: number): Signal => signal('warning', minute, { kind: 'lag', origin: 'clock', labels: {} })
   book.take(bad(1))
@@ -56,7 +56,7 @@ t.test('an alert that needs several bad signals does not open for fewer', (t) =>
   t.end()
 })
 
-t.test('a series that crosses the threshold back and forth makes few changes, whatever it does', (t) => {
+void t.test('a series that crosses the threshold back and forth makes few changes, whatever it does', (t) => {
   const level = fc.constantFrom<Level>('good', 'warning', 'critical', 'unknown')
   fc.assert(
     fc.property(fc.array(level, { minLength: 1, maxLength: 40 }), (pattern) => {
@@ -75,7 +75,7 @@ t.test('a series that crosses the threshold back and forth makes few changes, wh
   t.end()
 })
 
-t.test('a warning that turns critical escalates once and never back', (t) => {
+void t.test('a warning that turns critical escalates once and never back', (t) => {
   const book = createAlertBook()
   for (const [at, level] of (['warning', 'critical', 'warning', 'critical'] as const).entries()) {
     book.take(signal(level, at))
@@ -85,7 +85,7 @@ t.test('a warning that turns critical escalates once and never back', (t) => {
   t.end()
 })
 
-t.test('what has no good signal ends when its time is over, at that time however late one looks', (t) => {
+void t.test('what has no good signal ends when its time is over, at that time however late one looks', (t) => {
   const book = createAlertBook()
   const damage = { kind: 'log' as const, labels: { finding: 'gap' } }
   book.take(signal('critical', 5, damage))
@@ -98,7 +98,7 @@ t.test('what has no good signal ends when its time is over, at that time however
   t.end()
 })
 
-t.test('a silence keeps the row and tells nobody until it is over', (t) => {
+void t.test('a silence keeps the row and tells nobody until it is over', (t) => {
   const silence = { id: 's1', kind: null, labels: { model: 'm@1' }, fromMs: 0, untilMs: 100 * MINUTE_MS }
   const book = createAlertBook({ silences: [silence] })
   book.take(signal('warning', 1))
@@ -118,7 +118,7 @@ t.test('a silence keeps the row and tells nobody until it is over', (t) => {
   t.end()
 })
 
-t.test('what is watched is bounded, and what the bound leaves out is counted', (t) => {
+void t.test('what is watched is bounded, and what the bound leaves out is counted', (t) => {
   const book = createAlertBook({ watchedMax: 2 })
   for (const model of ['a', 'b', 'c']) book.take(signal('warning', 1, { labels: { model } }))
   t.equal(book.open().length, 2)
@@ -126,7 +126,7 @@ t.test('what is watched is bounded, and what the bound leaves out is counted', (
   t.end()
 })
 
-t.test('ids are stable, differ between occurrences and do not depend on the order of labels', (t) => {
+void t.test('ids are stable, differ between occurrences and do not depend on the order of labels', (t) => {
   const idOf = (labels: Record<string, string>, minute: number): unknown => {
     const book = createAlertBook()
     book.take(signal('warning', minute, { labels }))
@@ -140,7 +140,7 @@ t.test('ids are stable, differ between occurrences and do not depend on the orde
   t.end()
 })
 
-t.test('a checkpoint anywhere gives the same rows', (t) => {
+void t.test('a checkpoint anywhere gives the same rows', (t) => {
   const level = fc.constantFrom<Level>('good', 'warning', 'critical', 'unknown')
   fc.assert(
     fc.property(fc.array(level, { maxLength: 80 }), fc.nat(80), (levels, cut) => {
@@ -167,7 +167,7 @@ t.test('a checkpoint anywhere gives the same rows', (t) => {
   t.end()
 })
 
-t.test('alerts of a bad shadow are the same however the log is cut into batches', (t) => {
+void t.test('alerts of a bad shadow are the same however the log is cut into batches', (t) => {
   const control = controlOf()
   // 40 minutes of 150 decisions: flips from the 10th to the 20th.
   const records = Array.from({ length: 6_000 }, (_, at): TailRecord => {
@@ -205,7 +205,7 @@ function batchOf(records: readonly TailRecord[], findings: Batch['findings'] = [
   return { records, findings, position: null, takenBackTo: null }
 }
 
-t.test('damage of the log is an alert of the time of the record before it; a new epoch is none', (t) => {
+void t.test('damage of the log is an alert of the time of the record before it; a new epoch is none', (t) => {
   const alerter = createAlerter()
   const place = { segment: 'segment-1', offset: 64, epoch: 1, detail: 'a checksum does not hold' }
   const control = controlOf()
@@ -227,7 +227,7 @@ t.test('damage of the log is an alert of the time of the record before it; a new
   t.end()
 })
 
-t.test('signals leave a band between bad and good, and judge no small window', (t) => {
+void t.test('signals leave a band between bad and good, and judge no small window', (t) => {
   const shadow = (flips: number, pairs: number): Level | undefined => {
     const row = {
       window_ms: MINUTE_MS,
@@ -265,7 +265,7 @@ t.test('signals leave a band between bad and good, and judge no small window', (
   t.end()
 })
 
-t.test('what a process sees of itself comes with the next batch and is told apart', (t) => {
+void t.test('what a process sees of itself comes with the next batch and is told apart', (t) => {
   const alerter = createAlerter()
   for (let at = 1; at <= 3; at++) alerter.observe(lagSignal(100, at, 60))
   const rows = alerter.consider([], batchOf([]))

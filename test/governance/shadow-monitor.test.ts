@@ -1,5 +1,5 @@
-// The shadow monitor on decisions drawn from a seed: every figure against a naive count over the same pairs, exact sums,
-// checkpoints at any record, and what must not count.
+// The shadow monitor on decisions drawn from a seed: every figure against a naive count over the same pairs, exact
+// sums, checkpoints at any record, and what must not count.
 import t from 'tap'
 import fc from 'fast-check'
 import { differenceBin, differenceOf, edgeOf, logitOf, VOLUME_AXIS } from '../../src/governance/monitors/shadow-bins.js'
@@ -44,7 +44,7 @@ function pairsOf(records: readonly TailRecord[]): { champion: number; shadow: nu
   })
 }
 
-t.test('the figures of a range are those of a naive count over the pairs', (t) => {
+void t.test('the figures of a range are those of a naive count over the pairs', (t) => {
   const records = stream(7, 5_000)
   const monitor = create()
   take(monitor, records)
@@ -87,25 +87,28 @@ function weight({ champion, shadow }: { champion: number; shadow: number }): num
   return Math.abs(logitOf(shadow) - logitOf(champion))
 }
 
-t.test('minutes close on record time, an hour is the sum of its minutes, and the end of time is not needed', (t) => {
-  // From 12:59 on, 25 minutes.
-  const records = stream(3, 5_000)
-  const rows = take(create(), records)
-  const pairs = rows.filter(({ table }) => table === 'shadow_pairs')
-  t.equal(pairs.length, records.length, 'every pair is a row')
-  const shed = records.filter(({ shadows }) => shadows[0]?.why === 'shed').length
-  t.equal(pairs.filter(({ row }) => row.why === 'shed').length, shed, 'those that were shed too')
-  const minutes = rows.filter(({ row }) => row.window_ms === MINUTE_MS)
-  const hours = rows.filter(({ row }) => row.window_ms === HOUR_MS)
-  t.equal(minutes.length, 24, 'the open one is not told')
-  t.equal(hours.length, 1)
-  t.equal(hours[0]?.row.from_ms, START_MS - 59 * MINUTE_MS)
-  t.equal(hours[0]?.row.pairs, minutes[0]?.row.pairs, 'the one minute of that hour')
-  t.same(hours[0]?.row.grid_counts, minutes[0]?.row.grid_counts)
-  t.end()
-})
+void t.test(
+  'minutes close on record time, an hour is the sum of its minutes, and the end of time is not needed',
+  (t) => {
+    // From 12:59 on, 25 minutes.
+    const records = stream(3, 5_000)
+    const rows = take(create(), records)
+    const pairs = rows.filter(({ table }) => table === 'shadow_pairs')
+    t.equal(pairs.length, records.length, 'every pair is a row')
+    const shed = records.filter(({ shadows }) => shadows[0]?.why === 'shed').length
+    t.equal(pairs.filter(({ row }) => row.why === 'shed').length, shed, 'those that were shed too')
+    const minutes = rows.filter(({ row }) => row.window_ms === MINUTE_MS)
+    const hours = rows.filter(({ row }) => row.window_ms === HOUR_MS)
+    t.equal(minutes.length, 24, 'the open one is not told')
+    t.equal(hours.length, 1)
+    t.equal(hours[0]?.row.from_ms, START_MS - 59 * MINUTE_MS)
+    t.equal(hours[0]?.row.pairs, minutes[0]?.row.pairs, 'the one minute of that hour')
+    t.same(hours[0]?.row.grid_counts, minutes[0]?.row.grid_counts)
+    t.end()
+  },
+)
 
-t.test('a checkpoint at any record, and a rebuild, give the same rows', (t) => {
+void t.test('a checkpoint at any record, and a rebuild, give the same rows', (t) => {
   const records = stream(11, 3_000, 500)
   const wanted = text(take(create(), records))
   fc.assert(
@@ -130,7 +133,7 @@ t.test('a checkpoint at any record, and a rebuild, give the same rows', (t) => {
   t.end()
 })
 
-t.test('any partition of the pairs, merged in any order, counts the same', (t) => {
+void t.test('any partition of the pairs, merged in any order, counts the same', (t) => {
   const score = fc.double({ min: 0, max: 1, noNaN: true })
   const drawn = fc.record({ champion: score, shadow: score, part: fc.nat(3), amount: fc.nat(2 ** 31) })
   fc.assert(
@@ -157,7 +160,7 @@ function pairOf(champion: number, shadow: number, sequence: number, amountBaseMi
   }
 }
 
-t.test('evaluations, the baseline and decisions without the champion make no pairs', (t) => {
+void t.test('evaluations, the baseline and decisions without the champion make no pairs', (t) => {
   const control = controlOf()
   const common = { decidedAtMs: START_MS, control, shadows: [scoreOf(SHADOW, 0.9)] }
   const total = (record: TailRecord): unknown => {
@@ -175,7 +178,7 @@ t.test('evaluations, the baseline and decisions without the champion make no pai
   t.end()
 })
 
-t.test('declared segments and the one of the decision are counted beside all', (t) => {
+void t.test('declared segments and the one of the decision are counted beside all', (t) => {
   const segments = [{ name: 'dollars', field: 'currency', values: ['USD'] }]
   const monitor = createShadowMonitor({ manifestThresholds: () => undefined, segments, keepsTotal: true })
   const common = { decidedAtMs: START_MS, control: controlOf(), shadows: [scoreOf(SHADOW, 0.9)], score: 0.1 }
@@ -190,7 +193,7 @@ t.test('declared segments and the one of the decision are counted beside all', (
   t.end()
 })
 
-t.test('segments beyond the bound are counted together', (t) => {
+void t.test('segments beyond the bound are counted together', (t) => {
   const monitor = createShadowMonitor({ manifestThresholds: () => undefined, keepsTotal: true, keysMax: 3 })
   const common = { decidedAtMs: START_MS, control: controlOf(), shadows: [scoreOf(SHADOW, 0.9)], score: 0.1 }
   for (let at = 1; at <= 9; at++) monitor.take(decision({ ...common, sequence: at, segment: `s${at}` }))
@@ -204,7 +207,7 @@ t.test('segments beyond the bound are counted together', (t) => {
   t.end()
 })
 
-t.test(
+void t.test(
   'thresholds come from the policy before the served model before the manifest, and their change is named',
   (t) => {
     const stated = (control = controlOf(), manifest = {}) => {
@@ -231,7 +234,7 @@ t.test(
   },
 )
 
-t.test('a flip that a rule would have overridden is told apart', (t) => {
+void t.test('a flip that a rule would have overridden is told apart', (t) => {
   const monitor = create()
   const common = { decidedAtMs: START_MS, control: controlOf(), shadows: [scoreOf(SHADOW, 0.9)], score: 0.1 }
   monitor.take(decision({ ...common, sequence: 1 }))
@@ -240,7 +243,7 @@ t.test('a flip that a rule would have overridden is told apart', (t) => {
   t.end()
 })
 
-t.test('the threshold of equal volume gives the volume that it states, and none is nearer', (t) => {
+void t.test('the threshold of equal volume gives the volume that it states, and none is nearer', (t) => {
   const edge = fc.nat(VOLUME_AXIS.bins - 1)
   fc.assert(
     fc.property(fc.array(fc.tuple(edge, fc.integer({ min: 1, max: 50 }))), fc.nat(500), (drawn, wanted) => {
@@ -257,7 +260,7 @@ t.test('the threshold of equal volume gives the volume that it states, and none 
   t.end()
 })
 
-t.test('a difference lies within a sixteenth of the middle of its bin', (t) => {
+void t.test('a difference lies within a sixteenth of the middle of its bin', (t) => {
   fc.assert(
     fc.property(fc.integer({ min: -1_000_000, max: 1_000_000 }), (units) => {
       const middle = differenceOf(differenceBin(units)) / 1e-6

@@ -1,5 +1,5 @@
-// Decisions as the tail hands them over, with scores drawn from a seed: what monitors are tried on without a log. Shared
-// by the shadow and alert tests; no test.
+// Decisions as the tail hands them over, with scores drawn from a seed: what monitors are tried on without a log.
+// Shared by the shadow and alert tests; no test.
 import { loadConfig } from '../../src/config.js'
 import { digestText } from '../../src/contract/canonical-json.js'
 import { policyFingerprint } from '../../src/contract/policy.js'

@@ -1,6 +1,6 @@
-// Shadow models on the log of a real server: they score what was logged as the server did, whoever answered; in a thread,
-// in a range of a log at rest, and in a sidecar with its real store. Then what goes wrong: a model that hangs, is
-// missing, is another file, or does not fit the catalogue; and shedding.
+// Shadow models on the log of a real server: they score what was logged as the server did, whoever answered; in a
+// thread, in a range of a log at rest, and in a sidecar with its real store. Then what goes wrong: a model that hangs,
+// is missing, is another file, or does not fit the catalogue; and shedding.
 import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { tmpdir } from 'node:os'
@@ -20,7 +20,7 @@ import { openStore } from '../../src/governance/store/open.js'
 import { createTail } from '../../src/governance/tail.js'
 import { LIMITS, TINY } from '../../src/limits.js'
 import { FIXTURE_MODELS, type Rig, startRig } from '../flow/server-rig.js'
-import { CHAMPION, controlOf, decision, SHADOW } from './shadow-records.js'
+import { CHAMPION, controlOf, decision, SHADOW, stream } from './shadow-records.js'
 
 const MODELS = join(packageRoot, 'models')
 const DECISIONS = 240
@@ -76,7 +76,7 @@ function answeredBy({ record }: TailRecord): string | null {
   return `${record.facts.model.name}@${record.facts.model.version}`
 }
 
-t.test('a shadow gives the logged vector the score that the server gave it', async (t) => {
+void t.test('a shadow gives the logged vector the score that the server gave it', async (t) => {
   // The same records, said to have been answered by nobody: both models are shadows of their own answers.
   const blank = records.map(({ record, ...at }): TailRecord => {
     if (record.type !== 'decision') return { ...at, record }
@@ -101,7 +101,7 @@ t.test('a shadow gives the logged vector the score that the server gave it', asy
   )
 })
 
-t.test('each decision lacks the models that did not answer it, and other records lack none', async (t) => {
+void t.test('each decision lacks the models that did not answer it, and other records lack none', async (t) => {
   const host = await openHost(t, { shadows: [SHADOW] })
   for (const at of await host.score(records)) {
     const answered = answeredBy(at)
@@ -113,7 +113,7 @@ t.test('each decision lacks the models that did not answer it, and other records
   }
 })
 
-t.test('a range of a log at rest is compared without a server, and the range is kept to', async (t) => {
+void t.test('a range of a log at rest is compared without a server, and the range is kept to', async (t) => {
   const times = records.flatMap(({ record }) => (record.type === 'decision' ? [record.facts.decidedAtMs] : []))
   const [sinceMs, untilMs] = [Math.min(...times), Math.max(...times) + 1]
   const range = { directory: rig.logDir, modelsDir: MODELS, model: SHADOW, sinceMs, untilMs }
@@ -127,14 +127,14 @@ t.test('a range of a log at rest is compared without a server, and the range is 
   t.same((await runShadowRange({ ...range, sinceMs: untilMs, untilMs: untilMs + 1 })).rows, [])
 })
 
-t.test('a range over no log, and of a model that is not there, are refused with the reason', async (t) => {
+void t.test('a range over no log, and of a model that is not there, are refused with the reason', async (t) => {
   const range = { directory: rig.logDir, modelsDir: MODELS, model: SHADOW, sinceMs: 0, untilMs: 8e15 }
   const code = (error: unknown): string => (error instanceof AssayError ? error.code : String(error))
   t.equal(await runShadowRange({ ...range, directory: '/nowhere' }).catch(code), 'ASSAY_INPUT_INVALID')
   t.equal(await runShadowRange({ ...range, model: 'nobody@9' }).catch(code), 'ASSAY_BUNDLE_REFUSED')
 })
 
-t.test('behind the bound every pair is shed and says so, until the log is half as far ahead', async (t) => {
+void t.test('behind the bound every pair is shed and says so, until the log is half as far ahead', async (t) => {
   let lag = 101
   const host = await openHost(t, { lag: () => lag, lagRecordsMax: 100 })
   const whys = async (): Promise<unknown[]> => {
@@ -152,7 +152,7 @@ t.test('behind the bound every pair is shed and says so, until the log is half a
   t.match(host.state(), { shedding: false, deaths: 0 })
 })
 
-t.test('a model that is missing, or is another file than the log says, fails its rows alone', async (t) => {
+void t.test('a model that is missing, or is another file than the log says, fails its rows alone', async (t) => {
   const faults: string[] = []
   const onFault = (model: string, fault: string): void => void faults.push(`${model}: ${fault}`)
   const host = await openHost(t, { shadows: ['nobody@9', SHADOW], onFault })
@@ -173,7 +173,7 @@ t.test('a model that is missing, or is another file than the log says, fails its
   t.match(faults, [/^nobody@9: .*does not exist/, /^fraud-xgb@1: the log says/])
 })
 
-t.test('a model that does not fit the catalogue of a record fails, and scores again where it does', async (t) => {
+void t.test('a model that does not fit the catalogue of a record fails, and scores again where it does', async (t) => {
   const host = await openHost(t, { shadows: [SHADOW] })
   const foreign = (edit: (control: Control) => void, bytes: number): TailRecord => {
     const made = decision({ sequence: 1, decidedAtMs: 1, score: 0.1, shadows: [], control: controlOf(edit) })
@@ -195,7 +195,7 @@ t.test('a model that does not fit the catalogue of a record fails, and scores ag
   t.same(await ofShadow(records.find((at) => answeredBy(at) === CHAMPION)), [null])
 })
 
-t.test('a model that hangs is shed, and nobody waits for it; when it comes back it scores again', async (t) => {
+void t.test('a model that hangs is shed, and nobody waits for it; when it comes back it scores again', async (t) => {
   const modelsDir = await mkdtemp(join(tmpdir(), 'assay-shadow-'))
   t.teardown(() => rm(modelsDir, { recursive: true, force: true }))
   await cp(join(FIXTURE_MODELS, 'hangs'), join(modelsDir, 'hangs'), { recursive: true })
@@ -239,7 +239,7 @@ function hangingRows(control: Control): { quick: TailRecord; slow: TailRecord; d
   return { quick: rowOf(5), slow: rowOf(11e6), decodeAmount: 11e6 }
 }
 
-t.test('groups are formed by catalogue and by what is missing', (t) => {
+void t.test('groups are formed by catalogue and by what is missing', (t) => {
   const groups = groupRecords(records, [CHAMPION, SHADOW])
   t.same(groups.map(({ models }) => models.map(({ reference }) => reference)).sort(), [[CHAMPION], [SHADOW]])
   t.equal(
@@ -249,23 +249,26 @@ t.test('groups are formed by catalogue and by what is missing', (t) => {
   t.end()
 })
 
-t.test('by default every ONNX bundle is a shadow, up to the bound; a configured list is taken as it is', async (t) => {
-  const chosen = await chooseShadows({ configured: null, modelsDir: MODELS })
-  t.same(chosen.shadows, [CHAMPION, SHADOW])
-  t.same(chosen.leftOut, [])
-  t.type(chosen.manifestThresholds(SHADOW)?.decline_at, 'number')
-  t.equal(chosen.manifestThresholds('nobody@9'), undefined)
-  const bounded = await chooseShadows({ configured: null, modelsDir: MODELS, limits: { ...LIMITS, modelsMax: 1 } })
-  t.equal(bounded.shadows.length + bounded.leftOut.length, 2)
-  t.equal(bounded.leftOut.length, 1)
-  t.same((await chooseShadows({ configured: ['b@1', 'a@1'], modelsDir: MODELS })).shadows, ['a@1', 'b@1'])
-  const tooMany = Array.from({ length: TINY.modelsMax + 1 }, (_, at) => `m@${at}`)
-  for (const configured of [['a@1', 'a@1'], tooMany]) {
-    await t.rejects(chooseShadows({ configured, modelsDir: MODELS, limits: TINY }), { code: 'ASSAY_CONFIG_INVALID' })
-  }
-})
+void t.test(
+  'by default every ONNX bundle is a shadow, up to the bound; a configured list is taken as it is',
+  async (t) => {
+    const chosen = await chooseShadows({ configured: null, modelsDir: MODELS })
+    t.same(chosen.shadows, [CHAMPION, SHADOW])
+    t.same(chosen.leftOut, [])
+    t.type(chosen.manifestThresholds(SHADOW)?.decline_at, 'number')
+    t.equal(chosen.manifestThresholds('nobody@9'), undefined)
+    const bounded = await chooseShadows({ configured: null, modelsDir: MODELS, limits: { ...LIMITS, modelsMax: 1 } })
+    t.equal(bounded.shadows.length + bounded.leftOut.length, 2)
+    t.equal(bounded.leftOut.length, 1)
+    t.same((await chooseShadows({ configured: ['b@1', 'a@1'], modelsDir: MODELS })).shadows, ['a@1', 'b@1'])
+    const tooMany = Array.from({ length: TINY.modelsMax + 1 }, (_, at) => `m@${at}`)
+    for (const configured of [['a@1', 'a@1'], tooMany]) {
+      await t.rejects(chooseShadows({ configured, modelsDir: MODELS, limits: TINY }), { code: 'ASSAY_CONFIG_INVALID' })
+    }
+  },
+)
 
-t.test('the monitor over scored records pairs every decision, whoever answered', async (t) => {
+void t.test('the monitor over scored records pairs every decision, whoever answered', async (t) => {
   const host = await openHost(t)
   const { manifestThresholds } = await chooseShadows({ configured: null, modelsDir: MODELS })
   const monitor = createShadowMonitor({ manifestThresholds, keepsTotal: true })
@@ -273,16 +276,13 @@ t.test('the monitor over scored records pairs every decision, whoever answered',
   t.match(monitor.total(0, 1)[0]?.row, { champion: CHAMPION, shadow: SHADOW, pairs: DECISIONS })
 })
 
-t.test(
-  'a sidecar stores every pair, window and alert; one that is started anew in between stores the same',
-  async (t) => {
-    const once = await follow(t, [Infinity])
-    const end = Math.max(...records.map(({ sequence }) => sequence))
-    const twice = await follow(t, [Math.floor(end / 2), Infinity])
-    t.match(once, { shadow_pairs: { length: DECISIONS } })
-    t.same(twice, once)
-  },
-)
+void t.test('a sidecar stores every pair; one that is started anew in between stores the same', async (t) => {
+  const once = await follow(t, [Infinity])
+  const end = Math.max(...records.map(({ sequence }) => sequence))
+  const twice = await follow(t, [Math.floor(end / 2), Infinity])
+  t.match(once, { shadow_pairs: { length: DECISIONS } })
+  t.same(twice, once)
+})
 
 /** What the store holds after sidecars that each went on up to a sequence, with batches of their own sizes. */
 async function follow(test: Pick<typeof t, 'teardown'>, untils: readonly number[]): Promise<Record<string, unknown[]>> {
@@ -312,3 +312,25 @@ async function follow(test: Pick<typeof t, 'teardown'>, untils: readonly number[
   store.close()
   return held
 }
+
+void t.test('windows and alerts fit the columns that they declare', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'assay-shadow-'))
+  t.teardown(() => rm(directory, { recursive: true, force: true }))
+  const monitor = createShadowMonitor({ manifestThresholds: () => undefined })
+  const alerter = createAlerter()
+  const drawn = stream(5, 2_000)
+  for (const record of drawn) monitor.take(record)
+  const batch = { records: [], findings: [], position: null, takenBackTo: null }
+  const rows = monitor.drain()
+  const derived = [...rows, ...alerter.consider(rows, batch)]
+  const tables = { ...monitor.tables, ...alerter.tables }
+  const store = await openStore({ directory, tables, memoryBytesMax: 256 << 20, threads: 1 })
+  await store.write({ batch, derived, checkpoints: new Map([['shadow', monitor.checkpoint()]]), control: null })
+  for (const table of Object.keys(tables)) {
+    const wanted = derived.filter((row) => row.table === table).length
+    const [held] = await store.database.select(`SELECT count(*)::INTEGER AS n FROM ${table}`)
+    t.ok(wanted > 0, `${table} has something to store`)
+    t.equal(held?.n, wanted)
+  }
+  store.close()
+})

@@ -1,5 +1,5 @@
-// The webhook against a real HTTP server that hangs, fails, refuses and then answers: what arrives, in which format, and
-// that nobody waits for it. No time is slept: the server says what it got.
+// The webhook against a real HTTP server that hangs, fails, refuses and then answers: what arrives, in which format,
+// and that nobody waits for it. No time is slept: the server says what it got.
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -78,7 +78,7 @@ function bad(book: AlertBook, feature: string, model = 'm@1'): void {
   book.take({ ...common, level: 'critical', summary: `${feature} drifts` })
 }
 
-t.test('alerts of one group arrive in one request, in the format of Alertmanager', async (t) => {
+void t.test('alerts of one group arrive in one request, in the format of Alertmanager', async (t) => {
   const hook = await receiver(t, [])
   const webhook = open(t, hook.url)
   const book = createAlertBook()
@@ -104,7 +104,7 @@ t.test('alerts of one group arrive in one request, in the format of Alertmanager
   t.equal(webhook.trouble(), null)
 })
 
-t.test('a receiver that hangs, drops, never ends and fails is asked again until it answers', async (t) => {
+void t.test('a receiver that hangs, drops, never ends and fails is asked again until it answers', async (t) => {
   const hook = await receiver(t, ['hang', 'drop', 'trickle', 503, 429])
   const webhook = open(t, hook.url, { timeoutMs: HANG_MS })
   const book = createAlertBook()
@@ -121,7 +121,7 @@ t.test('a receiver that hangs, drops, never ends and fails is asked again until 
   t.ok(retried >= 5)
 })
 
-t.test('what changed while the receiver was away arrives once, as it stands', async (t) => {
+void t.test('what changed while the receiver was away arrives once, as it stands', async (t) => {
   const hook = await receiver(t, ['hang'])
   const webhook = open(t, hook.url, { timeoutMs: HANG_MS })
   const book = createAlertBook()
@@ -134,7 +134,7 @@ t.test('what changed while the receiver was away arrives once, as it stands', as
   t.match(body, { status: 'resolved', alerts: [{ status: 'resolved', endsAt: '1970-01-01T00:00:04.000Z' }] })
 })
 
-t.test('a body that is refused for good is not sent again, and is counted', async (t) => {
+void t.test('a body that is refused for good is not sent again, and is counted', async (t) => {
   const hook = await receiver(t, [400])
   const webhook = open(t, hook.url)
   const book = createAlertBook()
@@ -148,7 +148,7 @@ t.test('a body that is refused for good is not sent again, and is counted', asyn
   t.match(webhook.figures(), { sent: 1, refused: 1, waiting: 0 })
 })
 
-t.test('what waits is bounded: the oldest is dropped and counted, and health says what is wrong', async (t) => {
+void t.test('what waits is bounded: the oldest is dropped and counted, and health says what is wrong', async (t) => {
   const hook = await receiver(
     t,
     Array.from({ length: 1_000 }, () => 500),
@@ -162,7 +162,7 @@ t.test('what waits is bounded: the oldest is dropped and counted, and health say
   t.match(webhook.trouble(), /answered 500; 3 alerts wait/)
 })
 
-t.test('close ends by its deadline although the receiver hangs', async (t) => {
+void t.test('close ends by its deadline although the receiver hangs', async (t) => {
   const hook = await receiver(
     t,
     Array.from({ length: 1_000 }, () => 'hang' as const),
@@ -175,7 +175,7 @@ t.test('close ends by its deadline although the receiver hangs', async (t) => {
   t.equal(webhook.figures().waiting, 1)
 })
 
-t.test('silenced alerts are not told', async (t) => {
+void t.test('silenced alerts are not told', async (t) => {
   const hook = await receiver(t, [])
   const webhook = open(t, hook.url)
   const silence = { id: 's1', kind: null, labels: { series: 'amount' }, fromMs: 0, untilMs: 10_000 }
@@ -189,7 +189,7 @@ t.test('silenced alerts are not told', async (t) => {
   t.equal(webhook.figures().sent, 1)
 })
 
-t.test("Alertmanager's own API gets a list, and open alerts again and again", async (t) => {
+void t.test("Alertmanager's own API gets a list, and open alerts again and again", async (t) => {
   const hook = await receiver(t, [])
   const webhook = open(t, hook.url, { format: 'v2', repeatMs: 20, authorization: 'Bearer x' })
   const book = createAlertBook()

@@ -1,7 +1,8 @@
 // The shadow monitor: each decision as the champion and every other model see it, counted per pair of models, segment
 // and window. The champion's score is the answered one, or its own shadow score where another model answered, so that a
 // comparison does not depend on who got the traffic. Windows are minutes of record time; hours are sums of minutes.
-// Invariant: rows follow from records, shadow scores and thresholds alone. Shed and failed pairs are counted, not paired.
+// Invariant: rows follow from records, shadow scores and thresholds alone. Shed and failed pairs are counted, not
+// paired.
 import { Buffer } from 'node:buffer'
 import type { Thresholds } from '../../contract/manifest.js'
 import type { AppliedThresholds, DecisionFacts, DecodedRecord } from '../../contract/record-types.js'
@@ -256,7 +257,9 @@ interface Compared {
   readonly scored: Scored
 }
 
-/** Every model's score of this decision: the answered one and the shadows'; the baseline's answers are no comparison. */
+/**
+ * Every model's score of this decision: the answered one and the shadows'; the baseline's answers are no comparison.
+ */
 function scoresOf({ shadows }: TailRecord, facts: DecisionFacts): Map<string, Scored> {
   const scores = new Map<string, Scored>()
   for (const { model, score, why } of shadows) scores.set(model, { score, why, answered: false })

@@ -1,7 +1,8 @@
 // The shadow models as the sidecar's pipeline sees them: a batch goes in, and comes out with scores, or with pairs that
-// say that they were shed. Models run in a thread of their own: sharing the pipeline's thread scores as many rows, but a
-// model that hangs would take tail, drift and alerts with it, and a native call cannot be ended (bench/shadow.ts).
-// Shed first: while the log is further ahead than the bound, while the thread hangs or restarts. Nothing waits unbounded.
+// say that they were shed. Models run in a thread of their own: sharing the pipeline's thread scores as many rows, but
+// a model that hangs would take tail, drift and alerts with it, and a native call cannot be ended (bench/shadow.ts).
+// Shed first: while the log is further ahead than the bound, while the thread hangs or restarts. Nothing waits
+// unbounded.
 import { Worker } from 'node:worker_threads'
 import { LIMITS, type Limits } from '../../limits.js'
 import type { TailRecord } from '../port.js'
@@ -123,7 +124,11 @@ function openThread(
   onModels: (models: readonly LoadedModel[]) => void,
   onDeath: () => void,
 ): Thread {
-  const worker = new Worker(new URL('./scorer-thread.js', import.meta.url), { workerData: data, name: 'shadows', execArgv: [] })
+  const worker = new Worker(new URL('./scorer-thread.js', import.meta.url), {
+    workerData: data,
+    name: 'shadows',
+    execArgv: [],
+  })
   const told = new Set<string>()
   let answer: ((scores: readonly Float64Array[] | null) => void) | null = null
   let asked = 0

@@ -171,7 +171,9 @@ async function admitUnder(
   return null
 }
 
-/** A run that throws fails its batch; the rows of that batch are then tried one by one, so that a bad one fails alone. */
+/**
+ * A run that throws fails its batch; the rows of that batch are then tried one by one, so that a bad one fails alone.
+ */
 async function runRows(
   model: Model,
   runner: Runner,
