@@ -61,6 +61,11 @@ const COMMANDS: readonly Command[] = [
     load: async () => (await import('./scoring/decision-command.js')).decisionCommand,
   },
   {
+    words: ['shadow'],
+    help: 'compare a model with the champion over a past range of the log',
+    load: async () => (await import('./shadow-command.js')).shadowCommand,
+  },
+  {
     words: ['simulate'],
     help: 'write simulated transactions to a file',
     load: async () => (await import('./simulate/simulate-command.js')).simulateCommand,

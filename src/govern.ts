@@ -21,6 +21,7 @@ import type { Monitor } from './governance/port.js'
 import { createLake, takePartitionsBack } from './governance/store/lake.js'
 import { openStore, removeStore, type Store } from './governance/store/open.js'
 import { createQueries, type Queries } from './governance/store/queries.js'
+import type { Tables } from './governance/store/tables.js'
 import { createTail, type Tail } from './governance/tail.js'
 import { LIMITS, type Limits } from './limits.js'
 import { type Clock, systemClock } from './runtime/clock.js'
@@ -159,7 +160,8 @@ async function attempt(base: Base): Promise<Ended> {
   const { config, deps, directory, health } = base
   const monitors = deps.createMonitors?.(config) ?? []
   const alerter = deps.createAlerter?.(config) ?? null
-  const tables = Object.assign({}, ...[...monitors, ...(alerter === null ? [] : [alerter])].map(({ tables }) => tables))
+  const declaring = [...monitors, ...(alerter === null ? [] : [alerter])]
+  const tables: Tables = Object.fromEntries(declaring.flatMap((one) => Object.entries(one.tables)))
   if (!(await hasRoom(base))) return { kind: 'closed' }
   const { memory_bytes_max: memoryBytesMax, threads } = config.process.governance
   const store = await openStore({ directory, tables, memoryBytesMax, threads })

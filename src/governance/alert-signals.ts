@@ -1,5 +1,5 @@
-// What derived rows, findings and figures say, as signals for alerts. Pure. Bad and good do not touch: between them lies
-// a band in which nothing is said, so that a value at a border does not come and go.
+// What derived rows, findings and figures say, as signals for alerts. Pure. Bad and good do not touch: between them
+// lies a band in which nothing is said, so that a value at a border does not come and go.
 import { type Finding, isDamage } from '../decision-log/finding.js'
 import { wilsonShare } from '../stats/paired-proportion.js'
 import type { Signal } from './alert.js'

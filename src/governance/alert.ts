@@ -61,7 +61,9 @@ export interface AlertChange {
 export interface AlertRule {
   readonly openAfter: number
   readonly resolveAfter: number
-  /** Milliseconds without a bad signal after which it is over although nobody said so; null: only good signals end it. */
+  /**
+   * Milliseconds without a bad signal after which it is over although nobody said so; null: only good signals end it.
+   */
   readonly expireMs: number | null
   /** An alert that opens again within this long of its end has come back. */
   readonly returnMs: number

@@ -30,7 +30,11 @@ export function createAlerter(options: AlerterOptions = {}): Alerter {
   }
 
   return {
-    ...{ name: book.name, tables: book.tables, open: book.open, silence: book.silence },
+    ...{ name: book.name, tables: book.tables },
+    open: () => book.open(),
+    silence(silences) {
+      book.silence(silences)
+    },
     consider(derived, { records, findings }) {
       const beforeMs = decidedAtMs
       for (const row of derived) {

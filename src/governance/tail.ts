@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs'
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import { type ControlState, parseControlState } from '../contract/control-state.js'
 import { codecsFromSchemas, type RecordDecoder } from '../contract/record.js'
-import type { DecodedRecord } from '../contract/record-types.js'
+import type { DecodedRecord, RecordType } from '../contract/record-types.js'
 import { readHead } from '../decision-log/chain.js'
 import { createDisk } from '../decision-log/disk.js'
 import type { Finding } from '../decision-log/finding.js'
@@ -153,7 +153,7 @@ interface Decoding {
   /** Under the schemas of this segment, and the policy that holds from here on. */
   begin(header: SegmentHeader): void
   /** Fields come in the order of the policy that holds. */
-  decode(record: LogRecord & { readonly body: Buffer }, control: Control): DecodedRecord
+  decode(type: RecordType, body: Buffer, control: Control): DecodedRecord
 }
 
 /** Remembers decoders: there are as many as policies changed. */
@@ -166,7 +166,7 @@ function createDecoding(): Decoding {
       schemas = header.schemas.toString('utf8')
       current = null
     },
-    decode(record, control) {
+    decode(type, body, control) {
       const { schema } = control.policy
       if (current?.schema !== schema) {
         const key = `${schemas}\n${JSON.stringify(schema)}`
@@ -175,8 +175,7 @@ function createDecoding(): Decoding {
         decoders.set(key, decoder)
         current = { schema, decoder }
       }
-      if (record.type === null) throw new RangeError('a record without a known type')
-      return current.decoder.decode(record.type, record.body)
+      return current.decoder.decode(type, body)
     },
   }
 }
@@ -204,12 +203,13 @@ function visit(batch: Gathering, decoding: Decoding, lastSequence: number): Para
     onRecord(record) {
       last = record.sequence
       batch.bytes += record.end - record.start
-      if (record.type === null) return report(record, 'a record of a type that this release does not know')
+      const { type } = record
+      if (type === null) return report(record, 'a record of a type that this release does not know')
       const { control } = batch
       if (control === null) return report(record, 'a record without a control state before it')
       // A copy: the reader's window is used again, and every digest and vector in a record is a view of its bytes.
       const body = Buffer.from(record.buffer.subarray(record.start, record.end))
-      const decoded = attemptText(() => decoding.decode({ ...record, body }, control))
+      const decoded = attemptText(() => decoding.decode(type, body, control))
       if (typeof decoded === 'string') return report(record, `a record cannot be decoded: ${decoded}`)
       if (decoded.type === 'control') {
         const next = attemptText(() => changed(control, decoded.control.state))

@@ -12,7 +12,7 @@ function near(test: Pick<typeof t, 'ok'>, got: number, wanted: number, tolerance
   test.ok(Math.abs(got - wanted) <= tolerance, `${what}: ${got}, wanted ${wanted}`)
 }
 
-t.test("Cohen's kappa and its standard error are those of statsmodels", (t) => {
+void t.test("Cohen's kappa and its standard error are those of statsmodels", (t) => {
   // statsmodels 0.15.0, stats.inter_rater.cohens_kappa: kappa and std_kappa.
   const cases: [number[], number, number, number][] = [
     [[20, 5, 10, 15], 2, 0.4, 0.12699606293110033],
@@ -28,7 +28,7 @@ t.test("Cohen's kappa and its standard error are those of statsmodels", (t) => {
   t.end()
 })
 
-t.test('kappa is not a number where nothing was rated, or only one category is known', (t) => {
+void t.test('kappa is not a number where nothing was rated, or only one category is known', (t) => {
   t.ok(Number.isNaN(cohenKappa([0, 0, 0, 0], 2).kappa))
   const single = cohenKappa([7, 0, 0, 0], 2)
   t.ok(Number.isNaN(single.kappa))
@@ -36,9 +36,10 @@ t.test('kappa is not a number where nothing was rated, or only one category is k
   t.end()
 })
 
-t.test('the interval of a paired difference is the published one', (t) => {
-  // Airway hyper-responsiveness before and after stem cell transplantation (Bentur et al. 2009): 1, 1, 7, 12. Fagerland,
-  // Lydersen & Laake (2014), Stat. Med. 33, 2850–2875: Newcombe's interval of the difference −0.286 is −0.507 to −0.026.
+void t.test('the interval of a paired difference is the published one', (t) => {
+  // Airway hyper-responsiveness before and after stem cell transplantation (Bentur et al. 2009): 1, 1, 7, 12.
+  // Fagerland, Lydersen & Laake (2014), Stat. Med. 33, 2850–2875: Newcombe's interval of the difference −0.286 is
+  // −0.507 to −0.026.
   const airway = pairedDifference({ both: 1, firstOnly: 7, secondOnly: 1, neither: 12 })
   near(t, airway.difference, -0.286, 5e-4, 'difference')
   near(t, airway.low, -0.507, 5e-4, 'lower limit')
@@ -46,39 +47,46 @@ t.test('the interval of a paired difference is the published one', (t) => {
   t.end()
 })
 
-t.test('the interval of a paired difference turns round with the pairs and has a width where none differs', (t) => {
-  fc.assert(
-    fc.property(fc.array(fc.nat(5000), { minLength: 4, maxLength: 4 }), ([both, firstOnly, secondOnly, neither]) => {
-      const one = pairedDifference({ both, firstOnly, secondOnly, neither })
-      const other = pairedDifference({ both, firstOnly: secondOnly, secondOnly: firstOnly, neither })
-      if (both + firstOnly + secondOnly + neither === 0) return one.low === -1 && one.high === 1
-      const isInside = one.low >= -1 && one.low <= one.difference && one.difference <= one.high && one.high <= 1
-      return isInside && Math.abs(one.low + other.high) < 1e-9 && one.high > one.low
-    }),
-  )
-  t.end()
-})
+void t.test(
+  'the interval of a paired difference turns round with the pairs and has a width where none differs',
+  (t) => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(5000), { minLength: 4, maxLength: 4 }), ([both, firstOnly, secondOnly, neither]) => {
+        const one = pairedDifference({ both, firstOnly, secondOnly, neither })
+        const other = pairedDifference({ both, firstOnly: secondOnly, secondOnly: firstOnly, neither })
+        if (both + firstOnly + secondOnly + neither === 0) return one.low === -1 && one.high === 1
+        const isInside = one.low >= -1 && one.low <= one.difference && one.difference <= one.high && one.high <= 1
+        return isInside && Math.abs(one.low + other.high) < 1e-9 && one.high > one.low
+      }),
+    )
+    t.end()
+  },
+)
 
-t.test("McNemar's mid-p value is that of the binomial distribution, and the asymptotic one beyond a thousand", (t) => {
-  // scipy 1.17.1: 2 × binom.cdf(min, n, 0.5) − binom.pmf(min, n, 0.5). The first is 0.039 in Fagerland et al. (2013).
-  near(t, mcnemarMidP(1, 7), 0.0390625, 1e-12, '1 and 7')
-  near(t, mcnemarMidP(7, 1), 0.0390625, 1e-12, '7 and 1')
-  near(t, mcnemarMidP(150, 86), 2.893389517615428e-5, 1e-15, '150 and 86')
-  near(t, mcnemarMidP(59, 6) / 2.7258031986068867e-12, 1, 1e-10, '59 and 6')
-  near(t, mcnemarMidP(700, 600) / 0.005543558709501235, 1, 0.01, '700 and 600')
-  t.equal(mcnemarMidP(0, 0), 1)
-  for (const [z, p] of [
-    [0.5, 0.6170750774519738],
-    [2.5, 0.012419330651552265],
-    [9, 2.2571768119076647e-19],
-  ]) {
-    near(t, normalTail(z) / p, 1, 1e-12, `the tail beyond ${z}`)
-  }
-  t.end()
-})
+void t.test(
+  "McNemar's mid-p value is that of the binomial distribution, and the asymptotic one beyond a thousand",
+  (t) => {
+    // scipy 1.17.1: 2 × binom.cdf(min, n, 0.5) − binom.pmf(min, n, 0.5). The first is 0.039 in Fagerland et al. (2013).
+    near(t, mcnemarMidP(1, 7), 0.0390625, 1e-12, '1 and 7')
+    near(t, mcnemarMidP(7, 1), 0.0390625, 1e-12, '7 and 1')
+    near(t, mcnemarMidP(150, 86), 2.893389517615428e-5, 1e-15, '150 and 86')
+    near(t, mcnemarMidP(59, 6) / 2.7258031986068867e-12, 1, 1e-10, '59 and 6')
+    near(t, mcnemarMidP(700, 600) / 0.005543558709501235, 1, 0.01, '700 and 600')
+    t.equal(mcnemarMidP(0, 0), 1)
+    for (const [z, p] of [
+      [0.5, 0.6170750774519738],
+      [2.5, 0.012419330651552265],
+      [9, 2.2571768119076647e-19],
+    ]) {
+      near(t, normalTail(z) / p, 1, 1e-12, `the tail beyond ${z}`)
+    }
+    t.end()
+  },
+)
 
-t.test("Wilson's interval is the published one", (t) => {
-  // Newcombe (1998), Stat. Med. 17, 857–872, table I, method 3: 81 of 263, 15 of 148, 0 of 20, 29 of 29 (as 1 − 0 of 29).
+void t.test("Wilson's interval is the published one", (t) => {
+  // Newcombe (1998), Stat. Med. 17, 857–872, table I, method 3: 81 of 263, 15 of 148, 0 of 20, 29 of 29 (as 1 − 0 of
+  // 29).
   const cases = [
     [81, 263, 0.2553, 0.3662],
     [15, 148, 0.0624, 0.1605],
@@ -117,28 +125,31 @@ function gridOf(pairs: readonly [number, number][]) {
   }
 }
 
-t.test('rank correlations of the grid are those of scipy over the binned scores, and near those of the scores', (t) => {
-  // scipy 1.17.1 over the same generator: spearmanr and kendalltau of the scores, then of their bins.
-  const cases: [number, number, number, [number, number, number, number]][] = [
-    [1, 2000, 1, [0.9912559818139954, 0.9181240620310155, 0.9910689812788346, 0.9292234099076039]],
-    [2, 2000, 8, [0.6449703712425928, 0.4603161580790395, 0.64316930058053, 0.46518375885290025]],
-    [3, 500, 40, [0.21577775911103644, 0.14327855711422843, 0.20420287028404183, 0.14660742216864417]],
-  ]
-  for (const [seed, n, noise, [rho, tau, binnedRho, binnedTau]] of cases) {
-    const cells = gridOf(scores(seed, n, noise))
-    const check = (got: RankCorrelation, exact: number, binned: number, what: string): void => {
-      near(t, got.value, binned, 1e-9, `${what} of the bins`)
-      near(t, got.value, exact, 0.012, `${what} of the scores`)
-      t.ok(Math.abs(got.value - exact) <= got.errorMax, `${what} is off by no more than is stated: ${got.errorMax}`)
-      t.ok(got.errorMax < 0.4, `and that says something: ${got.errorMax}`)
+void t.test(
+  'rank correlations of the grid are those of scipy over the binned scores, and near those of the scores',
+  (t) => {
+    // scipy 1.17.1 over the same generator: spearmanr and kendalltau of the scores, then of their bins.
+    const cases: [number, number, number, [number, number, number, number]][] = [
+      [1, 2000, 1, [0.9912559818139954, 0.9181240620310155, 0.9910689812788346, 0.9292234099076039]],
+      [2, 2000, 8, [0.6449703712425928, 0.4603161580790395, 0.64316930058053, 0.46518375885290025]],
+      [3, 500, 40, [0.21577775911103644, 0.14327855711422843, 0.20420287028404183, 0.14660742216864417]],
+    ]
+    for (const [seed, n, noise, [rho, tau, binnedRho, binnedTau]] of cases) {
+      const cells = gridOf(scores(seed, n, noise))
+      const check = (got: RankCorrelation, exact: number, binned: number, what: string): void => {
+        near(t, got.value, binned, 1e-9, `${what} of the bins`)
+        near(t, got.value, exact, 0.012, `${what} of the scores`)
+        t.ok(Math.abs(got.value - exact) <= got.errorMax, `${what} is off by no more than is stated: ${got.errorMax}`)
+        t.ok(got.errorMax < 0.4, `and that says something: ${got.errorMax}`)
+      }
+      check(spearmanOfGrid(cells), rho, binnedRho, 'rho')
+      check(kendallOfGrid(cells), tau, binnedTau, 'tau')
     }
-    check(spearmanOfGrid(cells), rho, binnedRho, 'rho')
-    check(kendallOfGrid(cells), tau, binnedTau, 'tau')
-  }
-  t.end()
-})
+    t.end()
+  },
+)
 
-t.test('no order within the cells gives a correlation further away than is stated', (t) => {
+void t.test('no order within the cells gives a correlation further away than is stated', (t) => {
   const value = fc.double({ min: 0, max: 1, noNaN: true })
   fc.assert(
     fc.property(fc.array(fc.tuple(value, value), { minLength: 2, maxLength: 60 }), (pairs) => {
@@ -160,7 +171,7 @@ t.test('no order within the cells gives a correlation further away than is state
   t.end()
 })
 
-t.test('a side with a single bin has no rank correlation', (t) => {
+void t.test('a side with a single bin has no rank correlation', (t) => {
   const cells = { bins: 4, columns: [1, 1], rows: [0, 2], counts: [3, 4] }
   t.ok(Number.isNaN(spearmanOfGrid(cells).value))
   t.ok(Number.isNaN(kendallOfGrid(cells).value))
@@ -194,7 +205,7 @@ function tauOf(pairs: readonly [number, number][]): number {
   return balance / Math.sqrt(xs * ys)
 }
 
-t.test('exact sums equal those of big integers in any order and partition', (t) => {
+void t.test('exact sums equal those of big integers in any order and partition', (t) => {
   const value = fc.integer({ min: -(2 ** 50), max: 2 ** 50 })
   fc.assert(
     fc.property(fc.array(value), fc.array(value), (first, second) => {

@@ -1,6 +1,6 @@
-// Where a score, a logit and a difference fall: the integer bins of the shadow monitor. Pure and fixed, so that windows,
-// pods and releases merge by addition. Scores are binned on the logit axis, since what matters happens near 0 and 1;
-// beyond the ends they fall into the outermost bin.
+// Where a score, a logit and a difference fall: the integer bins of the shadow monitor. Pure and fixed, so that
+// windows, pods and releases merge by addition. Scores are binned on the logit axis, since what matters happens near 0
+// and 1; beyond the ends they fall into the outermost bin.
 
 /** One axis of equal steps in logits, symmetric around 0. */
 export interface LogitAxis {

@@ -12,6 +12,15 @@ import { listOf, type PairCounts } from './shadow-counts.js'
 
 /** Table → column → SQL type of the shadow monitor's rows. */
 export const SHADOW_TABLES = {
+  /**
+   * One per decision and model that was compared, or would have been: `why` is shed or failed where a score is
+   * missing.
+   */
+  shadow_pairs: {
+    ...{ epoch: 'BIGINT', sequence: 'BIGINT', decided_at_ms: 'BIGINT', champion: 'VARCHAR', shadow: 'VARCHAR' },
+    ...{ champion_score: 'DOUBLE', shadow_score: 'DOUBLE', champion_action: 'VARCHAR', shadow_action: 'VARCHAR' },
+    why: 'VARCHAR',
+  },
   shadow_windows: {
     epoch: 'BIGINT',
     sequence: 'BIGINT',

@@ -1,9 +1,9 @@
 // The shadow monitor: each decision as the champion and every other model see it, counted per pair of models, segment
 // and window. The champion's score is the answered one, or its own shadow score where another model answered, so that a
 // comparison does not depend on who got the traffic. Windows are minutes of record time; hours are sums of minutes.
-// Invariant: rows follow from records, shadow scores and thresholds alone. Shed and failed pairs are counted, not paired.
+// Invariant: rows follow from records, shadow scores and thresholds alone. Shed and failed pairs are counted, not
+// paired.
 import { Buffer } from 'node:buffer'
-import type { Action } from '../../contract/decision.js'
 import type { Thresholds } from '../../contract/manifest.js'
 import type { AppliedThresholds, DecisionFacts, DecodedRecord } from '../../contract/record-types.js'
 import { type Cuts, cutsOf, decideByScore, thresholdsOf } from '../../decision/decide.js'
@@ -16,6 +16,7 @@ import {
   mergeCounts,
   packCounts,
   type PackedCounts,
+  type Pair,
   type PairCounts,
   unpackCounts,
 } from './shadow-counts.js'
@@ -44,6 +45,13 @@ export interface ShadowMonitorOptions {
   readonly limits?: Pick<Limits, 'amountSummedMax'>
   /** Pairs of models and segments in one window: a few kilobytes each. */
   readonly keysMax?: number
+  /** Keep the sums of all that was taken, for `total`. */
+  readonly keepsTotal?: boolean
+}
+
+export interface ShadowMonitor extends Monitor {
+  /** Rows over everything taken, as of one window; only with `keepsTotal`, and since the monitor was made. */
+  total(fromMs: number, untilMs: number): readonly DerivedRow[]
 }
 
 type Place = Pick<TailRecord, 'epoch' | 'sequence'>
@@ -72,12 +80,13 @@ interface Applied {
 const KEYS_MAX = 256
 const NO_CUTS: AppliedThresholds = { challengeAt: null, reviewAt: null, declineAt: null }
 
-export function createShadowMonitor(options: ShadowMonitorOptions): Monitor {
+export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonitor {
   const limits = options.limits ?? LIMITS
   const keysMax = options.keysMax ?? KEYS_MAX
   let minute = -1
   let minutes: Windows = new Map()
   let hours: Windows = new Map()
+  const totals: Windows = new Map()
   let rows: DerivedRow[] = []
   let appliedFor: Control | null = null
   const applied = new Map<string, Applied>()
@@ -98,25 +107,17 @@ export function createShadowMonitor(options: ShadowMonitorOptions): Monitor {
     const now = Math.floor(timeMs / MINUTE_MS)
     if (now <= minute) return
     if (minute >= 0) {
-      emit(minutes, MINUTE_MS, minute * MINUTE_MS, { epoch, sequence })
+      rows.push(...rowsOf(minutes, MINUTE_MS, minute * MINUTE_MS, { epoch, sequence }))
       for (const window of minutes.values()) addTo(hours, window, keysMax)
+      if (options.keepsTotal === true) for (const window of minutes.values()) addTo(totals, window, keysMax)
       minutes = new Map()
       const hour = Math.floor((minute * MINUTE_MS) / HOUR_MS)
       if (Math.floor((now * MINUTE_MS) / HOUR_MS) > hour) {
-        emit(hours, HOUR_MS, hour * HOUR_MS, { epoch, sequence })
+        rows.push(...rowsOf(hours, HOUR_MS, hour * HOUR_MS, { epoch, sequence }))
         hours = new Map()
       }
     }
     minute = now
-  }
-
-  function emit(windows: Windows, windowMs: number, fromMs: number, closedBy: Place): void {
-    for (const key of [...windows.keys()].sort()) {
-      const window = windows.get(key)
-      if (window === undefined) continue
-      const row = { ...closedBy, ...summarise({ ...window, windowMs, fromMs }, window.counts) }
-      rows.push({ table: 'shadow_windows', row })
-    }
   }
 
   function windowOf(names: Names, control: Control): Window {
@@ -135,34 +136,40 @@ export function createShadowMonitor(options: ShadowMonitorOptions): Monitor {
   }
 
   function takeDecision(at: TailRecord, record: DecisionRecord): void {
-    const { facts } = record
-    const { control } = at
-    const champion = control.routes.champion
-    const scores = scoresOf(at, facts)
-    const reference = scores.get(champion)
-    const segments = segmentsOf(record, control, options.segments ?? [])
-    for (const [shadow, { score, why }] of scores) {
+    const { champion } = at.control.routes
+    const scores = scoresOf(at, record.facts)
+    const reference = scores.get(champion) ?? NOT_SCORED
+    const segments = segmentsOf(record, at.control, options.segments ?? [])
+    for (const [shadow, scored] of scores) {
       if (shadow === champion) continue
+      const pair = pairOf(at, record, { champion, shadow, reference, scored })
       for (const segment of segments) {
-        const { counts } = windowOf({ champion, shadow, segment }, control)
-        const missing = why ?? reference?.why ?? null
-        if (missing === 'shed') counts.shed++
-        else if (score === null || reference === undefined || reference.score === null) counts.failed++
-        else {
-          const own = appliedTo(champion, control).cuts
-          const championAction = reference.answered ? (facts.scoreAction ?? actionOf(own, reference.score)) : null
-          const pair = {
-            ...{ epoch: at.epoch, sequence: at.sequence, champion: reference.score, shadow: score },
-            championAction: championAction ?? actionOf(own, reference.score),
-            shadowAction: actionOf(appliedTo(shadow, control).cuts, score),
-            shadowAtChampion: actionOf(own, score),
-            amountBaseMinor: record.personal.transaction.amountBaseMinor,
-            answeredBy: answeredBy(facts, champion, shadow),
-            ruled: facts.rules.length > 0,
-          }
-          countPair(counts, pair, limits.amountSummedMax)
-        }
+        const { counts } = windowOf({ champion, shadow, segment }, at.control)
+        if (pair === 'shed') counts.shed++
+        else if (pair === 'failed') counts.failed++
+        else countPair(counts, pair, limits.amountSummedMax)
       }
+      const { decidedAtMs } = record.facts
+      const place = { epoch: at.epoch, sequence: at.sequence, decided_at_ms: decidedAtMs, champion, shadow }
+      rows.push({ table: 'shadow_pairs', row: { ...place, ...pairCells(pair) } })
+    }
+  }
+
+  /** Both scores and what they would decide; or why one is missing. */
+  function pairOf(at: TailRecord, { facts, personal }: DecisionRecord, of: Compared): Pair | 'shed' | 'failed' {
+    const { champion, shadow, reference, scored } = of
+    if (scored.why === 'shed' || reference.why === 'shed') return 'shed'
+    if (scored.score === null || reference.score === null) return 'failed'
+    const { cuts } = appliedTo(champion, at.control)
+    const answered = reference.answered ? facts.scoreAction : null
+    return {
+      ...{ epoch: at.epoch, sequence: at.sequence, champion: reference.score, shadow: scored.score },
+      championAction: answered ?? decideByScore(cuts, reference.score),
+      shadowAction: decideByScore(appliedTo(shadow, at.control).cuts, scored.score),
+      shadowAtChampion: decideByScore(cuts, scored.score),
+      amountBaseMinor: personal.transaction.amountBaseMinor,
+      answeredBy: answeredBy(facts, champion, shadow),
+      ruled: facts.rules.length > 0,
     }
   }
 
@@ -174,6 +181,11 @@ export function createShadowMonitor(options: ShadowMonitorOptions): Monitor {
       const timeMs = recordTimeMs(record)
       if (timeMs !== null) advance(timeMs, at)
       if (record.type === 'decision' && record.facts.mode === 'decide') takeDecision(at, record)
+    },
+    total(fromMs, untilMs) {
+      const all: Windows = new Map()
+      for (const window of [...totals.values(), ...minutes.values()]) addTo(all, window, keysMax)
+      return rowsOf(all, untilMs - fromMs, fromMs, {})
     },
     drain() {
       const drained = rows
@@ -192,6 +204,16 @@ export function createShadowMonitor(options: ShadowMonitorOptions): Monitor {
       rows = []
     },
   }
+}
+
+/** Rows of these windows, in the order of their keys. */
+function rowsOf(windows: Windows, windowMs: number, fromMs: number, closedBy: Partial<Place>): DerivedRow[] {
+  return [...windows]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, window]) => ({
+      table: 'shadow_windows',
+      row: { ...closedBy, ...summarise({ ...window, windowMs, fromMs }, window.counts) },
+    }))
 }
 
 type DecisionRecord = Extract<DecodedRecord, { type: 'decision' | 'observed' }>
@@ -226,7 +248,18 @@ interface Scored {
   readonly answered: boolean
 }
 
-/** Every model's score of this decision: the answered one and the shadows'; the baseline's answers are no comparison. */
+const NOT_SCORED: Scored = { score: null, why: 'failed', answered: false }
+
+interface Compared {
+  readonly champion: string
+  readonly shadow: string
+  readonly reference: Scored
+  readonly scored: Scored
+}
+
+/**
+ * Every model's score of this decision: the answered one and the shadows'; the baseline's answers are no comparison.
+ */
 function scoresOf({ shadows }: TailRecord, facts: DecisionFacts): Map<string, Scored> {
   const scores = new Map<string, Scored>()
   for (const { model, score, why } of shadows) scores.set(model, { score, why, answered: false })
@@ -247,8 +280,12 @@ function answeredBy({ model }: DecisionFacts, champion: string, shadow: string):
   return reference === shadow ? 'shadow' : 'other'
 }
 
-function actionOf(cuts: Cuts, score: number): Action {
-  return decideByScore(cuts, score)
+function pairCells(pair: Pair | 'shed' | 'failed'): DerivedRow['row'] {
+  if (typeof pair === 'string') return { why: pair }
+  return {
+    ...{ champion_score: pair.champion, shadow_score: pair.shadow },
+    ...{ champion_action: pair.championAction, shadow_action: pair.shadowAction },
+  }
 }
 
 /** The policy's cuts, else those that the server applied to the model, else its manifest's. */

@@ -1,6 +1,7 @@
-// Alerts to a webhook or to an Alertmanager. `publish` only notes; one request at a time leaves later, with a time limit
-// of its own, and again with growing pauses until it is taken. What waits is one notice per alert, the newest, bounded.
-// A receiver that refuses a body for good (4xx) is not asked again with it. Nothing here throws into the pipeline.
+// Alerts to a webhook or to an Alertmanager. `publish` only notes; one request at a time leaves later, with a time
+// limit of its own, and again with growing pauses until it is taken. What waits is one notice per alert, the newest,
+// bounded. A receiver that refuses a body for good (4xx) is not asked again with it. Nothing here throws into the
+// pipeline.
 import type { DerivedRow } from '../port.js'
 import { type AlertFormat, type Notice, noticeOf, payloadOf } from './alert-payload.js'
 

@@ -1,6 +1,7 @@
 // Which models run as shadows: those that the configuration names, else every ONNX bundle of the models directory. The
 // champion may be among them: its score is needed wherever another model answered. Bounded, since each costs memory and
 // its time on every decision; what the bound leaves out is named, never dropped in silence.
+import type { Thresholds } from '../../contract/manifest.js'
 import { AssayError } from '../../errors.js'
 import { LIMITS, type Limits } from '../../limits.js'
 import { listBundles } from '../../models/bundle.js'
@@ -10,6 +11,8 @@ export interface Chosen {
   readonly shadows: readonly string[]
   /** Bundles that would be shadows but for the bound. */
   readonly leftOut: readonly string[]
+  /** Of the manifest of any bundle that can be read; for the monitor. */
+  readonly manifestThresholds: (model: string) => Thresholds | undefined
 }
 
 export interface ChooseOptions {
@@ -25,18 +28,22 @@ export interface ChooseOptions {
  */
 export async function chooseShadows({ configured, modelsDir, limits = LIMITS }: ChooseOptions): Promise<Chosen> {
   const max = limits.modelsMax
-  if (configured !== null) {
-    if (configured.length > max || new Set(configured).size < configured.length) {
-      const detail = `/process/governance/shadows: at most ${max} models are allowed, each once`
-      throw new AssayError('ASSAY_CONFIG_INVALID', detail)
-    }
-    return { shadows: [...configured].sort(), leftOut: [] }
+  if (configured !== null && (configured.length > max || new Set(configured).size < configured.length)) {
+    const detail = `/process/governance/shadows: at most ${max} models are allowed, each once`
+    throw new AssayError('ASSAY_CONFIG_INVALID', detail)
   }
-  const listed = await listBundles(modelsDir, { limits })
-  const found = listed
-    .filter(({ bundle }) => bundle?.manifest.kind === 'onnx')
-    .map(({ name, version }) => ({ reference: `${name}@${version}`, version }))
-    .sort((a, b) => b.version.localeCompare(a.version, 'en', { numeric: true }) || (a.reference < b.reference ? -1 : 1))
-    .map(({ reference }) => reference)
-  return { shadows: found.slice(0, max).sort(), leftOut: found.slice(max).sort() }
+  const bundles = (await listBundles(modelsDir, { limits })).flatMap(({ bundle }) => (bundle === null ? [] : [bundle]))
+  const thresholds = new Map(bundles.map(({ manifest }) => [referenceOf(manifest), manifest.thresholds]))
+  const manifestThresholds = (model: string): Thresholds | undefined => thresholds.get(model)
+  if (configured !== null) return { shadows: [...configured].sort(), leftOut: [], manifestThresholds }
+  const found = bundles
+    .map(({ manifest }) => manifest)
+    .filter(({ kind }) => kind === 'onnx')
+    .sort((a, b) => b.version.localeCompare(a.version, 'en', { numeric: true }) || (a.name < b.name ? -1 : 1))
+    .map(referenceOf)
+  return { shadows: found.slice(0, max).sort(), leftOut: found.slice(max).sort(), manifestThresholds }
+}
+
+function referenceOf({ name, version }: { readonly name: string; readonly version: string }): string {
+  return `${name}@${version}`
 }

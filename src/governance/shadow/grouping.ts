@@ -13,29 +13,44 @@ export interface PlacedGroup extends ScoringGroup {
   readonly policy: Policy
 }
 
+interface Gathered {
+  readonly control: ControlState
+  readonly models: readonly ScoringModel[]
+  readonly places: number[]
+  readonly vectors: Uint8Array[]
+}
+
 /** Groups the decisions; records of other types, and evaluations, are in none. */
 export function groupRecords(records: readonly TailRecord[], shadows: readonly string[]): PlacedGroup[] {
-  const gathered = new Map<
-    string,
-    { control: ControlState; models: ScoringModel[]; places: number[]; bytes: Buffer[] }
-  >()
-  records.forEach((at, place) => {
-    const { record, control } = at
-    if (record.type !== 'decision' || record.facts.mode !== 'decide') return
-    const { facts, personal } = record
+  const gathered = new Map<string, Gathered>()
+  // What a decision lacks follows from what held and who answered: looked up, not built, for each of thousands.
+  const known = new Map<ControlState, Map<string, Gathered>>()
+  const groupOf = (control: ControlState, facts: DecisionFacts, bytes: number): Gathered => {
+    const groups = known.get(control) ?? new Map<string, Gathered>()
+    known.set(control, groups)
+    const short = `${bytes} ${facts.model?.name}@${facts.model?.version}`
+    const held = groups.get(short)
+    if (held !== undefined) return held
     const models = modelsFor(facts, control, shadows)
-    if (models.length === 0) return
     const names = models.map(({ reference, digest }) => `${reference} ${digest ?? ''}`)
-    const key = [control.policy_fingerprint, personal.vector.length, ...names].join('\n')
-    const held = gathered.get(key) ?? { control, models, places: [], bytes: [] }
-    held.places.push(place)
-    held.bytes.push(Buffer.from(personal.vector.buffer, personal.vector.byteOffset, personal.vector.byteLength))
-    gathered.set(key, held)
+    const key = [control.policy_fingerprint, bytes, ...names].join('\n')
+    const group = gathered.get(key) ?? { control, models, places: [], vectors: [] }
+    gathered.set(key, group)
+    groups.set(short, group)
+    return group
+  }
+  records.forEach(({ record, control }, place) => {
+    if (record.type !== 'decision' || record.facts.mode !== 'decide') return
+    const { vector } = record.personal
+    const group = groupOf(control, record.facts, vector.length)
+    group.places.push(place)
+    group.vectors.push(vector)
   })
-  return [...gathered.values()].map(({ control, models, places, bytes }) => ({
+  const groups = [...gathered.values()].filter(({ models }) => models.length > 0)
+  return groups.map(({ control, models, places, vectors }) => ({
     ...{ fingerprint: control.policy_fingerprint, policy: control.policy, models, places },
     count: places.length,
-    vectors: Buffer.concat(bytes),
+    vectors: Buffer.concat(vectors),
   }))
 }
 

@@ -1,9 +1,9 @@
 // The shadow models as the sidecar's pipeline sees them: a batch goes in, and comes out with scores, or with pairs that
-// say that they were shed. Models run in a thread of their own: sharing the pipeline's thread scores as many rows, but a
-// model that hangs would take tail, drift and alerts with it, and a native call cannot be ended (bench/shadow.ts).
-// Shed first: while the log is further ahead than the bound, while the thread hangs or restarts. Nothing waits unbounded.
+// say that they were shed. Models run in a thread of their own: sharing the pipeline's thread scores as many rows, but
+// a model that hangs would take tail, drift and alerts with it, and a native call cannot be ended (bench/shadow.ts).
+// Shed first: while the log is further ahead than the bound, while the thread hangs or restarts. Nothing waits
+// unbounded.
 import { Worker } from 'node:worker_threads'
-import type { Thresholds } from '../../contract/manifest.js'
 import { LIMITS, type Limits } from '../../limits.js'
 import type { TailRecord } from '../port.js'
 import { groupRecords, type PlacedGroup, withScores } from './grouping.js'
@@ -29,8 +29,6 @@ export interface ShadowHost {
   /** The same records in the same order, decisions with a score, or the reason for none, of each model. */
   score(records: readonly TailRecord[]): Promise<readonly TailRecord[]>
   models(): readonly LoadedModel[]
-  /** Of a shadow's manifest; for the monitor. */
-  manifestThresholds(model: string): Thresholds | undefined
   state(): {
     readonly shedding: boolean
     readonly hanging: boolean
@@ -104,7 +102,6 @@ export async function createShadowHost(options: ShadowHostOptions): Promise<Shad
       return withScores(records, groups, scores ?? groups.map(() => null))
     },
     models: () => [...known.values()],
-    manifestThresholds: (model) => known.get(model)?.thresholds ?? undefined,
     state: () => ({ shedding: isShedding, hanging: thread.hangs(), deaths, shedPairs }),
     close: (deadlineMs) => thread.close(deadlineMs),
   }
@@ -127,7 +124,11 @@ function openThread(
   onModels: (models: readonly LoadedModel[]) => void,
   onDeath: () => void,
 ): Thread {
-  const worker = new Worker(new URL('./scorer-thread.js', import.meta.url), { workerData: data })
+  const worker = new Worker(new URL('./scorer-thread.js', import.meta.url), {
+    workerData: data,
+    name: 'shadows',
+    execArgv: [],
+  })
   const told = new Set<string>()
   let answer: ((scores: readonly Float64Array[] | null) => void) | null = null
   let asked = 0

@@ -2,11 +2,13 @@
 // from its own native call, holds up this thread alone; the sidecar goes on and sheds.
 import { parentPort, workerData } from 'node:worker_threads'
 import { createShadowScorer } from './scorer.js'
-import type { FromShadowThread, ShadowThreadData, ToShadowThread } from './wire.js'
+import { type FromShadowThread, isThreadData, type ToShadowThread } from './wire.js'
 
 if (parentPort === null) throw new Error('this file is the entry of a thread')
 const port = parentPort
-const { modelsDir, shadows }: ShadowThreadData = workerData
+const data: unknown = workerData
+if (!isThreadData(data)) throw new TypeError('the shadow thread was started without its data')
+const { modelsDir, shadows } = data
 const scorer = createShadowScorer(modelsDir)
 const post = (message: FromShadowThread, moved: ArrayBuffer[] = []): void => {
   port.postMessage(message, moved)

@@ -33,8 +33,6 @@ export interface ScoringModel {
 /** What became of a model. */
 export interface LoadedModel {
   readonly reference: string
-  /** null where the bundle could not be read. */
-  readonly thresholds: Bundle['manifest']['thresholds'] | null
   /** Why rows of it fail; null while they do not. */
   readonly fault: string | null
 }
@@ -123,11 +121,7 @@ export function createShadowScorer(modelsDir: string, limits: Limits = LIMITS): 
       for (const [at, wanted] of group.models.entries()) all.set(await scoreOne(wanted, group, rows), at * count)
       return all
     },
-    models: () =>
-      [...models.values()].map(({ reference, bundle, fault }) => ({
-        ...{ reference, fault },
-        thresholds: bundle === null ? null : bundle.manifest.thresholds,
-      })),
+    models: () => [...models.values()].map(({ reference, fault }) => ({ reference, fault })),
     async close() {
       for (const { runner } of models.values()) await runner?.session?.close()
       models.clear()
@@ -177,7 +171,9 @@ async function admitUnder(
   return null
 }
 
-/** A run that throws fails its batch; the rows of that batch are then tried one by one, so that a bad one fails alone. */
+/**
+ * A run that throws fails its batch; the rows of that batch are then tried one by one, so that a bad one fails alone.
+ */
 async function runRows(
   model: Model,
   runner: Runner,

@@ -7,6 +7,10 @@ export interface ShadowThreadData {
   readonly shadows: readonly string[]
 }
 
+export function isThreadData(value: unknown): value is ShadowThreadData {
+  return typeof value === 'object' && value !== null && 'modelsDir' in value && 'shadows' in value
+}
+
 export type ToShadowThread =
   | {
       readonly kind: 'score'

@@ -1,4 +1,5 @@
 // Rows into a table, column by column in chunks: three times as fast as row by row.
+import { setImmediate as turn } from 'node:timers/promises'
 import { BIGINT, BOOLEAN, DOUBLE, INTEGER, LIST, VARCHAR } from '@duckdb/node-api'
 import {
   type DuckDBConnection,
@@ -43,48 +44,76 @@ export function isColumnType(type: string): boolean {
   return KINDS.has(type)
 }
 
-/** Rows of one table that wait for `flush`. A row without a column has null there; one with another is refused. */
-export interface TableAppender {
-  add(row: Readonly<Record<string, Cell>>): void
-  flush(connection: DuckDBConnection): Promise<number>
+/** How one column is filled from what waits. */
+export interface Column<Item> {
+  readonly name: string
+  readonly type: string
+  readonly get: (item: Item) => Cell
 }
 
-export function createTableAppender(table: string, columns: Columns): TableAppender {
-  const names = Object.keys(columns)
-  const known = new Set(names)
-  const kinds = names.map((name) => kindOf(table, name, columns[name]))
-  const types = kinds.map(({ type }) => type)
-  let rows: Readonly<Record<string, Cell>>[] = []
+/** What waits for `flush`, on its way into one table. */
+export interface TableAppender<Item> {
+  add(item: Item): void
+  /** Appends what waits, inside the open transaction. */
+  flush(connection: DuckDBConnection): Promise<void>
+}
 
-  const chunkOf = (from: number, to: number): DuckDBDataChunk => {
-    const part = rows.slice(from, to)
-    const chunk = DuckDBDataChunk.create(types, part.length)
-    chunk.setColumns(kinds.map(({ value }, at) => part.map((row) => value(row[names[at]] ?? null))))
+/** `columns` in the order of the table. */
+export function createTableAppender<Item>(table: string, columns: readonly Column<Item>[]): TableAppender<Item> {
+  const kinds = columns.map((column) => kindOf(table, column))
+  const types = kinds.map(({ type }) => type)
+  let waiting: Item[] = []
+
+  const chunkOf = (items: readonly Item[]): DuckDBDataChunk => {
+    const chunk = DuckDBDataChunk.create(types, items.length)
+    kinds.forEach(({ value }, at) => {
+      const get = columns[at].get
+      chunk.setColumnValues(
+        at,
+        items.map((item) => value(get(item))),
+      )
+    })
     return chunk
   }
 
   return {
-    add(row) {
-      for (const name in row) if (!known.has(name)) throw new RangeError(`table ${table} has no column ${name}`)
-      rows.push(row)
-    },
+    add: (item) => void waiting.push(item),
     async flush(connection) {
-      const count = rows.length
-      if (count === 0) return 0
+      if (waiting.length === 0) return
+      const items = waiting
+      waiting = []
       const appender = await connection.createAppender(table)
       try {
-        for (let from = 0; from < count; from += CHUNK_ROWS) appender.appendDataChunk(chunkOf(from, from + CHUNK_ROWS))
+        for (let from = 0; from < items.length; from += CHUNK_ROWS) {
+          appender.appendDataChunk(chunkOf(items.slice(from, from + CHUNK_ROWS)))
+          await turn()
+        }
       } finally {
-        rows = []
         appender.closeSync()
       }
-      return count
     },
   }
 }
 
-function kindOf(table: string, name: string, type: string | undefined): Kind {
-  const kind = type === undefined ? undefined : KINDS.get(type)
+type Row = Readonly<Record<string, Cell>>
+
+/** For rows as objects: a column that a row lacks is null; a row with another column is refused. */
+export function createRowAppender(table: string, columns: Columns): TableAppender<Row> {
+  const appender = createTableAppender<Row>(
+    table,
+    Object.entries(columns).map(([name, type]) => ({ name, type, get: (row) => row[name] ?? null })),
+  )
+  return {
+    ...appender,
+    add(row) {
+      for (const name in row) if (!(name in columns)) throw new RangeError(`table ${table} has no column ${name}`)
+      appender.add(row)
+    },
+  }
+}
+
+function kindOf(table: string, { name, type }: { readonly name: string; readonly type: string }): Kind {
+  const kind = KINDS.get(type)
   if (kind === undefined) throw new RangeError(`${table}.${name}: a column cannot be ${type}`)
   return kind
 }

@@ -147,7 +147,7 @@ function plainRow(row: Record<string, unknown>): StoredRow {
 function plainValue(value: unknown): StoredValue {
   if (typeof value === 'bigint') return Number(value)
   if (Array.isArray(value)) return value.map(plainValue)
-  if (value === null || typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
-    return value
-  return value instanceof Uint8Array ? value : String(value)
+  if (value instanceof Uint8Array || value === null) return value
+  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value
+  throw new TypeError('a column of a type that the store does not hand out')
 }

@@ -9,11 +9,21 @@ import { parseControlState } from '../../contract/control-state.js'
 import { type Finding, isDamage } from '../../decision-log/finding.js'
 import type { Position } from '../../decision-log/reader.js'
 import { AssayError } from '../../errors.js'
-import type { Batch, Cell, Control, DerivedRow } from '../port.js'
-import { createTableAppender, isColumnType, type TableAppender } from './append.js'
+import type { Batch, Cell, Control, DerivedRow, TailRecord } from '../port.js'
+import { createRowAppender, createTableAppender, isColumnType, type TableAppender } from './append.js'
 import { type Database, guarded, openDatabase, refused } from './database.js'
-import { createRowMaker, entityNames, recordedAtMs, type RowMaker } from './record-rows.js'
-import { createStatement, ENTITY_PREFIX, OWN_TABLES, quoted, STORE_VERSION, type Tables, TABLES } from './tables.js'
+import {
+  DECISION_COLUMNS,
+  type DecisionColumn,
+  decisionSource,
+  type DecisionSource,
+  ENTITY_PREFIX,
+  entityColumn,
+  type UnderPolicy,
+  underPolicy,
+} from './decision-columns.js'
+import { entityNames, recordedAtMs, rowsOf } from './record-rows.js'
+import { createStatement, OWN_TABLES, quoted, STORE_VERSION, type Tables, TABLES } from './tables.js'
 
 export interface StoreOptions {
   /** `<data>/governance` */
@@ -61,6 +71,7 @@ const INCOMING = 'incoming_findings'
 /** Checkpoint under which the control state is kept. */
 const CONTROL = 'control'
 const QUERY_MS_MAX = 10_000
+const NO_LOG = new Uint8Array(8)
 
 /** Removes the store; the lake's partitions stay. */
 export function removeStore(directory: string): void {
@@ -133,18 +144,14 @@ async function createStore(database: Database, options: StoreOptions, remade: bo
   let resume = await readPosition(database, checkpoints.get(CONTROL) ?? null)
   let recordedMs = resume === null ? 0 : await readRecordedAt(database)
   const writing = await createWriting(database, options.tables)
-  let rows: RowMaker | null = null
 
   async function commit({ batch, derived, checkpoints: given, control }: StoreWrite): Promise<void> {
-    const logId = batch.position?.logId ?? resume?.position.logId ?? null
-    if (logId !== null) rows ??= createRowMaker(logId)
     await writing.addEntities(batch)
     await database.run('BEGIN TRANSACTION')
     let newestMs = recordedMs
     for (const record of batch.records) {
       newestMs = Math.max(newestMs, recordedAtMs(record))
-      writing.notePolicy(record.control, record.sequence)
-      for (const { table, row } of rows?.rowsOf(record) ?? []) writing.add(table, row)
+      writing.addRecord(record, batch.position?.logId ?? NO_LOG)
     }
     for (const { table, row } of derived) writing.add(table, row)
     for (const finding of batch.findings) writing.add(INCOMING, findingRow(finding))
@@ -176,34 +183,48 @@ async function createStore(database: Database, options: StoreOptions, remade: bo
 
 /** Rows on their way into the tables. */
 interface Writing {
+  /** Columns for entities that a policy of this batch declares first; a transaction of their own. */
   addEntities(batch: Batch): Promise<void>
-  notePolicy(control: Control, sequence: number): void
+  addRecord(record: TailRecord, logId: Uint8Array): void
   add(table: string, row: Readonly<Record<string, Cell>>): void
   flush(): Promise<void>
 }
 
 async function createWriting(database: Database, extra: Tables): Promise<Writing> {
-  const own = { [INCOMING]: TABLES.findings }
-  const columns: Record<string, Record<string, string>> = structuredClone({ ...TABLES, ...extra, ...own })
+  const columns: Tables = { ...TABLES, ...extra, [INCOMING]: TABLES.findings }
   await database.run(createStatement(INCOMING, TABLES.findings).replace('TABLE', 'TEMPORARY TABLE'))
-  const decisions = columns.decisions ?? {}
-  const found = await database.select(
-    `SELECT column_name FROM duckdb_columns() WHERE table_name = 'decisions' ORDER BY column_index`,
-  )
-  for (const { column_name: name } of found) decisions[String(name)] ??= 'VARCHAR'
-  const appenders = new Map<string, TableAppender>()
+  const appenders = new Map<string, TableAppender<Readonly<Record<string, Cell>>>>()
+  const entities = new Map(await entityColumns(database))
+  const makeDecisions = (): TableAppender<DecisionSource> => {
+    const all = [...DECISION_COLUMNS, ...entities.values()]
+    return createTableAppender(
+      'decisions',
+      all.map(([name, type, get]) => ({ name, type, get })),
+    )
+  }
+  let decisions = makeDecisions()
   let policyText = await lastPolicy(database)
+  let under: UnderPolicy | null = null
   let seen: Control['policy'] | null = null
   let noted: Control | null = null
 
-  const appenderOf = (table: string): TableAppender => {
+  const appenderOf = (table: string): TableAppender<Readonly<Record<string, Cell>>> => {
     const known = appenders.get(table)
     if (known !== undefined) return known
     const shape = columns[table]
     if (shape === undefined) throw new RangeError(`no monitor declares the table ${table}`)
-    const made = createTableAppender(table, shape)
+    const made = createRowAppender(table, shape)
     appenders.set(table, made)
     return made
+  }
+  const notePolicy = (control: Control, sequence: number): void => {
+    if (control === noted) return
+    noted = control
+    const { routes: _, ...rest } = control
+    const text = JSON.stringify(rest)
+    if (text === policyText) return
+    policyText = text
+    appenderOf('policies').add({ first_sequence: sequence, policy: control.policy_fingerprint, state: text })
   }
 
   return {
@@ -211,28 +232,37 @@ async function createWriting(database: Database, extra: Tables): Promise<Writing
       for (const { control } of records) {
         if (control.policy === seen) continue
         seen = control.policy
-        for (const name of entityNames(control).map((entity) => ENTITY_PREFIX + entity)) {
-          if (name in decisions) continue
-          await database.run(`ALTER TABLE decisions ADD COLUMN ${quoted(name)} VARCHAR`)
-          decisions[name] = 'VARCHAR'
-          appenders.delete('decisions')
+        for (const field of entityNames(control).filter((name) => !entities.has(name))) {
+          const [name, type] = entityColumn(field)
+          await database.run(`ALTER TABLE decisions ADD COLUMN ${quoted(name)} ${type}`)
+          entities.set(field, entityColumn(field))
+          decisions = makeDecisions()
         }
       }
     },
-    notePolicy(control, sequence) {
-      if (control === noted) return
-      noted = control
-      const { routes: _, ...rest } = control
-      const text = JSON.stringify(rest)
-      if (text === policyText) return
-      policyText = text
-      appenderOf('policies').add({ first_sequence: sequence, policy: control.policy_fingerprint, state: text })
+    addRecord(record, logId) {
+      const { control, sequence } = record
+      notePolicy(control, sequence)
+      if (under?.policy !== control.policy) under = underPolicy(control.policy)
+      const source = decisionSource(record, under, logId)
+      if (source !== null) decisions.add(source)
+      else for (const { table, row } of rowsOf(record)) appenderOf(table).add(row)
     },
     add: (table, row) => appenderOf(table).add(row),
     async flush() {
+      await decisions.flush(database.writer)
       for (const appender of appenders.values()) await appender.flush(database.writer)
     },
   }
+}
+
+/** Field → column, in the order in which they were added. */
+async function entityColumns(database: Database): Promise<[string, DecisionColumn][]> {
+  const found = await database.select(
+    `SELECT column_name FROM duckdb_columns() WHERE table_name = 'decisions' ORDER BY column_index`,
+  )
+  const names = found.map(({ column_name: name }) => String(name)).filter((name) => name.startsWith(ENTITY_PREFIX))
+  return names.map((name) => [name.slice(ENTITY_PREFIX.length), entityColumn(name.slice(ENTITY_PREFIX.length))])
 }
 
 async function lastPolicy(database: Database): Promise<string | null> {

@@ -3,7 +3,8 @@
 import { parseDecisionId } from '../../contract/decision.js'
 import type { Limits } from '../../limits.js'
 import type { Database, Parameter, StoredRow, StoredValue } from './database.js'
-import { ENTITY_PREFIX, quoted } from './tables.js'
+import { ENTITY_PREFIX } from './decision-columns.js'
+import { quoted } from './tables.js'
 
 /** A value of a row as JSON has it. */
 export type JsonValue = StoredValue | { readonly [name: string]: JsonValue } | readonly JsonValue[]
@@ -81,7 +82,7 @@ export function createQueries(
   async function page(table: string, select: string, where: Conditions, request: PageRequest): Promise<Page> {
     const limit = Math.max(1, Math.min(Math.trunc(request.limit), limits.pageRowsMax))
     const newest = request.order !== 'oldest'
-    if (request.cursor != null) where.add(newest ? 'sequence <' : 'sequence >', request.cursor)
+    if (typeof request.cursor === 'number') where.add(newest ? 'sequence <' : 'sequence >', request.cursor)
     const order = newest ? 'DESC' : 'ASC'
     const sql = `SELECT ${select} FROM ${table}${where.text()} ORDER BY sequence ${order} LIMIT ${limit + 1}`
     const found = await database.select(sql, where.parameters)

@@ -2,6 +2,7 @@
 // Times are milliseconds since 1970 UTC in `…_ms`; lists and structures are JSON text; `sequence` is the place in the
 // decision log and orders every table. No table has a key: exactly-once is the position's doing, and an index would
 // cost more than all else. Entities have a column each, `entity_<field>`, added when a policy first declares the field.
+import { DECISION_COLUMNS } from './decision-columns.js'
 
 export type Columns = Readonly<Record<string, string>>
 export type Tables = Readonly<Record<string, Columns>>
@@ -9,24 +10,7 @@ export type Tables = Readonly<Record<string, Columns>>
 /** Raised whenever a table or the meaning of a column changes; a store of another version is made anew. */
 export const STORE_VERSION = 1
 
-const DECISIONS: Columns = {
-  ...{ sequence: 'BIGINT', epoch: 'INTEGER', ordinal: 'BIGINT', unfolded: 'BOOLEAN', decision_id: 'VARCHAR' },
-  ...{ kind: 'VARCHAR', mode: 'VARCHAR' },
-  ...{ received_at_ms: 'BIGINT', folded_at_ms: 'BIGINT', decided_at_ms: 'BIGINT' },
-  ...{ action: 'VARCHAR', score: 'DOUBLE', score_raw: 'DOUBLE' },
-  ...{ model: 'VARCHAR', model_digest: 'VARCHAR', role: 'VARCHAR', prescribed_model: 'VARCHAR' },
-  ...{ bucket: 'INTEGER', routes_revision: 'BIGINT', experiment: 'VARCHAR', arm: 'VARCHAR', propensity: 'DOUBLE' },
-  ...{ rules: 'VARCHAR', rules_shadow: 'VARCHAR' },
-  ...{ challenge_at: 'DOUBLE', review_at: 'DOUBLE', decline_at: 'DOUBLE', segment: 'VARCHAR', score_action: 'VARCHAR' },
-  ...{ reasons: 'VARCHAR', feature_flags: 'INTEGER', degraded: 'BOOLEAN', fallback: 'VARCHAR', policy: 'VARCHAR' },
-  ...{ receive_us: 'INTEGER', validate_us: 'INTEGER', features_us: 'INTEGER', infer_us: 'INTEGER' },
-  ...{ decide_us: 'INTEGER', total_us: 'INTEGER' },
-  ...{ transaction_id: 'VARCHAR', occurred_at_ms: 'BIGINT', offset_minutes: 'INTEGER' },
-  ...{ amount_minor: 'BIGINT', currency: 'VARCHAR', amount_base_minor: 'BIGINT' },
-  ...{ fields: 'VARCHAR', inference_entity: 'VARCHAR', traceparent: 'VARCHAR' },
-  ...{ source_topic: 'VARCHAR', source_partition: 'INTEGER', source_offset: 'BIGINT' },
-  vector: 'DOUBLE[]',
-}
+const DECISIONS: Columns = Object.fromEntries(DECISION_COLUMNS.map(([name, type]) => [name, type]))
 
 /** What every record of the log becomes. Tables of monitors stand beside these. */
 export const TABLES = {
@@ -65,8 +49,6 @@ export const OWN_TABLES = {
   checkpoints: { name: 'VARCHAR', content: 'BLOB' },
   partitions: { day: 'VARCHAR', decisions: 'BIGINT', last_sequence: 'BIGINT' },
 } as const satisfies Tables
-
-export const ENTITY_PREFIX = 'entity_'
 
 /** An identifier in SQL. Names come from this release and from policies, whose pattern allows no quote. */
 export function quoted(name: string): string {
