@@ -24,6 +24,7 @@ function thousand(rig: ReturnType<typeof createRig>, of: Partial<Decided> = {}, 
   return Array.from({ length: 1000 }, (_, at) => rig.decide({ atMs: fromMs + at * 1000, ...of }))
 }
 
+const text = (row: DerivedRow['row'], ...names: string[]): string => names.map((name) => String(row[name])).join(' ')
 const states = (rows: readonly DerivedRow['row'][]): unknown[] => rows.map((row) => row['state'])
 
 void t.test('rows as in training are stable, in every feature; what moved is found and the rest is not blamed', (t) => {
@@ -39,7 +40,7 @@ void t.test('rows as in training are stable, in every feature; what moved is fou
   t.strictSame(new Set(states(judged)), new Set(['stable']))
   const moved = { customer_mean_amount_7d: 500, terminal_risk_30d: NaN }
   const after = pick(rowsOf(monitor, thousand(rig, { features: moved })), { window_kind: 'count' })
-  const alarmed = after.filter((row) => row['state'] === 'drift').map((row) => `${row['kind']} ${row['series']}`)
+  const alarmed = after.filter((row) => row['state'] === 'drift').map((row) => text(row, 'kind', 'series'))
   t.strictSame(alarmed.sort(), [
     'feature customer_mean_amount_7d',
     'feature terminal_risk_30d',
@@ -197,17 +198,10 @@ void t.test('each segment and each model version has windows of its own', (t) =>
   const rows = rowsOf(monitor, [...records, ...thousand(rig, { model: 'fraud-xgb' })])
   const counts = pick(rows, { window_kind: 'count', series: 'amount', kind: 'feature' })
   t.strictSame(
-    counts
-      .map((row) => [row['model'], row['segment'], row['n'], row['until_ms']])
-      .map(([model, segment, n]) => [model, segment, n]),
-    [
-      ['fraud-lgbm@1', '', 1000],
-      ['fraud-lgbm@1', '', 1000],
-      ['fraud-lgbm@1', 'dollars', 1000],
-      ['fraud-xgb@1', '', 1000],
-    ],
+    counts.map((row) => text(row, 'model', 'segment', 'n')),
+    ['fraud-lgbm@1  1000', 'fraud-lgbm@1 dollars 1000', 'fraud-lgbm@1  1000', 'fraud-xgb@1  1000'],
   )
-  const dollars = counts[2]['counts'] as number[]
+  const dollars = counts[1]['counts'] as number[]
   t.equal(dollars.at(-1), 1000, 'all of its amounts are the largest')
   const tooMany = Array.from({ length: TINY.driftSegmentsMax + 1 }, (_, at) => ({ ...segments[0], name: `s${at}` }))
   t.throws(() => monitorOf({ segments: tooMany }), RangeError)
@@ -241,7 +235,7 @@ void t.test('a feature that the policy defines anew is left out, and its old bin
   const rig = createRig(9)
   const monitor = monitorOf()
   const features = POLICY.catalogue.features.map((spec) => (spec.name === 'amount' ? { ...spec, missing: 0 } : spec))
-  rig.use({ ...POLICY, catalogue: { ...POLICY.catalogue, features } } as Policy)
+  rig.use({ ...POLICY, catalogue: { ...POLICY.catalogue, features } })
   const rows = rowsOf(monitor, thousand(rig))
   const [amount] = pick(rows, { window_kind: 'count', series: 'amount', kind: 'feature' })
   t.strictSame([amount['n'], amount['state']], [0, 'insufficient'])
@@ -293,7 +287,7 @@ function mixedLog(seed: number, length: number): TailRecord[] {
   return Array.from({ length }, (_, at) => {
     if (at === length >> 1) rig.use({ ...POLICY, server_timing: true })
     atMs += at % 37 === 0 ? 5 * HOUR_MS : (at * 7919) % 120_000
-    const model = models[(at * at) % (at > 500 ? 3 : 2)]
+    const model = models[(at * at) % (at > 400 ? 3 : 2)]
     const flags = at % 5 < 3 ? FEATURE_FLAGS.cold : 0
     const of = {
       model,
@@ -309,10 +303,10 @@ void t.test('killed at any record and restored, the monitor goes on to the same 
   const segments = [{ name: 'dollars', field: 'currency', values: ['USD'] }]
   const make = (): Monitor =>
     createDriftMonitor(deps, { segments, falseAlarmsPer30Days: 3, limits: { ...TINY, driftModelsMax: 3 } })
-  const records = mixedLog(12, 900)
+  const records = mixedLog(12, 700)
   const whole = make()
   const wanted = rowsOf(whole, records)
-  const kinds = new Set(pick(wanted, {}).map((row) => `${row['window_kind']} ${row['reference']}`))
+  const kinds = new Set(pick(wanted, {}).map((row) => text(row, 'window_kind', 'reference')))
   t.ok(kinds.has('day day_before') && kinds.has('count training') && kinds.has('hour training'), [...kinds].join(', '))
   fc.assert(
     fc.property(fc.uniqueArray(fc.nat(records.length), { minLength: 1, maxLength: 4 }), (kills) => {
@@ -332,7 +326,7 @@ void t.test('killed at any record and restored, the monitor goes on to the same 
       t.equal(JSON.stringify(rows), JSON.stringify(wanted))
       t.ok(Buffer.from(monitor.checkpoint()).equals(whole.checkpoint()))
     }),
-    { numRuns: 25 },
+    { numRuns: 12 },
   )
   t.end()
 })
