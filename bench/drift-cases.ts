@@ -1,4 +1,4 @@
-// What the drift monitor must show, as functions of seeds and sizes: the bench runs them in full, tests in a short form.
+// What the drift monitor must show, as functions of seeds and sizes: the bench runs them in full, tests in short.
 // Every verdict comes from the monitor's own code (compareWindow, createDriftMonitor), never from a copy of its rules.
 import { compareWindow, REFERENCES } from '../src/governance/monitors/drift-verdict.js'
 import { createDriftMonitor } from '../src/governance/monitors/drift.js'

@@ -3,6 +3,9 @@
 import t from 'tap'
 import * as cases from '../../bench/drift-cases.js'
 
+// Seconds of one core; the clock may say more beside other work.
+t.setTimeout(240_000)
+
 void t.test('thirty features that do not change raise no alarm; rows and counts drawn at once agree', (t) => {
   const counts = cases.stationary(1, 60, false)
   const rows = cases.stationary(1, 12, true)
