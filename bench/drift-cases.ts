@@ -11,7 +11,7 @@ import { createRandom, mix, type Random } from '../src/simulate/random.js'
 import { type Cell, createNumberBins, type NumberBins } from '../src/stats/bins.js'
 import { addCounts, decodeCounts, encodeCounts } from '../src/stats/counts.js'
 import { psi } from '../src/stats/psi.js'
-import { createRig, HOUR_MS, POLICY, profileOf, profileText, START_MS } from '../test/governance/drift-rig.js'
+import { createRig, DEPS, HOUR_MS, POLICY, profileOf, START_MS } from '../test/governance/drift-rig.js'
 import { createRows, multinomial, sharesOf } from '../test/stats/draw.js'
 import { binsFrom } from '../test/stats/reference-bins.js'
 
@@ -297,8 +297,7 @@ export function cost(decisions: number, segments: number, rounds: number): Cost 
   let checkpointMs = Infinity
   let checkpointBytes = 0
   for (let round = 0; round < rounds; round++) {
-    const deps = { loadProfile: ({ name }: { name: string }) => profileText(name) }
-    const monitor = createDriftMonitor(deps, { segments: declared })
+    const monitor = createDriftMonitor(DEPS, { segments: declared })
     const before = process.cpuUsage()
     for (let at = 0; at < decisions; at++) {
       monitor.take(records[at % records.length])

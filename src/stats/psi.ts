@@ -1,7 +1,7 @@
 // The population stability index between two sets of counts over the same cells, and what chance alone would do to it.
 // PSI = Σ (q − p) ln(q / p). Where both come from one distribution, PSI / (1/n + 1/m) is near chi-square with one
-// degree of freedom less than cells (Yurdakul and Naranjo, J. Risk Model Validation 14(4), 2020): a p-value, a bias, a bound.
-// Pure. Whoever calls decides how many rows are enough.
+// degree of freedom less than cells (Yurdakul and Naranjo, J. Risk Model Validation 14(4), 2020): a p-value, a bias,
+// a bound. Pure. Whoever calls decides how many rows are enough.
 import { chiSquareSurvival, noncentralityAtLeast, noncentralityAtMost, noncentralSurvival } from './chi-square.js'
 
 export interface Psi {

@@ -1,35 +1,38 @@
-// The drift monitor on records as the tail hands them over: what counts, which windows close, what is said of them, and
-// that a kill at any record changes nothing.
-import fc from 'fast-check'
+// The drift monitor on records as the tail hands them over: what counts, which windows close, what is said of them.
 import t from 'tap'
 import { FEATURE_FLAGS } from '../../src/contract/decision.js'
 import { createDriftMonitor, type DriftOptions } from '../../src/governance/monitors/drift.js'
 import type { DerivedRow, Monitor, TailRecord } from '../../src/governance/port.js'
 import { TINY } from '../../src/limits.js'
-import { createRig, type Decided, HOUR_MS, pick, POLICY, profileText, type Rig, START_MS } from './drift-rig.js'
+import {
+  createRig,
+  type Decided,
+  DEPS,
+  HOUR_MS,
+  pick,
+  POLICY,
+  profileText,
+  type Rig,
+  several,
+  START_MS,
+  text,
+} from './drift-rig.js'
 
 // Seconds of one core; the clock may say more beside other work.
 t.setTimeout(240_000)
 
-const deps = { loadProfile: ({ name }: { name: string }) => profileText(name) }
 const LIMITS = { ...TINY, driftWindowRows: 1000, driftRowsMin: 500 }
 
-const monitorOf = (options: DriftOptions = {}): Monitor => createDriftMonitor(deps, { limits: LIMITS, ...options })
+const monitorOf = (options: DriftOptions = {}): Monitor => createDriftMonitor(DEPS, { limits: LIMITS, ...options })
 
 function rowsOf(monitor: Monitor, records: Iterable<TailRecord>): DerivedRow[] {
   for (const record of records) monitor.take(record)
   return [...monitor.drain()]
 }
 
-/** Records from this time on, a second apart. */
-function several(rig: Rig, length: number, of: Partial<Decided> = {}, fromMs = START_MS): TailRecord[] {
-  return Array.from({ length }, (_, at) => rig.decide({ atMs: fromMs + at * 1000, ...of }))
-}
-
 const thousand = (rig: Rig, of: Partial<Decided> = {}, fromMs = START_MS): TailRecord[] =>
   several(rig, 1000, of, fromMs)
 
-const text = (row: DerivedRow['row'], ...names: string[]): string => names.map((name) => String(row[name])).join(' ')
 const states = (rows: readonly DerivedRow['row'][]): unknown[] => rows.map((row) => row['state'])
 
 void t.test('rows as in training are stable, in every feature; what moved is found and the rest is not blamed', (t) => {
@@ -353,73 +356,5 @@ void t.test('the model version that answered longest ago leaves when there are t
   for (const model of ['fraud-lgbm', 'fraud-xgb', 'fraud-lgbm', 'baseline', 'fraud-lgbm', 'fraud-xgb'])
     monitor.take(rig.decide({ atMs: START_MS, model }))
   t.strictSame(asked, ['fraud-lgbm', 'fraud-xgb', 'baseline', 'fraud-xgb'])
-  t.end()
-})
-
-/** A log that exercises everything: models, segments, hours, days, policies, cold rows, nulls. */
-function mixedLog(seed: number, length: number): TailRecord[] {
-  const rig = createRig(seed)
-  const models = ['fraud-lgbm', 'fraud-xgb', 'baseline']
-  let atMs = START_MS
-  return Array.from({ length }, (_, at) => {
-    if (at === length >> 1) rig.use({ ...POLICY, server_timing: true })
-    atMs += at % 37 === 0 ? 11 * HOUR_MS : (at * 7919) % 120_000
-    const model = models[(at * at) % (at > 200 ? 3 : 2)]
-    const flags = at % 5 < 3 ? FEATURE_FLAGS.cold : 0
-    const of = {
-      model,
-      flags,
-      currency: at % 3 === 0 ? 'USD' : 'EUR',
-      mode: at % 11 === 0 ? 'evaluate' : 'decide',
-    } as const
-    return rig.decide({ ...of, atMs, features: at % 4 === 0 ? { amount: NaN } : {} })
-  })
-}
-
-void t.test('killed at any record and restored, the monitor goes on to the same rows and the same checkpoint', (t) => {
-  const segments = [{ name: 'dollars', field: 'currency', values: ['USD'] }]
-  const make = (): Monitor =>
-    createDriftMonitor(deps, { segments, falseAlarmsPer30Days: 3, limits: { ...TINY, driftModelsMax: 3 } })
-  const records = mixedLog(12, 360)
-  const whole = make()
-  const wanted = rowsOf(whole, records)
-  const kinds = new Set(pick(wanted, {}).map((row) => text(row, 'window_kind', 'reference')))
-  t.ok(kinds.has('day day_before') && kinds.has('count training') && kinds.has('hour training'), [...kinds].join(', '))
-  fc.assert(
-    fc.property(fc.uniqueArray(fc.nat(records.length), { minLength: 1, maxLength: 4 }), (kills) => {
-      let monitor = make()
-      const rows: DerivedRow[] = []
-      records.forEach((record, at) => {
-        if (kills.includes(at)) {
-          rows.push(...monitor.drain())
-          const checkpoint = monitor.checkpoint()
-          monitor = make()
-          monitor.restore(checkpoint)
-          t.strictSame(Buffer.from(monitor.checkpoint()).equals(checkpoint), true)
-        }
-        monitor.take(record)
-      })
-      rows.push(...monitor.drain())
-      t.equal(JSON.stringify(rows), JSON.stringify(wanted))
-      t.ok(Buffer.from(monitor.checkpoint()).equals(whole.checkpoint()))
-    }),
-    { numRuns: 6 },
-  )
-  t.end()
-})
-
-void t.test('a checkpoint goes on without the bundle, and another one is refused', (t) => {
-  const rig = createRig(13)
-  const first = monitorOf()
-  rowsOf(first, thousand(rig).slice(0, 999))
-  const checkpoint = first.checkpoint()
-  const second = createDriftMonitor({ loadProfile: () => null }, { limits: LIMITS })
-  second.restore(checkpoint)
-  const last = rig.decide({ atMs: START_MS })
-  t.strictSame(rowsOf(second, [last]), rowsOf(first, [last]))
-  const torn = Buffer.from(checkpoint)
-  torn[4] ^= 1
-  for (const bad of [Buffer.alloc(0), Buffer.alloc(100), torn, checkpoint.subarray(0, checkpoint.length - 1)])
-    t.throws(() => monitorOf().restore(bad), { code: 'ASSAY_INPUT_INVALID' })
   t.end()
 })
