@@ -160,7 +160,7 @@ export interface Limits {
   readonly driftWindowRows: number
   /** Rows below which a window gets no verdict, nor one that it would be held against. */
   readonly driftRowsMin: number
-  /** Model versions watched for drift at once, each with a week of hours; the one that last answered longest ago leaves. */
+  /** Model versions watched for drift at once, each with a week of hours; the one that answered longest ago leaves. */
   readonly driftModelsMax: number
   /** Segments watched for drift: each costs as much as the whole again. */
   readonly driftSegmentsMax: number

@@ -73,7 +73,7 @@ export function noncentralQuantile(chance: number, df: number, lambda: number): 
 export function noncentralityAtLeast(x: number, df: number, chance: number): number {
   if (!(chiSquareSurvival(x, df) < chance)) return 0
   // P(X > x) grows with lambda, and at lambda = x it is above one half.
-  return bisect(0, x, (lambda) => noncentralSurvival(x, df, lambda) < chance)
+  return bisect(0, x, (lambda) => noncentralSurvival(x, df, lambda) < chance, 1e-8)
 }
 
 /** The non-centrality at which a value as small as `x` has this chance: what is larger is rejected at that level. */
@@ -81,7 +81,7 @@ export function noncentralityAtMost(x: number, df: number, chance: number): numb
   if (!(chiSquareCdf(x, df) > chance)) return 0
   let high = Math.max(1, 2 * x)
   while (noncentralCdf(x, df, high) > chance) high *= 2
-  return bisect(0, high, (lambda) => noncentralCdf(x, df, lambda) > chance)
+  return bisect(0, high, (lambda) => noncentralCdf(x, df, lambda) > chance, 1e-8)
 }
 
 /** Terms of the mixture that can matter: twelve deviations around the mean leave less than 1e-30. */
@@ -109,11 +109,11 @@ function upperQuantileOf(chance: number, mean: number, survival: (x: number) => 
   return bisect(0, high, (x) => survival(x) > chance)
 }
 
-/** The place where `isBelow` turns false, to a relative 1e-12. */
-function bisect(from: number, until: number, isBelow: (x: number) => boolean): number {
+/** The place where `isBelow` turns false, to this relative width; bounds that people read need fewer rounds. */
+function bisect(from: number, until: number, isBelow: (x: number) => boolean, width = 1e-12): number {
   let low = from
   let high = until
-  for (let round = 0; round < 200 && high - low > 1e-12 * high; round++) {
+  for (let round = 0; round < 200 && high - low > width * high; round++) {
     const middle = (low + high) / 2
     if (isBelow(middle)) low = middle
     else high = middle

@@ -1,7 +1,7 @@
 // The population stability index between two sets of counts over the same cells, and what chance alone would do to it.
-// PSI = Σ (q − p) ln(q / p). Where both come from one distribution, PSI / (1/n + 1/m) is near chi-square with one degree
-// of freedom less than cells (Yurdakul and Naranjo, J. Risk Model Validation 14(4), 2020): a p-value, a bias, a bound.
-// Pure. Whoever calls decides how many rows are enough.
+// PSI = Σ (q − p) ln(q / p). Where both come from one distribution, PSI / (1/n + 1/m) is near chi-square with one
+// degree of freedom less than cells (Yurdakul and Naranjo, J. Risk Model Validation 14(4), 2020): a p-value, a bias,
+// a bound. Pure. Whoever calls decides how many rows are enough.
 import { chiSquareSurvival, noncentralityAtLeast, noncentralityAtMost, noncentralSurvival } from './chi-square.js'
 
 export interface Psi {
@@ -107,8 +107,8 @@ function normalise(counts: number[]): void {
 }
 
 /**
- * How much wider PSI really scatters than the non-central chi-square says, by the delta method; at least 1. A shift into
- * a cell that was almost empty scatters up to three times as much: the same test on the narrow scale would cry wolf.
+ * How much wider PSI really scatters than the non-central chi-square says, by the delta method; at least 1. A shift
+ * into a cell that was almost empty scatters up to three times as much: on the narrow scale the test would cry wolf.
  */
 function spreadOf(
   p: readonly number[],

@@ -115,3 +115,15 @@ export function pick(rows: readonly DerivedRow[], wanted: DerivedRow['row']): De
     .filter(({ table, row }) => table === 'drift' && names.every((name) => row[name] === wanted[name]))
     .map(({ row }) => row)
 }
+
+/** Records from this time on, a second apart. */
+export function several(rig: Rig, length: number, of: Partial<Decided> = {}, fromMs = START_MS): TailRecord[] {
+  return Array.from({ length }, (_, at) => rig.decide({ atMs: fromMs + at * 1000, ...of }))
+}
+
+/** Columns of a row as one text. */
+export const text = (row: DerivedRow['row'], ...names: string[]): string =>
+  names.map((name) => String(row[name])).join(' ')
+
+/** Profiles of the committed bundles. */
+export const DEPS = { loadProfile: ({ name }: { name: string }): string => profileText(name) }

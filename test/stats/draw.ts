@@ -76,25 +76,24 @@ export function createRows(random: Random, cells: readonly Cell[], shares: Array
   const cumulated = new Float64Array(shares.length)
   let mass = 0
   for (let at = 0; at < shares.length; at++) cumulated[at] = mass += shares[at]
+  const taken = new Set(cells.flatMap((cell) => (cell.kind === 'single' ? [cell.low ?? NaN] : [])))
   return () => {
     const place = random.uniform() * mass
     let at = 0
     while (at < cells.length - 1 && cumulated[at] <= place) at++
-    return valueIn(cells, at, random)
+    return valueIn(cells[at], random, taken)
   }
 }
 
-function valueIn(cells: readonly Cell[], at: number, random: Random): number {
-  const cell = cells[at]
+function valueIn(cell: Cell, random: Random, taken: ReadonlySet<number>): number {
   if (cell.kind === 'null') return NaN
   if (cell.kind === '-inf') return -Infinity
   if (cell.kind === '+inf') return Infinity
   if (cell.kind === 'single') return cell.low ?? NaN
   const low = cell.low ?? (cell.high ?? 1) - 1
   const high = cell.high ?? low + 1
-  const taken = (value: number): boolean => cells.some((each) => each.kind === 'single' && each.low === value)
   for (;;) {
     const value = Math.fround(high - random.uniform() * (high - low))
-    if (value > low && (cell.high === null || value <= high) && !taken(value)) return value
+    if (value > low && (cell.high === null || value <= high) && !taken.has(value)) return value
   }
 }

@@ -10,6 +10,9 @@ import { textbookPsi } from '../../src/stats/textbook-psi.js'
 import { createRandom } from '../../src/simulate/random.js'
 import { createRows, multinomial, sharesOf } from './draw.js'
 
+// Seconds of one core; the clock may say more beside other work.
+t.setTimeout(240_000)
+
 const bins = createNumberBins([0, 2.5], [1, 2, 4])
 const labels = (values: readonly number[]): string[] => values.map((value) => bins.cells[bins.cellOf(value)].label)
 

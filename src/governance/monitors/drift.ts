@@ -1,5 +1,5 @@
-// The drift monitor: what each answering model version sees and says, against how it was in training, yesterday and last
-// week; for all decisions and for each declared segment; in windows by count, by the hour and by the day.
+// The drift monitor: what each answering model version sees and says, against how it was in training, yesterday and
+// last week; for all decisions and for each declared segment; in windows by count, by the hour and by the day.
 // Invariant: rows follow from the records alone, so that a rebuild, or a kill at any record, gives the same ones.
 // Only what was decided for real counts: tests, observed history and answers that were never folded do not.
 import { FEATURE_FLAGS } from '../../contract/decision.js'
