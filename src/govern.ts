@@ -6,7 +6,7 @@ import { statfsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from './config.js'
-import { isDamage } from './decision-log/finding.js'
+import { type Finding, isDamage } from './decision-log/finding.js'
 import { AssayError } from './errors.js'
 import { createHealth, type GovernFacts, type Health } from './governance/health.js'
 import {
@@ -91,6 +91,8 @@ interface Base {
   readonly health: Health
   readonly stop: AbortController
   readonly publishers: Publisher[]
+  /** What made a rebuild necessary: the new store begins with it. */
+  carried: readonly Finding[]
   open: Open | null
 }
 
@@ -107,7 +109,7 @@ export async function govern(config: Config, deps: GovernDeps): Promise<Sidecar>
   const clock = deps.clock ?? systemClock
   const directory = storeDirectory(config)
   const base: Base = {
-    ...{ config, deps, limits, clock, logger: deps.logger, directory, open: null },
+    ...{ config, deps, limits, clock, logger: deps.logger, directory, carried: [], open: null },
     ...{ health: createHealth(clock), stop: new AbortController(), publishers: [...(deps.publishers ?? [])] },
   }
   const facts = (): GovernFacts => base.health.facts(base.open, base.publishers)
@@ -168,6 +170,7 @@ async function attempt(base: Base): Promise<Ended> {
   let shadows: ShadowScorer | null = null
   try {
     shadows = (await deps.createShadows?.(config)) ?? null
+    await writeCarried(base, store)
     const open = openParts(base, store)
     base.open = open
     const ended = await runPipeline({
@@ -222,6 +225,14 @@ function noteCommitted({ health, logger }: Base, { batch }: Committed): void {
 async function takeBack(base: Base, store: Store, { batch, to }: Ended & { kind: 'taken_back' }): Promise<void> {
   await takePartitionsBack(store.database, join(base.directory, 'lake'), to)
   base.health.takenBack(batch)
+  base.carried = batch.findings.filter(({ kind }) => kind === 'reader_ahead')
+}
+
+async function writeCarried(base: Base, store: Store): Promise<void> {
+  if (base.carried.length === 0) return
+  const batch = { records: [], findings: base.carried, position: null, takenBackTo: null }
+  await store.write({ batch, derived: [], checkpoints: new Map(), control: null })
+  base.carried = []
 }
 
 /** Waits for room on the disk. False once the sidecar is closing. */

@@ -1,6 +1,6 @@
 // Writes real decision logs without a server: the codecs and the policy of the release, facts drawn from a seed. A log
 // of a million decisions takes seconds, so that readers can be tried on long ones. Shared by tests and bench; no test.
-import { mkdirSync } from 'node:fs'
+import { cpSync, mkdirSync } from 'node:fs'
 import { loadConfig } from '../../src/config.js'
 import { digestText } from '../../src/contract/canonical-json.js'
 import type { ControlState } from '../../src/contract/control-state.js'
@@ -41,6 +41,11 @@ export interface LogWriter {
 export const START_MS = Date.UTC(2026, 10, 20, 12)
 
 const CLOSE_MS = 10_000
+
+/** The files of a log as they are now, as a power cut could leave them: without the writer's lock. */
+export function copyLog(from: string, to: string): void {
+  cpSync(from, to, { recursive: true, filter: (path) => !path.endsWith('.sock') })
+}
 
 /** The policy that the package ships. */
 export function referencePolicy(): Policy {

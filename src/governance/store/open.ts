@@ -68,6 +68,13 @@ export interface Store {
 export const STORE_FILE = 'store.duckdb'
 /** Findings of a batch on their way, in memory. */
 const INCOMING = 'incoming_findings'
+/**
+ * A reader that starts again reports again what it finds on its way: once is enough. Segment and offset do not count,
+ * since a recovery may have copied the segment into another file.
+ */
+const ADD_FINDINGS = `INSERT INTO findings SELECT DISTINCT ON (sequence, epoch, kind, detail) * FROM ${INCOMING} i
+  WHERE NOT EXISTS (SELECT 1 FROM findings f
+  WHERE f.sequence = i.sequence AND f.epoch = i.epoch AND f.kind = i.kind AND f.detail = i.detail)`
 /** Checkpoint under which the control state is kept. */
 const CONTROL = 'control'
 const QUERY_MS_MAX = 10_000
@@ -156,9 +163,8 @@ async function createStore(database: Database, options: StoreOptions, remade: bo
     for (const { table, row } of derived) writing.add(table, row)
     for (const finding of batch.findings) writing.add(INCOMING, findingRow(finding))
     await writing.flush()
-    // A reader that starts again reports again what it finds on its way: once is enough.
     if (batch.findings.length > 0) {
-      await database.run(`INSERT INTO findings SELECT * FROM ${INCOMING} EXCEPT SELECT * FROM findings`)
+      await database.run(ADD_FINDINGS)
       await database.run(`DELETE FROM ${INCOMING}`)
     }
     const changed = new Map(given)
