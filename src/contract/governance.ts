@@ -115,9 +115,7 @@ export const DecisionDetail = Type.Object({
   segment: MaybeText,
   rules: Type.Array(Type.String()),
   rules_shadow: Type.Array(Type.String()),
-  why: Type.Array(
-    Type.Object({ code: Type.String(), detail: MaybeText, contribution: MaybeNumber }),
-  ),
+  why: Type.Array(Type.Object({ code: Type.String(), detail: MaybeText, contribution: MaybeNumber })),
   digest: MaybeText,
   prescribed_model: MaybeText,
   bucket: Type.Integer(),
@@ -128,9 +126,7 @@ export const DecisionDetail = Type.Object({
   fallback: Type.Array(Type.Object({ model: Type.String(), role: Type.String(), reason: Type.String() })),
   policy: Type.String(),
   stages: Type.Array(Type.Object({ stage: Type.String(), ms: Type.Number() })),
-  shadows: Type.Array(
-    Type.Object({ model: Type.String(), score: MaybeNumber, action: MaybeText, why: MaybeText }),
-  ),
+  shadows: Type.Array(Type.Object({ model: Type.String(), score: MaybeNumber, action: MaybeText, why: MaybeText })),
   labels: Type.Array(
     Type.Object({ source: Type.String(), kind: Type.String(), verdict: Type.String(), known_at: Time }),
   ),
@@ -246,12 +242,13 @@ export const ShadowDetail = Type.Object({
   thresholds: Type.Object({ champion: Cuts, shadow: Cuts }),
   density: Type.Object({
     edges: Type.Array(Type.Number(), { description: 'shared edges on both axes, as logits of the score' }),
-    cells: Type.Array(
-      Type.Object({ champion: Type.Integer(), shadow: Type.Integer(), pairs: Count }),
-      { description: 'index of the cell on each axis, sparse' },
-    ),
+    cells: Type.Array(Type.Object({ champion: Type.Integer(), shadow: Type.Integer(), pairs: Count }), {
+      description: 'index of the cell on each axis, sparse',
+    }),
   }),
-  quadrants: Type.Array(Type.Object({ champion: Type.String(), shadow: Type.String(), pairs: Count, minor: Type.Number() })),
+  quadrants: Type.Array(
+    Type.Object({ champion: Type.String(), shadow: Type.String(), pairs: Count, minor: Type.Number() }),
+  ),
   series: Type.Array(Type.Object({ at: Time, pairs: Count, flips: Count, low: MaybeNumber, high: MaybeNumber })),
   flips: Type.Array(ShadowFlip),
 })

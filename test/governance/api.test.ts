@@ -149,7 +149,16 @@ void t.test('tables come as CSV, and no cell of theirs is a formula', async (t) 
   t.match(head, /^decision_id,transaction_id,decided_at,.*entities\.terminal_id/)
   t.equal(lines.length, 7)
   t.ok(answer.headers.get('assay-next'), 'where the next page begins')
-  for (const path of ['drift', 'drift/amount', 'shadow', 'shadow/fraud-xgb@1', 'audit', 'alerts', 'health', 'summary']) {
+  for (const path of [
+    'drift',
+    'drift/amount',
+    'shadow',
+    'shadow/fraud-xgb@1',
+    'audit',
+    'alerts',
+    'health',
+    'summary',
+  ]) {
     t.equal((await fetch(`${rig.url}/api/v1/${path}?format=csv`)).status, 200, path)
   }
   await refused(t, `decisions/${'d_'.padEnd(34, 'a')}?format=csv`, 400, 'ASSAY_SCHEMA_INVALID')
@@ -196,7 +205,8 @@ void t.test('with a tokens file only viewers and operators read; the page and th
   t.equal(await status('eye'), 200)
   t.equal(await status('hand'), 200)
   t.equal(await status(null, '/api/v1/stream'), 401)
-  for (const path of ['/', '/metrics', '/livez', '/readyz', '/openapi.json']) t.equal(await status(null, path), 200, path)
+  for (const path of ['/', '/metrics', '/livez', '/readyz', '/openapi.json'])
+    t.equal(await status(null, path), 200, path)
   const body = await (await fetch(`${rig.url}/api/v1/summary`, { headers: { authorization: 'Bearer till' } })).json()
   t.match(body, { code: 'ASSAY_ROLE_REFUSED' })
   await rig.stop()
@@ -224,22 +234,25 @@ void t.test('while the store cannot be used, health says why and the rest says t
   t.equal((await rig.ask('health')).ready, true)
 })
 
-void t.test('queries beyond what runs and waits are refused, and one that takes too long keeps its place', async (t) => {
-  const queue = createQueue({ running: 1, waiting: 1, timeoutMs: 50 })
-  let finish: (text: string) => void = () => undefined
-  const slow = queue(() => new Promise<string>((resolve) => (finish = resolve)))
-  let started = false
-  const next = queue(() => {
-    started = true
-    return Promise.resolve('next')
-  })
-  const code = (error: unknown): string => (error instanceof AssayError ? error.code : String(error))
-  t.equal(await queue(() => Promise.resolve('third')).catch(code), 'ASSAY_OVERLOADED')
-  t.equal(await slow.catch(code), 'ASSAY_OVERLOADED', 'too slow')
-  t.equal(started, false, 'its place is still taken')
-  finish('done')
-  t.equal(await next, 'next')
-})
+void t.test(
+  'queries beyond what runs and waits are refused, and one that takes too long keeps its place',
+  async (t) => {
+    const queue = createQueue({ running: 1, waiting: 1, timeoutMs: 50 })
+    let finish: (text: string) => void = () => undefined
+    const slow = queue(() => new Promise<string>((resolve) => (finish = resolve)))
+    let started = false
+    const next = queue(() => {
+      started = true
+      return Promise.resolve('next')
+    })
+    const code = (error: unknown): string => (error instanceof AssayError ? error.code : String(error))
+    t.equal(await queue(() => Promise.resolve('third')).catch(code), 'ASSAY_OVERLOADED')
+    t.equal(await slow.catch(code), 'ASSAY_OVERLOADED', 'too slow')
+    t.equal(started, false, 'its place is still taken')
+    finish('done')
+    t.equal(await next, 'next')
+  },
+)
 
 type Asserts = Pick<typeof t, 'equal' | 'ok'>
 
@@ -256,7 +269,7 @@ interface Row {
 /** All pages. */
 async function walk(path: string): Promise<Row[]> {
   const rows: Row[] = []
-  for (let after = ''; ; ) {
+  for (let after = ''; ;) {
     const page = await rig.ask(`${path}${after}`)
     rows.push(...page.decisions)
     if (page.next === null) return rows

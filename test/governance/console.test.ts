@@ -31,7 +31,8 @@ let browser: Browser
 const faults: string[] = []
 
 if (executablePath === null && process.env.CI === 'true') t.fail('there is no chromium on the PATH')
-else if (executablePath === null) void t.test('the console', { skip: 'there is no chromium on the PATH' }, () => undefined)
+else if (executablePath === null)
+  void t.test('the console', { skip: 'there is no chromium on the PATH' }, () => undefined)
 else {
   t.before(async () => {
     rig = await startGovernance({ limits: { ...LIMITS, driftWindowRows: 200, driftRowsMin: 100 } })
@@ -95,7 +96,11 @@ else {
     t.ok(shown.length > 0 && shown.every((text) => text.includes('decline')))
     const other = await open({ width: 1280 })
     await show(other, new URL(page.url()).hash)
-    t.equal(await other.locator('select[name=action]').inputValue(), 'decline', 'the address shows a colleague the same')
+    t.equal(
+      await other.locator('select[name=action]').inputValue(),
+      'decline',
+      'the address shows a colleague the same',
+    )
     await other.close()
     await page.fill('input[name=score_min]', '7')
     await page.click('button.main')
@@ -105,25 +110,28 @@ else {
     t.same(faults.splice(0), ['400 decisions'], 'the refusal, and nothing else')
   })
 
-  void t.test('a decision is found by key, and its page says what came in, who answered and how long it took', async (t) => {
-    const page = await open({ width: 1280 })
-    await show(page, '#/now')
-    const [row] = (await rig.ask('decisions?limit=1')).decisions
-    await page.keyboard.press('/')
-    await page.keyboard.type(row.transaction_id)
-    await page.keyboard.press('Enter')
-    await holds(page, "document.title.startsWith('Decision ·')")
-    await page.waitForSelector(`text=${row.decision_id}`, { timeout: WAIT_MS })
-    const text = await page.locator('main').innerText()
-    for (const part of ['What came in', 'What the model saw', 'Who answered', 'How long', 'customer_mean_amount_7d'])
-      t.ok(text.includes(part), part)
-    t.match(text, /m_[0-9a-f]{12}.*masked/)
-    t.same(await overflowing(page), [])
-    await show(page, '#/decisions/nobody')
-    t.match(await page.locator('h1').innerText(), /No decision or transaction “nobody”/)
-    await page.close()
-    t.same(faults.splice(0), ['404 decisions/nobody'])
-  })
+  void t.test(
+    'a decision is found by key, and its page says what came in, who answered and how long it took',
+    async (t) => {
+      const page = await open({ width: 1280 })
+      await show(page, '#/now')
+      const [row] = (await rig.ask('decisions?limit=1')).decisions
+      await page.keyboard.press('/')
+      await page.keyboard.type(row.transaction_id)
+      await page.keyboard.press('Enter')
+      await holds(page, "document.title.startsWith('Decision ·')")
+      await page.waitForSelector(`text=${row.decision_id}`, { timeout: WAIT_MS })
+      const text = await page.locator('main').innerText()
+      for (const part of ['What came in', 'What the model saw', 'Who answered', 'How long', 'customer_mean_amount_7d'])
+        t.ok(text.includes(part), part)
+      t.match(text, /m_[0-9a-f]{12}.*masked/)
+      t.same(await overflowing(page), [])
+      await show(page, '#/decisions/nobody')
+      t.match(await page.locator('h1').innerText(), /No decision or transaction “nobody”/)
+      await page.close()
+      t.same(faults.splice(0), ['404 decisions/nobody'])
+    },
+  )
 
   void t.test('a cell of the drift strip opens its bins, by mouse and by keyboard', async (t) => {
     const page = await open({ width: 1280 })
@@ -183,7 +191,9 @@ else {
 
   void t.test('the page with its charts stays under 200 KB, and nothing of it names another host', (t) => {
     const folder = join(ROOT, 'src/governance/console')
-    const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => /\.(js|css|html|svg)$/.test(name))
+    const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) =>
+      /\.(js|css|html|svg)$/.test(name),
+    )
     const own = names.reduce((sum, name) => sum + statSync(join(folder, name)).size, 0)
     const charts = statSync(join(ROOT, 'node_modules/uplot/dist/uPlot.iife.min.js')).size
     t.ok(own + charts < BYTES_MAX, `${own + charts} bytes`)
@@ -234,6 +244,7 @@ function overflowing(page: Page): Promise<string[]> {
     const beyond = [...document.querySelectorAll('body *')].filter(
       (each) => each.getBoundingClientRect().right > innerWidth + 1 && each.closest('.scroll, nav, pre') === null,
     )
-    return [...(width > innerWidth ? ['the page is ' + width + ' px wide'] : []), ...beyond.map((each) => each.outerHTML.slice(0, 80))]
+    const page = width > innerWidth ? ['the page is ' + width + ' px wide'] : []
+    return [...page, ...beyond.map((each) => each.outerHTML.slice(0, 80))]
   })()`)
 }

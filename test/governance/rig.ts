@@ -88,14 +88,14 @@ async function startSidecar(
   events: { name: EventName; fields: Fields }[],
 ): Promise<Running> {
   const modelsDir = config.process.models_dir
-  const { shadows } = await chooseShadows({ configured: null, modelsDir })
+  const { shadows, manifestThresholds } = await chooseShadows({ configured: null, modelsDir })
   const host = await createShadowHost({ modelsDir, shadows, lag: () => 0 })
   const sidecar = await govern(config, {
     logger: { event: (name, fields = {}) => void events.push({ name, fields }), flush: () => undefined },
     ...(options.limits !== undefined && { limits: options.limits }),
     createMonitors: () => [
       createDriftMonitor({ loadProfile: profileIn(modelsDir) }, { limits: options.limits ?? LIMITS }),
-      createShadowMonitor({ manifestThresholds: host.manifestThresholds }),
+      createShadowMonitor({ manifestThresholds }),
     ],
     createShadows: () => Promise.resolve({ ...host, close: () => Promise.resolve() }),
     createAlerter: () => createAlerter(),

@@ -56,7 +56,11 @@ void t.test('a reader that breaks off again and again, and sees the sidecar rest
   const { decisions_held: held } = await rig.ask('summary')
   t.ok(breaks >= 2, `${breaks} breaks`)
   t.equal(seen.size, held - before, 'each decision was told')
-  t.same([...seen.values()].filter((times) => times > 1), [], 'and told once, since each has a sequence of its own')
+  t.same(
+    [...seen.values()].filter((times) => times > 1),
+    [],
+    'and told once, since each has a sequence of its own',
+  )
   t.ok(kinds.has('drift'), 'closed windows come between')
 })
 
@@ -98,10 +102,22 @@ function createFlood() {
   }
 }
 
-async function openFlood(t: { teardown(end: () => void): void }, times: Pick<Limits, 'streamStallMs' | 'streamSlowMs'>) {
+function fail(error: unknown): void {
+  throw error
+}
+
+async function openFlood(
+  t: { teardown(end: () => void): void },
+  times: Pick<Limits, 'streamStallMs' | 'streamSlowMs'>,
+) {
   const { source, state } = createFlood()
   const limits = { ...TINY, ...times }
-  const streams = createStreams({ source, limits, clock: systemClock, onFault: (error) => t.teardown(() => Promise.reject(error)) })
+  const streams = createStreams({
+    source,
+    limits,
+    clock: systemClock,
+    onFault: fail,
+  })
   const server = createServer((_, response) => {
     response.writeHead(200)
     streams.open(response, ['decision'], '0')
@@ -149,7 +165,11 @@ void t.test('a slow reader is held one page, and told what it missed when it rea
   const { from, decisions } = JSON.parse(missed?.[2] ?? '{}') as { from: string; decisions: number }
   t.equal(decisions, 50_000 - Number(from), 'with how many, and from where')
   const numbers = [...text.matchAll(/"n":(\d+)/g)].map(([, n]) => Number(n))
-  t.same(numbers, numbers.map((_, i) => i + 1), 'what came before the gap came whole')
+  t.same(
+    numbers,
+    numbers.map((_, i) => i + 1),
+    'what came before the gap came whole',
+  )
   t.equal(numbers.at(-1), Number(from))
   state.newest = 50_003
   state.wake()

@@ -1,6 +1,7 @@
-// The governance listener: API, stream, console, metrics and probes over node:http. Off the hot path: it serves people.
-// Invariant: it only reads; connections, queries, streams, headers and answers are bounded; nothing of a request is ever
-// echoed but in a problem's path. It refuses other origins (no CORS, a strict policy, foreign Host names).
+// The governance listener: API, stream, console, metrics and probes over node:http. Off the hot path: it serves
+// people. Invariant: it only reads; connections, queries, streams, headers and answers are bounded; nothing of a
+// request is ever echoed but in a problem's path. It refuses other origins (no CORS, a strict policy, foreign Host
+// names).
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { isIP } from 'node:net'
 import { renderProblem } from '../../contract/problem.js'

@@ -22,8 +22,8 @@ export interface GovernanceApiDeps {
   readonly clock: Clock
   readonly logger: Logger
   /** null while the store cannot be used. */
-  queries(): Queries | null
-  facts(): GovernFacts
+  readonly queries: () => Queries | null
+  readonly facts: () => GovernFacts
   /** More metrics of the sidecar's parts. */
   readonly metrics?: readonly Exposed[]
 }

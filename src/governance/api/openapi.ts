@@ -101,7 +101,9 @@ function answerPaths(): Json {
 }
 
 function otherPaths(): Json {
-  const text = (type: string): Json => ({ 200: { description: 'text', content: { [type]: { schema: { type: 'string' } } } } })
+  const text = (type: string): Json => ({
+    200: { description: 'text', content: { [type]: { schema: { type: 'string' } } } },
+  })
   const body: Json = { 200: { description: 'JSON', content: { 'application/json': { schema: { type: 'object' } } } } }
   const streamed = {
     summary: 'Server-sent events in the order of the log; `missed` tells a slow reader what it was not sent',
@@ -135,13 +137,10 @@ function problems(codes: readonly ErrorCode[]): Json {
     statuses.set(status, [...(statuses.get(status) ?? []), `\`${code}\` ${message}`])
   }
   const content = { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } }
-  return Object.fromEntries(
-    [...statuses].map(([status, list]) => [status, { description: list.join('; '), content }]),
-  )
+  return Object.fromEntries([...statuses].map(([status, list]) => [status, { description: list.join('; '), content }]))
 }
 
-/** JSON Schema without the symbols that the library keeps for itself. */
+/** The schema as plain JSON: the symbols that the library keeps for itself are no members of it. */
 function plain(schema: TSchema): Json {
-  const copy: Json = JSON.parse(JSON.stringify(schema))
-  return copy
+  return Object.fromEntries(Object.entries(schema))
 }

@@ -1,5 +1,5 @@
-// Query strings → typed queries. Pure. Every fault is named at once, none guessed away: an unknown parameter is one too,
-// since a misspelt filter that is ignored shows other rows than its reader believes.
+// Query strings → typed queries. Pure. Every fault is named at once, none guessed away: an unknown parameter is one
+// too, since a misspelt filter that is ignored shows other rows than its reader believes.
 import { ACTIONS } from '../../contract/decision.js'
 import { type InputFault, reject, type Rejection } from '../../errors.js'
 import { LIMITS } from '../../limits.js'

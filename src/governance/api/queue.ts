@@ -1,6 +1,6 @@
 // Bounds what the API asks of the store at once, so that a crowd of readers cannot starve the writing of batches.
-// Invariant: at most `running` queries run and `waiting` wait; a query that takes too long is answered as such and keeps
-// its place until it really ends.
+// Invariant: at most `running` queries run and `waiting` wait; a query that takes too long is answered as such and
+// keeps its place until it really ends.
 import { AssayError } from '../../errors.js'
 
 export interface QueueBounds {

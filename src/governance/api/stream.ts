@@ -1,6 +1,7 @@
-// Server-sent events out of the store: each reader has a cursor and pulls the next page when something was committed and
-// its socket took the last one. Invariant: what is held for a reader is one page, however slow it is; a reader that
-// goes on from `Last-Event-ID` loses nothing, and one that cannot keep up is told what it missed and where to find it.
+// Server-sent events out of the store: each reader has a cursor and pulls the next page when something was committed
+// and its socket took the last one. Invariant: what is held for a reader is one page, however slow it is; a reader
+// that goes on from `Last-Event-ID` loses nothing, and one that cannot keep up is told what it missed and where to
+// find it.
 import type { ServerResponse } from 'node:http'
 import type { Limits } from '../../limits.js'
 import type { Clock } from '../../runtime/clock.js'

@@ -10,7 +10,11 @@ export const count = (value) => (value === null || value === undefined ? '–' :
 /** Three significant digits. */
 export function number(value) {
   if (value === null || value === undefined) return '–'
-  if (value !== 0 && Math.abs(value) < 1e-4) return value.toExponential(1).replace('e-', ' × 10⁻').replace(/⁻(\d+)$/, superscript)
+  if (value !== 0 && Math.abs(value) < 1e-4)
+    return value
+      .toExponential(1)
+      .replace('e-', ' × 10⁻')
+      .replace(/⁻(\d+)$/, superscript)
   return digits3.format(value)
 }
 

@@ -173,7 +173,12 @@ function showKeys() {
 function show(title, ...content) {
   const dialog = $('dialog')
   dialog.setAttribute('aria-label', title)
-  renew(dialog, h('h2', {}, title), ...content, button('Close', () => dialog.close()))
+  renew(
+    dialog,
+    h('h2', {}, title),
+    ...content,
+    button('Close', () => dialog.close()),
+  )
   if (!dialog.open) dialog.showModal()
 }
 
@@ -184,8 +189,15 @@ function askToken() {
     $('dialog').close()
     begin()
   }
-  const field = h('input', { name: 'token', type: 'password', autocomplete: 'off', 'aria-label': 'Token', autofocus: true })
-  const why = 'This listener asks for a token of its tokens file, role viewer or operator. It is kept in this tab alone.'
+  const field = h('input', {
+    name: 'token',
+    type: 'password',
+    autocomplete: 'off',
+    'aria-label': 'Token',
+    autofocus: true,
+  })
+  const why =
+    'This listener asks for a token of its tokens file, role viewer or operator. It is kept in this tab alone.'
   const form = h('form', { on: { submit: enter } }, h('p', {}, why), field, h('button', {}, 'Use it'))
   if (!$('dialog').open) show('A token is needed', form)
 }

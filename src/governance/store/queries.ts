@@ -208,7 +208,7 @@ async function intervals(
 }
 
 /** Lists and structures are JSON text in the store; an empty list is null there. */
-function jsonRow(row: StoredRow): JsonRow {
+export function jsonRow(row: StoredRow): JsonRow {
   return Object.fromEntries(
     Object.entries(row).map(([name, value]) => {
       if (!JSON_COLUMNS.has(name)) return [name, value]

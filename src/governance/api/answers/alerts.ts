@@ -16,10 +16,9 @@ const NEWEST = `SELECT ${TABLE}.*, place FROM ${TABLE}
 export async function alerts(held: Held, { limit, after }: PageQuery): Promise<wire.Alerts> {
   if (!(await held.hasTable(TABLE))) return { alerts: [], next: null }
   const before = after === null ? Number.MAX_SAFE_INTEGER : Number(after) || 0
-  const found = await held.queries().select(
-    `SELECT * FROM (${NEWEST}) WHERE place < ? ORDER BY place DESC LIMIT ${limit + 1}`,
-    [before],
-  )
+  const found = await held
+    .queries()
+    .select(`SELECT * FROM (${NEWEST}) WHERE place < ? ORDER BY place DESC LIMIT ${limit + 1}`, [before])
   const rows = found.slice(0, limit)
   const last = rows.at(-1)
   return {
@@ -31,9 +30,9 @@ export async function alerts(held: Held, { limit, after }: PageQuery): Promise<w
 /** How many are open and not silenced. */
 export async function openAlerts(held: Held): Promise<number> {
   if (!(await held.hasTable(TABLE))) return 0
-  const [row] = await held.queries().select(
-    `SELECT count(*) AS open FROM (${NEWEST}) WHERE resolved_at_ms IS NULL AND silenced_by IS NULL`,
-  )
+  const [row] = await held
+    .queries()
+    .select(`SELECT count(*) AS open FROM (${NEWEST}) WHERE resolved_at_ms IS NULL AND silenced_by IS NULL`)
   return cells.number(row ?? {}, 'open')
 }
 

@@ -30,7 +30,11 @@ export function maybeTime(row: JsonRow, name: string): string | null {
 
 export function list(row: JsonRow, name: string): readonly JsonValue[] {
   const value = row[name]
-  return Array.isArray(value) ? [...value] : []
+  return isList(value) ? value : []
+}
+
+function isList(value: JsonValue | undefined): value is readonly JsonValue[] {
+  return Array.isArray(value)
 }
 
 export const numbers = (row: JsonRow, name: string): number[] =>

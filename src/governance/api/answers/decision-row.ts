@@ -9,7 +9,11 @@ import { type Masks, sensitiveFields } from './masks.js'
 export const ENTITY_PREFIX = 'entity_'
 
 /** A stored row as the table and the stream show it; sensitive entities masked as the newest policy says. */
-export function decisionRow(row: JsonRow, control: ControlState | null, { masks }: { readonly masks: Masks }): wire.DecisionRow {
+export function decisionRow(
+  row: JsonRow,
+  control: ControlState | null,
+  { masks }: { readonly masks: Masks },
+): wire.DecisionRow {
   const currency = cells.text(row, 'currency')
   const sensitive = sensitiveFields(control)
   const entities = Object.keys(row)

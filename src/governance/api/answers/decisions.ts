@@ -8,7 +8,7 @@ import type { DecisionQuery } from '../source.js'
 import * as cells from './cells.js'
 import type { Held } from './held.js'
 import { decisionRow, ENTITY_PREFIX } from './decision-row.js'
-import { tellingPairs } from './shadow.js'
+import { shadowsOf } from './shadow.js'
 
 const STAGES = ['receive', 'validate', 'features', 'infer', 'decide'] as const
 
@@ -82,7 +82,7 @@ export async function decision(held: Held, id: string): Promise<wire.DecisionDet
   const [control, labels, shadows] = await Promise.all([
     policyOf(held, cells.text(full, 'policy')),
     queries.labels(cells.text(full, 'transaction_id')),
-    tellingPairs(held, cells.number(full, 'sequence')),
+    shadowsOf(held, cells.number(full, 'sequence')),
   ])
   return { ...decisionRow(full, control, held), ...detail(full, control, held), labels: labels.map(labelOf), shadows }
 }
@@ -143,14 +143,7 @@ function detail(row: JsonRow, control: ControlState | null, held: Held): Detail 
 }
 
 type Answered =
-  | 'digest'
-  | 'prescribed_model'
-  | 'bucket'
-  | 'routes_revision'
-  | 'experiment'
-  | 'arm'
-  | 'propensity'
-  | 'fallback'
+  'digest' | 'prescribed_model' | 'bucket' | 'routes_revision' | 'experiment' | 'arm' | 'propensity' | 'fallback'
 
 function whoAnswered(row: JsonRow): Pick<wire.DecisionDetail, Answered> {
   return {
@@ -181,7 +174,8 @@ function inputOf(row: JsonRow, control: ControlState | null, { masks }: Held): w
   ]
   const declared = (control?.policy.schema.fields ?? []).map(({ name, entity, sensitive }) => {
     const stored = entity === true ? row[ENTITY_PREFIX + name] : others[name]
-    const value = typeof stored === 'string' || typeof stored === 'number' || typeof stored === 'boolean' ? stored : null
+    const value =
+      typeof stored === 'string' || typeof stored === 'number' || typeof stored === 'boolean' ? stored : null
     const masked = sensitive === true && value !== null
     return { field: name, value: masked ? masks.mask(String(value)) : value, masked }
   })

@@ -55,7 +55,8 @@ async function windowsOf(held: Held, chosen: Chosen, windows: number): Promise<J
   return [
     ...(await held.queries().select(
       `SELECT ${NO_LISTS} FROM ${TABLE} WHERE ${where} AND sequence >= (SELECT coalesce(min(sequence), 0) FROM
-       (SELECT DISTINCT sequence FROM ${TABLE} WHERE ${where} ORDER BY sequence DESC LIMIT ${windows})) ORDER BY sequence`,
+       (SELECT DISTINCT sequence FROM ${TABLE} WHERE ${where} ORDER BY sequence DESC LIMIT ${windows}))
+       ORDER BY sequence`,
       [...parameters, ...parameters],
     )),
   ]
@@ -145,20 +146,26 @@ async function rowOf(
   { kind, sequence }: { readonly kind: string; readonly sequence: number },
 ): Promise<JsonRow | null> {
   const [windowKind = '', reference = ''] = kind.split('/')
-  const rows = await held.queries().select(
-    `SELECT * FROM ${TABLE} WHERE sequence = ? AND model = ? AND segment = ? AND window_kind = ? AND reference = ?`,
-    [sequence, model, storedSegment(segment), windowKind, reference],
-  )
+  const rows = await held
+    .queries()
+    .select(
+      `SELECT * FROM ${TABLE} WHERE sequence = ? AND model = ? AND segment = ? AND window_kind = ? AND reference = ?`,
+      [sequence, model, storedSegment(segment), windowKind, reference],
+    )
   return rows.find((row) => nameOf(row) === feature) ?? null
 }
 
 /** Cells of a quantity, in order; they are written once for a model version. */
 async function cellsOf(held: Held, row: JsonRow): Promise<JsonRow[]> {
   if (!(await held.hasTable('drift_cells'))) return []
-  const found = await held.queries().select(
-    'SELECT * FROM drift_cells WHERE model = ? AND digest = ? AND kind = ? AND series = ? ORDER BY cell',
-    [cells.text(row, 'model'), cells.text(row, 'digest'), cells.text(row, 'kind'), cells.text(row, 'series')],
-  )
+  const found = await held
+    .queries()
+    .select('SELECT * FROM drift_cells WHERE model = ? AND digest = ? AND kind = ? AND series = ? ORDER BY cell', [
+      cells.text(row, 'model'),
+      cells.text(row, 'digest'),
+      cells.text(row, 'kind'),
+      cells.text(row, 'series'),
+    ])
   return [...found]
 }
 

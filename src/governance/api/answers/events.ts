@@ -3,7 +3,7 @@
 // Invariant: a page ends between two sequences, so that what one record caused is told as a whole; the id of an event
 // stands on the last of its sequence alone. Whoever goes on after an id gets everything behind it, at least once.
 import { AssayError } from '../../../errors.js'
-import type { JsonRow, Queries } from '../../store/queries.js'
+import { type JsonRow, jsonRow, type Queries } from '../../store/queries.js'
 import type { Missed, StreamEvent, StreamKind, StreamPage } from '../source.js'
 import * as cells from './cells.js'
 import { decisionRow } from './decision-row.js'
@@ -50,7 +50,11 @@ const SOURCES: readonly { readonly kind: StreamKind; readonly table: string; rea
 async function committed(queries: Queries): Promise<Omit<Cursor, 'alerts'>> {
   const [row] = await queries.select('SELECT log_id, epoch, sequence FROM position')
   if (row === undefined) return { log: '0', epoch: 0, sequence: -1 }
-  return { log: cells.text(row, 'log_id').slice(0, 8), epoch: cells.number(row, 'epoch'), sequence: cells.number(row, 'sequence') }
+  return {
+    log: cells.text(row, 'log_id').slice(0, 8),
+    epoch: cells.number(row, 'epoch'),
+    sequence: cells.number(row, 'sequence'),
+  }
 }
 
 async function alertRows(held: Held): Promise<number> {
@@ -90,9 +94,15 @@ export async function events(
   const now = await committed(queries)
   // The store is being made anew: it has not come so far again.
   if (now.sequence <= at.sequence) return { events: [], cursor: after, more: false }
-  const wanted = await asyncFilter(SOURCES, async ({ kind, table }) => kinds.includes(kind) && (await held.hasTable(table)))
+  const wanted = await asyncFilter(
+    SOURCES,
+    async ({ kind, table }) => kinds.includes(kind) && (await held.hasTable(table)),
+  )
   const parts = await Promise.all(
-    wanted.map(async (source) => ({ ...source, ...(await partOf(queries, source.from, { at: at.sequence, to: now.sequence, limit })) })),
+    wanted.map(async (source) => ({
+      ...source,
+      ...(await partOf(queries, source.from, { at: at.sequence, to: now.sequence, limit })),
+    })),
   )
   const end = Math.min(now.sequence, ...parts.map((part) => part.end))
   const more = end < now.sequence
@@ -114,10 +124,14 @@ export async function events(
   const tail = alerts.rows.map((row): StreamEvent => ({ id: null, kind: 'alert', data: shown.alert(row) }))
   const last = ordered.at(-1)
   const epoch = more ? cells.number(last?.row ?? {}, 'epoch') || at.epoch : now.epoch
-  return { events: [...told, ...tail], cursor: format({ log: now.log, epoch, sequence: end, alerts: alerts.told }), more }
+  return {
+    events: [...told, ...tail],
+    cursor: format({ log: now.log, epoch, sequence: end, alerts: alerts.told }),
+    more,
+  }
 }
 
-/** Rows of one table after `at`: whole sequences, about `limit` rows; and the sequence up to which they are complete. */
+/** Rows of one table after `at`: whole sequences, about `limit` rows; and up to which sequence they are complete. */
 async function partOf(
   queries: Queries,
   from: string,
@@ -128,31 +142,13 @@ async function partOf(
     [at, to],
   )
   const next = found[limit]
-  if (next === undefined) return { rows: found.map(parsed), end: to }
+  if (next === undefined) return { rows: found.map(jsonRow), end: to }
   const cut = cells.number(next, 'sequence')
   const rows = found.filter((row) => cells.number(row, 'sequence') < cut)
-  if (rows.length > 0) return { rows: rows.map(parsed), end: cut - 1 }
+  if (rows.length > 0) return { rows: rows.map(jsonRow), end: cut - 1 }
   // One record closed more windows than a page holds.
   const whole = await queries.select(`SELECT * FROM ${from} WHERE sequence = ?`, [cut])
-  return { rows: whole.map(parsed), end: cut }
-}
-
-/** Lists are JSON text in the store. */
-function parsed(row: JsonRow): JsonRow {
-  const lists = Object.entries(row).map(([name, value]) => {
-    const isJson = (name === 'reasons' || name === 'state') && typeof value === 'string'
-    return [name, isJson ? jsonOf(value) : value] as const
-  })
-  return Object.fromEntries(lists)
-}
-
-function jsonOf(value: unknown): JsonRow[string] {
-  try {
-    const parsedValue: JsonRow[string] = JSON.parse(String(value))
-    return parsedValue
-  } catch {
-    return null
-  }
+  return { rows: whole.map(jsonRow), end: cut }
 }
 
 /** Rows of alerts beyond those told, once everything before them was; and how many have been told then. */
@@ -166,23 +162,27 @@ async function newAlerts(
   // Fewer than told: the store was made anew, and what only a clock had seen is gone.
   if (!isWanted || count <= told) return { rows: [], told: count }
   // Rows of this table are never deleted, so that rowid counts them.
-  const rows = await held.queries().select(
-    `SELECT * FROM alerts WHERE rowid >= ? ORDER BY rowid LIMIT ${limit}`,
-    [told],
-  )
+  const rows = await held
+    .queries()
+    .select(`SELECT * FROM alerts WHERE rowid >= ? ORDER BY rowid LIMIT ${limit}`, [told])
   return { rows, told: told + rows.length }
 }
 
-async function asyncFilter<Value>(values: readonly Value[], keep: (value: Value) => Promise<boolean>): Promise<Value[]> {
+async function asyncFilter<Value>(
+  values: readonly Value[],
+  keep: (value: Value) => Promise<boolean>,
+): Promise<Value[]> {
   const kept = await Promise.all(values.map(keep))
   return values.filter((_, at) => kept[at])
 }
 
 /** Decisions between two cursors, for a reader that was too slow for them. */
 export async function missed(held: Held, from: string, until: string): Promise<Missed> {
-  const [row] = await held.queries().select(
-    "SELECT count(*) AS decisions FROM decisions WHERE sequence > ? AND sequence <= ? AND kind = 'decision'",
-    [parse(from).sequence, parse(until).sequence],
-  )
+  const [row] = await held
+    .queries()
+    .select("SELECT count(*) AS decisions FROM decisions WHERE sequence > ? AND sequence <= ? AND kind = 'decision'", [
+      parse(from).sequence,
+      parse(until).sequence,
+    ])
   return { from, until, decisions: cells.number(row ?? {}, 'decisions') }
 }

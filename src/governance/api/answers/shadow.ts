@@ -1,12 +1,11 @@
-// Shadow models against the champion: windows of the monitor, added up over any range. Whole hours come from the rows of
-// hours, the rest from those of minutes, so that a long range is few rows.
+// Shadow models against the champion: windows of the monitor, added up over any range. Whole hours come from the rows
+// of hours, the rest from those of minutes, so that a long range is few rows.
 import { ACTIONS } from '../../../contract/decision.js'
 import type * as wire from '../../../contract/governance.js'
-import { cutsOf, decideByScore } from '../../../decision/decide.js'
 import { addExact, emptySum } from '../../../stats/exact-sum.js'
 import { shownSegment, storedSegment } from './segments.js'
 import { GRID_AXIS } from '../../monitors/shadow-bins.js'
-import { emptyCounts, mergeCounts, type PairCounts, type Telling, tells } from '../../monitors/shadow-counts.js'
+import { emptyCounts, mergeCounts, type PairCounts } from '../../monitors/shadow-counts.js'
 import { summarise } from '../../monitors/shadow-summary.js'
 import type { JsonRow } from '../../store/queries.js'
 import type { ShadowQuery } from '../source.js'
@@ -59,7 +58,6 @@ interface Added {
   /** The sum, in the columns of the table. */
   readonly row: JsonRow
   readonly rows: readonly JsonRow[]
-  readonly telling: readonly Telling[]
 }
 
 async function summaryOf(held: Held, model: string, query: ShadowQuery): Promise<Added | null> {
@@ -71,15 +69,19 @@ async function summaryOf(held: Held, model: string, query: ShadowQuery): Promise
   const rows = found.filter((row) => row.champion === champion)
   const counts = emptyCounts()
   for (const row of rows) mergeCounts(counts, countsOf(row))
-  const cuts = { championCuts: appliedFrom(last, 'champion_thresholds'), shadowCuts: appliedFrom(last, 'shadow_thresholds') }
+  const cuts = {
+    championCuts: appliedFrom(last, 'champion_thresholds'),
+    shadowCuts: appliedFrom(last, 'shadow_thresholds'),
+  }
   const fromMs = cells.number(rows[0] ?? last, 'from_ms')
   const windowMs = cells.number(last, 'until_ms') - fromMs
-  const row = jsonOf(summarise({ windowMs, fromMs, champion, shadow: model, segment, ...cuts, cutsChanged: false }, counts))
-  const telling = rows.flatMap(tellingOf).sort((one, other) => tells(other) - tells(one))
+  const row = jsonOf(
+    summarise({ windowMs, fromMs, champion, shadow: model, segment, ...cuts, cutsChanged: false }, counts),
+  )
   const control = await held.control()
   const currency = control?.policy.currencies.base ?? null
   const money = { currency, exponent: exponentOf(control, currency ?? '') }
-  return { summary: modelOf(row, money), row, rows, telling }
+  return { summary: modelOf(row, money), row, rows }
 }
 
 /** Rows that cover the range without overlap, oldest first. */
@@ -158,7 +160,10 @@ function jsonOf(row: ReturnType<typeof summarise>): JsonRow {
   )
 }
 
-function modelOf(row: JsonRow, money: { readonly currency: string | null; readonly exponent: number }): wire.ShadowModel {
+function modelOf(
+  row: JsonRow,
+  money: { readonly currency: string | null; readonly exponent: number },
+): wire.ShadowModel {
   const actions = cells.numbers(row, 'actions')
   const declines = (by: 'champion' | 'shadow'): number =>
     actions.reduce((sum, pairs, cell) => {
@@ -226,57 +231,54 @@ function quadrantsOf(row: JsonRow): wire.ShadowDetail['quadrants'] {
   }))
 }
 
-function tellingOf(row: JsonRow): Telling[] {
-  const [epochs, champion, shadow] = ['telling_epochs', 'telling_champion', 'telling_shadow'].map((name) =>
-    cells.numbers(row, name),
-  )
-  return cells.numbers(row, 'telling_sequences').map((sequence, at) => ({
-    ...{ epoch: epochs?.[at] ?? 0, sequence, champion: champion?.[at] ?? 0, shadow: shadow?.[at] ?? 0 },
-  }))
-}
+/** Log-odds, bounded where a score is 0 or 1. */
+const logit = (column: string): string => `ln(greatest(${column}, 1e-7) / greatest(1 - ${column}, 1e-7))`
 
-/** The most telling pairs, with the decision that each belongs to. */
-async function flipsOf(held: Held, { telling, row }: Added, limit: number): Promise<wire.ShadowFlip[]> {
-  const first = telling.slice(0, limit)
-  if (first.length === 0) return []
+/** Pairs on which the models take different actions, the furthest apart first, each with its decision. */
+async function flipsOf(held: Held, { row }: Added, limit: number): Promise<wire.ShadowFlip[]> {
+  if (!(await held.hasTable('shadow_pairs'))) return []
   const found = await held.queries().select(
-    `SELECT sequence, decision_id, transaction_id, decided_at_ms, amount_minor, currency FROM decisions
-     WHERE sequence IN (${first.map(() => '?').join(', ')})`,
-    first.map(({ sequence }) => sequence),
+    `SELECT pair.*, decision_id, transaction_id, amount_minor, currency FROM
+     (SELECT * FROM shadow_pairs WHERE shadow = ? AND champion = ? AND decided_at_ms >= ? AND decided_at_ms < ?
+      AND champion_action <> shadow_action AND why IS NULL
+      ORDER BY abs(${logit('shadow_score')} - ${logit('champion_score')}) DESC, sequence LIMIT ${limit}) AS pair
+     JOIN decisions ON decisions.sequence = pair.sequence
+     ORDER BY abs(${logit('shadow_score')} - ${logit('champion_score')}) DESC, pair.sequence`,
+    [
+      cells.text(row, 'shadow'),
+      cells.text(row, 'champion'),
+      cells.number(row, 'from_ms'),
+      cells.number(row, 'until_ms'),
+    ],
   )
-  const bySequence = new Map(found.map((each) => [cells.number(each, 'sequence'), each]))
   const control = await held.control()
-  const [own, other] = [cutsOf(appliedFrom(row, 'champion_thresholds')), cutsOf(appliedFrom(row, 'shadow_thresholds'))]
-  return first.flatMap(({ sequence, champion, shadow }) => {
-    const decided = bySequence.get(sequence)
-    if (decided === undefined) return []
-    const currency = cells.text(decided, 'currency')
-    return [
-      {
-        decision_id: cells.text(decided, 'decision_id'),
-        transaction_id: cells.text(decided, 'transaction_id'),
-        decided_at: cells.time(cells.number(decided, 'decided_at_ms')),
-        ...{ champion_score: champion, shadow_score: shadow },
-        ...{ champion_action: decideByScore(own, champion), shadow_action: decideByScore(other, shadow) },
-        ...{ amount_minor: cells.number(decided, 'amount_minor'), currency, exponent: exponentOf(control, currency) },
-      },
-    ]
+  return found.map((pair) => {
+    const currency = cells.text(pair, 'currency')
+    return {
+      decision_id: cells.text(pair, 'decision_id'),
+      transaction_id: cells.text(pair, 'transaction_id'),
+      decided_at: cells.time(cells.number(pair, 'decided_at_ms')),
+      champion_score: cells.number(pair, 'champion_score'),
+      shadow_score: cells.number(pair, 'shadow_score'),
+      champion_action: cells.text(pair, 'champion_action'),
+      shadow_action: cells.text(pair, 'shadow_action'),
+      ...{ amount_minor: cells.number(pair, 'amount_minor'), currency, exponent: exponentOf(control, currency) },
+    }
   })
 }
 
-/** What shadows said of one decision; known for the most telling pairs of a minute alone. */
-export async function tellingPairs(held: Held, sequence: number): Promise<wire.DecisionDetail['shadows']> {
-  if (!(await held.hasTable(TABLE))) return []
-  const rows = await held.queries().select(
-    `SELECT * FROM ${TABLE} WHERE window_ms = ? AND segment = ? AND list_contains(telling_sequences, ?) LIMIT 32`,
-    [MINUTE_MS, storedSegment(null), sequence],
-  )
-  return rows.flatMap((row) => {
-    const pair = tellingOf(row).find((each) => each.sequence === sequence)
-    if (pair === undefined) return []
-    const action = decideByScore(cutsOf(appliedFrom(row, 'shadow_thresholds')), pair.shadow)
-    return [{ model: cells.text(row, 'shadow'), score: pair.shadow, action, why: null }]
-  })
+/** What every shadow said of one decision, or why it said nothing. */
+export async function shadowsOf(held: Held, sequence: number): Promise<wire.DecisionDetail['shadows']> {
+  if (!(await held.hasTable('shadow_pairs'))) return []
+  const rows = await held
+    .queries()
+    .select('SELECT * FROM shadow_pairs WHERE sequence = ? ORDER BY shadow LIMIT 32', [sequence])
+  return rows.map((row) => ({
+    model: cells.text(row, 'shadow'),
+    score: cells.maybeNumber(row, 'shadow_score'),
+    action: cells.maybeText(row, 'shadow_action'),
+    why: cells.maybeText(row, 'why'),
+  }))
 }
 
 /** A closed window as the stream tells it. */

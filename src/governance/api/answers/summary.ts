@@ -47,7 +47,13 @@ export async function summary(held: Held): Promise<wire.Summary> {
     ...{ decisions: cells.number(totals, 'decisions'), decisions_held: cells.number(newest[0] ?? {}, 'decisions') },
     actions: actionsOf(totals),
     degraded: cells.number(totals, 'degraded'),
-    ...{ degraded_by: degraded, answered_by: answered, latency: latencyOf(totals, control), bucket_ms: BUCKET_MS, series },
+    ...{
+      degraded_by: degraded,
+      answered_by: answered,
+      latency: latencyOf(totals, control),
+      bucket_ms: BUCKET_MS,
+      series,
+    },
     ...{ drift, shadow: shadow.models, alerts_open: alerts },
     lag: { records: lagRecords, seconds: lagSeconds },
     policy: control?.policy_fingerprint ?? null,
@@ -67,7 +73,9 @@ const IN_WINDOW = "decided_at_ms >= ? AND decided_at_ms < ? AND kind = 'decision
 
 async function totalsOf(queries: Queries, { fromMs, untilMs }: Window): Promise<JsonRow> {
   const actions = ACTIONS.map((action) => `count(*) FILTER (action = '${action}') AS ${action}`)
-  const stages = STAGES.map((stage) => `avg(${stage}_us) AS ${stage}_mean, quantile_cont(${stage}_us, 0.99) AS ${stage}_p99`)
+  const stages = STAGES.map(
+    (stage) => `avg(${stage}_us) AS ${stage}_mean, quantile_cont(${stage}_us, 0.99) AS ${stage}_p99`,
+  )
   const [row] = await queries.select(
     `SELECT count(*) AS decisions, count(*) FILTER (degraded) AS degraded, ${[...actions, ...stages].join(', ')},
      quantile_cont(total_us, 0.5) AS p50, quantile_cont(total_us, 0.95) AS p95, quantile_cont(total_us, 0.99) AS p99

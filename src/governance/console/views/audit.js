@@ -11,13 +11,25 @@ export const audit = {
     if (controls.length === 0) {
       return [
         headline('none', 'Nobody has changed anything in what this log holds.'),
-        empty('Changes of routes, policy, models and lists appear here, refused ones too:', 'assay route set --share 500 --reason "week 48 trial"'),
+        empty(
+          'Changes of routes, policy, models and lists appear here, refused ones too:',
+          'assay route set --share 500 --reason "week 48 trial"',
+        ),
       ]
     }
     const [newest] = controls
     const sentence = `${plural(controls.length, 'change')} ${params.after ? 'on this page' : 'or more'}; the newest by ${newest.actor}: ‘${newest.reason}’.`
-    const pages = h('div', { class: 'bar' }, params.after ? button('Newest', () => go({ after: null })) : h('span'), next === null ? null : button('Older', () => go({ after: next })))
-    return [headline('none', sentence), table('Control records', COLUMNS, controls, { csv: { path: 'audit', params: { limit: 1000 } } }), pages]
+    const pages = h(
+      'div',
+      { class: 'bar' },
+      params.after ? button('Newest', () => go({ after: null })) : h('span'),
+      next === null ? null : button('Older', () => go({ after: next })),
+    )
+    return [
+      headline('none', sentence),
+      table('Control records', COLUMNS, controls, { csv: { path: 'audit', params: { limit: 1000 } } }),
+      pages,
+    ]
   },
 }
 
@@ -26,6 +38,12 @@ const COLUMNS = [
   { name: 'Who', cell: ({ actor }) => actor },
   { name: 'What', cell: ({ kind }) => kind },
   { name: 'Why', cell: ({ reason }) => reason },
-  { name: 'Then', cell: ({ routes }) => (routes === null ? '–' : `${routes.champion}, ${routes.challenger ?? 'no challenger'} at ${share(routes.share / 10_000)}`) },
+  {
+    name: 'Then',
+    cell: ({ routes }) =>
+      routes === null
+        ? '–'
+        : `${routes.champion}, ${routes.challenger ?? 'no challenger'} at ${share(routes.share / 10_000)}`,
+  },
   { name: 'Sequence', align: 'end', cell: ({ sequence }) => String(sequence) },
 ]

@@ -17,12 +17,20 @@ export const decision = {
   draw({ found: d }, { id }) {
     if (d === null) {
       return [
-        headline('none', `No decision or transaction “${id}” is held here.`, 'It may be older than the store keeps, not logged yet, or of another server.'),
+        headline(
+          'none',
+          `No decision or transaction “${id}” is held here.`,
+          'It may be older than the store keeps, not logged yet, or of another server.',
+        ),
         h('p', {}, link('decisions', 'All decisions')),
       ]
     }
     return [
-      headline(d.degraded ? 'warn' : 'none', sentence(d), `${money(d.amount_minor, d.currency, d.exponent)}, transaction ${d.transaction_id}, decided ${fullTime(d.decided_at)}.`),
+      headline(
+        d.degraded ? 'warn' : 'none',
+        sentence(d),
+        `${money(d.amount_minor, d.currency, d.exponent)}, transaction ${d.transaction_id}, decided ${fullTime(d.decided_at)}.`,
+      ),
       h('div', { class: 'grid' }, scoring(d), who(d)),
       reasons(d),
       h('div', { class: 'grid' }, input(d), vector(d)),
@@ -77,11 +85,20 @@ const at = (score) => 20 + ((logit(score) + 7) / 14) * 460
 
 /** The score between the cuts, on a logit axis. */
 function scale(d) {
-  const cuts = [['challenge', d.thresholds?.challenge_at], ['review', d.thresholds?.review_at], ['decline', d.thresholds?.decline_at]].filter(([, cut]) => cut !== null && cut !== undefined)
+  const cuts = [
+    ['challenge', d.thresholds?.challenge_at],
+    ['review', d.thresholds?.review_at],
+    ['decline', d.thresholds?.decline_at],
+  ].filter(([, cut]) => cut !== null && cut !== undefined)
   const ticks = [0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999]
   return s(
     'svg',
-    { class: 'chart', viewBox: '0 0 500 78', role: 'img', 'aria-label': `Score ${score(d.score)}; ${cuts.map(([name, cut]) => `${name} at ${number(cut)}`).join(', ')}` },
+    {
+      class: 'chart',
+      viewBox: '0 0 500 78',
+      role: 'img',
+      'aria-label': `Score ${score(d.score)}; ${cuts.map(([name, cut]) => `${name} at ${number(cut)}`).join(', ')}`,
+    },
     s('line', { x1: 20, x2: 480, y1: 46, y2: 46, stroke: 'var(--line)', 'stroke-width': 6, 'stroke-linecap': 'round' }),
     ...ticks.map((tick) => s('text', { x: at(tick), y: 72, 'text-anchor': 'middle' }, String(tick))),
     ...cuts.flatMap(([name, cut]) => [
@@ -101,7 +118,10 @@ function who(d) {
       ['Model', d.model ?? 'none'],
       ['Role', d.role ?? '–'],
       ['Prescribed by the routes', d.prescribed_model ?? '–'],
-      ['Tried before', d.fallback.map((hop) => `${hop.model}: ${hop.reason.replaceAll('_', ' ')}`).join(', then ') || 'nobody'],
+      [
+        'Tried before',
+        d.fallback.map((hop) => `${hop.model}: ${hop.reason.replaceAll('_', ' ')}`).join(', then ') || 'nobody',
+      ],
       ['Routes revision', String(d.routes_revision)],
       ['Experiment and arm', `${d.experiment ?? 'none'}, ${d.arm ?? '–'}`],
       ['Bucket', d.bucket < 0 ? 'none' : `${d.bucket} of 10,000`],
@@ -123,7 +143,18 @@ function reasons(d) {
 function input(d) {
   const columns = [
     { name: 'Field', cell: ({ field }) => field },
-    { name: 'Value', cell: ({ value, masked, field }) => (masked ? h('span', { title: 'declared sensitive; the same mask is the same value' }, link(`decisions?entity=${encodeURIComponent(value)}`, value), ' masked') : shownValue(field, value)) },
+    {
+      name: 'Value',
+      cell: ({ value, masked, field }) =>
+        masked
+          ? h(
+              'span',
+              { title: 'declared sensitive; the same mask is the same value' },
+              link(`decisions?entity=${encodeURIComponent(value)}`, value),
+              ' masked',
+            )
+          : shownValue(field, value),
+    },
   ]
   return table('What came in', columns, d.input)
 }
@@ -155,7 +186,7 @@ function shadows(d) {
     { name: 'Score', align: 'end', cell: (row) => score(row.score) },
     { name: 'Would', cell: ({ action, why }) => (action === null ? (why ?? '–') : tag(action)) },
   ]
-  return table('What others would say', columns, d.shadows, { empty: 'Not among the most telling pairs of its minute, or no shadow scored it.' })
+  return table('What others would say', columns, d.shadows, { empty: 'No shadow model has scored it.' })
 }
 
 function labels(d) {
@@ -178,11 +209,18 @@ function record(d) {
       ['Epoch, sequence, ordinal', `${d.epoch}, ${d.sequence}, ${d.ordinal}`],
       ['Occurred', fullTime(d.occurred_at)],
       ['Received', fullTime(d.received_at)],
-      ['In base currency', d.amount_base_minor === null ? 'unlisted currency' : money(d.amount_base_minor, d.base_currency)],
+      [
+        'In base currency',
+        d.amount_base_minor === null ? 'unlisted currency' : money(d.amount_base_minor, d.base_currency),
+      ],
       ['Policy', digest(d.policy)],
       ['Trace', h('span', { class: 'mono' }, d.traceparent ?? 'none')],
     ]),
-    h('p', { class: 'context' }, 'It can be computed again from the log and the bundles alone; this says whether the result is equal:'),
+    h(
+      'p',
+      { class: 'context' },
+      'It can be computed again from the log and the bundles alone; this says whether the result is equal:',
+    ),
     h('pre', {}, h('code', {}, `assay decision verify ${d.decision_id}`)),
   )
 }

@@ -22,7 +22,10 @@ export const decisions = {
       headline('none', sentence(rows, next, params), describe(params)),
       filters(params, go),
       rows.length === 0 && nothing === null
-        ? empty('Each decision becomes a row here a moment after it was logged. Send some:', 'npm run traffic -- --rate 200 --for 1m')
+        ? empty(
+            'Each decision becomes a row here a moment after it was logged. Send some:',
+            'npm run traffic -- --rate 200 --for 1m',
+          )
         : table('Decisions, newest first', columns, rows, { csv, open, empty: nothing }),
       h(
         'div',
@@ -34,12 +37,16 @@ export const decisions = {
   },
 }
 
-const chosen = (params) => Object.fromEntries(FILTERS.filter((name) => params[name]).map((name) => [name, params[name]]))
+const chosen = (params) =>
+  Object.fromEntries(FILTERS.filter((name) => params[name]).map((name) => [name, params[name]]))
 
 function sentence(rows, next, params) {
   if (rows.length === 0) return params.after ? 'No older decision.' : 'No decision to show.'
   const flagged = rows.filter(({ action }) => action !== 'approve').length
-  const many = next === null ? plural(rows.length, 'decision') : `The ${params.after ? 'next' : 'newest'} ${count(rows.length)} decisions`
+  const many =
+    next === null
+      ? plural(rows.length, 'decision')
+      : `The ${params.after ? 'next' : 'newest'} ${count(rows.length)} decisions`
   return `${many}, ${time(rows.at(-1).decided_at)} to ${time(rows[0].decided_at)} ${zone.name()}; ${count(flagged)} not approved.`
 }
 
@@ -55,7 +62,9 @@ function describe(params) {
     params.since ? `since ${params.since}` : null,
     params.until ? `until ${params.until}` : null,
   ].filter(Boolean)
-  return words.length === 0 ? 'All decisions. A click on one shows everything that is known of it.' : `Only: ${words.join(', ')}.`
+  return words.length === 0
+    ? 'All decisions. A click on one shows everything that is known of it.'
+    : `Only: ${words.join(', ')}.`
 }
 
 function filters(params, go) {
@@ -66,15 +75,29 @@ function filters(params, go) {
     return false
   }
   const clear = () => go(Object.fromEntries(FILTERS.map((name) => [name, null])))
-  const field = (name, label, props = {}) => h('label', {}, label, h('input', { name, value: params[name] ?? '', ...props }))
+  const field = (name, label, props = {}) =>
+    h('label', {}, label, h('input', { name, value: params[name] ?? '', ...props }))
   const select = (name, label, options) =>
-    h('label', { class: 'choice' }, label, h('select', { name, on: { change: (_, at) => go({ [name]: at.value, after: null }) } }, ...options.map(([value, text]) => h('option', { value, selected: value === (params[name] ?? '') }, text))))
+    h(
+      'label',
+      { class: 'choice' },
+      label,
+      h(
+        'select',
+        { name, on: { change: (_, at) => go({ [name]: at.value, after: null }) } },
+        ...options.map(([value, text]) => h('option', { value, selected: value === (params[name] ?? '') }, text)),
+      ),
+    )
   const action = [['', 'any'], ...['approve', 'challenge', 'review', 'decline'].map((name) => [name, name])]
   return h(
     'form',
     { class: 'filters', 'aria-label': 'Filters', on: { submit: apply } },
     select('action', 'Action', action),
-    select('degraded', 'Degraded', [['', 'any'], ['true', 'yes'], ['false', 'no']]),
+    select('degraded', 'Degraded', [
+      ['', 'any'],
+      ['true', 'yes'],
+      ['false', 'no'],
+    ]),
     field('entity', 'Customer or other entity'),
     field('model', 'Answered by', { placeholder: 'name@version' }),
     field('score_min', 'Score from', { class: 'short', inputmode: 'decimal' }),
@@ -89,8 +112,14 @@ function filters(params, go) {
 function columnsOf(rows) {
   const entities = [...new Set(rows.flatMap((row) => Object.keys(row.entities)))]
   return [
-    { name: `Decided (${zone.name()})`, cell: (row) => h('span', { title: fullTime(row.decided_at) }, time(row.decided_at)) },
-    { name: 'Transaction', cell: (row) => link(`decisions/${encodeURIComponent(row.decision_id)}`, row.transaction_id) },
+    {
+      name: `Decided (${zone.name()})`,
+      cell: (row) => h('span', { title: fullTime(row.decided_at) }, time(row.decided_at)),
+    },
+    {
+      name: 'Transaction',
+      cell: (row) => link(`decisions/${encodeURIComponent(row.decision_id)}`, row.transaction_id),
+    },
     { name: 'Action', cell: (row) => (row.action === null ? row.mode : tag(row.action)) },
     { name: 'Score', align: 'end', cell: (row) => score(row.score) },
     { name: 'Amount', align: 'end', cell: (row) => money(row.amount_minor, row.currency, row.exponent) },

@@ -11,18 +11,30 @@ export const drift = {
   name: 'drift',
   title: 'Drift',
   async load({ ask, params }) {
-    const room = Math.max(10, Math.min(96, Math.floor((Math.min(innerWidth, 1500) - (innerWidth < 640 ? 250 : 380)) / CELL_PX)))
+    const room = Math.max(
+      10,
+      Math.min(96, Math.floor((Math.min(innerWidth, 1500) - (innerWidth < 640 ? 250 : 380)) / CELL_PX)),
+    )
     const query = { model: params.model, segment: params.segment, kind: params.kind, windows: room }
     const overview = await ask('drift', query)
-    const detail = params.feature ? await ask(`drift/${encodeURIComponent(params.feature)}`, { ...query, window: params.window }).catch(absent) : null
+    const detail = params.feature
+      ? await ask(`drift/${encodeURIComponent(params.feature)}`, { ...query, window: params.window }).catch(absent)
+      : null
     return { overview, detail }
   },
   draw({ overview, detail }, { params, go }) {
     const rows = [...overview.features].sort(byWorst)
     if (rows.length === 0) {
       return [
-        headline('none', 'No window has closed yet.', 'A window closes after its number of decisions or its time; then each feature gets a cell.'),
-        empty('Make drift: amounts are multiplied after ten seconds.', 'npm run traffic -- --rate 500 --for 5m --drift amount'),
+        headline(
+          'none',
+          'No window has closed yet.',
+          'A window closes after its number of decisions or its time; then each feature gets a cell.',
+        ),
+        empty(
+          'Make drift: amounts are multiplied after ten seconds.',
+          'npm run traffic -- --rate 500 --for 5m --drift amount',
+        ),
       ]
     }
     const [tone, sentence, context] = answer(rows)
@@ -43,7 +55,11 @@ const CAUSES = {
   'no profile': 'the bundle has no reference profile',
 }
 
-const inWords = (cause) => cause.split(', ').map((one) => CAUSES[one] ?? one).join('; ')
+const inWords = (cause) =>
+  cause
+    .split(', ')
+    .map((one) => CAUSES[one] ?? one)
+    .join('; ')
 
 function absent(error) {
   if (error.status === 404) return null
@@ -74,19 +90,30 @@ function answer(rows) {
   const many = drifting.length > 0 ? drifting.length : watched.length
   const because = cause === null ? '' : ` Named cause: ${cause}.`
   const tone = drifting.some((row) => newest(row).cause === null) ? 'bad' : 'warn'
-  return [tone, `${many} of ${rows.length} features ${verb}: ${first.feature}, PSI ${number(psi)}${bound}${since}.${because}${cold}`, context]
+  return [
+    tone,
+    `${many} of ${rows.length} features ${verb}: ${first.feature}, PSI ${number(psi)}${bound}${since}.${because}${cold}`,
+    context,
+  ]
 }
 
 function contextOf(rows) {
-  const last = rows.map(newest).filter(Boolean).sort((a, b) => b.until.localeCompare(a.until))[0]
+  const last = rows
+    .map(newest)
+    .filter(Boolean)
+    .sort((a, b) => b.until.localeCompare(a.until))[0]
   if (last === undefined) return null
   return `Against the training of ${rows[0].model}. The newest window ended ${time(last.until)} ${zone.name()}, n = ${count(last.n)}.`
 }
 
 function pickers({ models, segments, kinds, kind }, params, go) {
   const all = [
-    models.length > 1 ? choice('Model', params.model ?? models[0], models, (model) => go({ model, window: null })) : null,
-    segments.length > 1 ? choice('Segment', params.segment ?? segments[0], segments, (segment) => go({ segment, window: null })) : null,
+    models.length > 1
+      ? choice('Model', params.model ?? models[0], models, (model) => go({ model, window: null }))
+      : null,
+    segments.length > 1
+      ? choice('Segment', params.segment ?? segments[0], segments, (segment) => go({ segment, window: null }))
+      : null,
     kinds.length > 1 ? choice('Windows', kind ?? kinds[0], kinds, (next) => go({ kind: next, window: null })) : null,
   ].filter(Boolean)
   return all.length === 0 ? null : h('div', { class: 'filters' }, ...all)
@@ -95,20 +122,44 @@ function pickers({ models, segments, kinds, kind }, params, go) {
 /** A grid: one cell is in the tab order, arrows move from there. */
 function strip(rows, params, go) {
   const starts = [...new Set(rows.flatMap((row) => row.windows.map(({ from }) => from)))].sort()
-  const legend = h('p', { class: 'key' }, ...['drift', 'watch', 'stable', 'insufficient'].map((verdict) => h('span', {}, h('span', { class: `cell ${verdict}`, style: { display: 'inline-block', height: '13px', 'vertical-align': '-2px', 'margin-right': '6px' } }), verdict)))
+  const legend = h(
+    'p',
+    { class: 'key' },
+    ...['drift', 'watch', 'stable', 'insufficient'].map((verdict) =>
+      h(
+        'span',
+        {},
+        h('span', {
+          class: `cell ${verdict}`,
+          style: { display: 'inline-block', height: '13px', 'vertical-align': '-2px', 'margin-right': '6px' },
+        }),
+        verdict,
+      ),
+    ),
+  )
   const focusable = params.feature && params.window ? null : newest(rows[0])?.window
   const cells = (row) => {
     const by = new Map(row.windows.map((window) => [window.from, window]))
     return starts.map((from) => {
       const window = by.get(from)
-      return h('td', {}, window === undefined ? null : cell(row, window, { params, go, focusable: focusable === window.window && row === rows[0] }))
+      return h(
+        'td',
+        {},
+        window === undefined
+          ? null
+          : cell(row, window, { params, go, focusable: focusable === window.window && row === rows[0] }),
+      )
     })
   }
   const lines = rows.map((row) =>
     h(
       'tr',
       { 'data-key': row.feature },
-      h('th', { scope: 'row', title: row.feature }, h('a', { href: addressOf(params, row.feature, newest(row)?.window) }, row.feature)),
+      h(
+        'th',
+        { scope: 'row', title: row.feature },
+        h('a', { href: addressOf(params, row.feature, newest(row)?.window) }, row.feature),
+      ),
       ...cells(row),
       h('td', { class: 'psi end' }, number(newest(row)?.psi)),
       h('td', { class: 'psi' }, tag(row.verdict)),
@@ -118,8 +169,22 @@ function strip(rows, params, go) {
   return h(
     'section',
     { class: 'table' },
-    h('div', { class: 'bar' }, h('h2', {}, `${time(starts[0])} → ${time(rows[0].windows.at(-1)?.until)} ${zone.name()}, a cell a window, worst first`), legend, csvButton('Drift', csv)),
-    h('div', { class: 'scroll' }, h('table', { class: 'strip', on: { keydown: moveByArrow } }, h('tbody', {}, ...lines))),
+    h(
+      'div',
+      { class: 'bar' },
+      h(
+        'h2',
+        {},
+        `${time(starts[0])} → ${time(rows[0].windows.at(-1)?.until)} ${zone.name()}, a cell a window, worst first`,
+      ),
+      legend,
+      csvButton('Drift', csv),
+    ),
+    h(
+      'div',
+      { class: 'scroll' },
+      h('table', { class: 'strip', on: { keydown: moveByArrow } }, h('tbody', {}, ...lines)),
+    ),
   )
 }
 
@@ -161,7 +226,27 @@ function detailCard(detail, params) {
   return h(
     'section',
     { class: 'card', id: 'detail' },
-    h('div', { class: 'bar' }, h('h2', {}, detail.feature), h('p', { class: 'key' }, h('span', {}, h('i', { style: { border: '2px dashed var(--faint)', background: 'none' } }), `training, n = ${count(detail.reference_rows)}`), h('span', {}, h('i', { style: { background: 'var(--accent)' } }), `this window, n = ${count(detail.current_rows)}`))),
+    h(
+      'div',
+      { class: 'bar' },
+      h('h2', {}, detail.feature),
+      h(
+        'p',
+        { class: 'key' },
+        h(
+          'span',
+          {},
+          h('i', { style: { border: '2px dashed var(--faint)', background: 'none' } }),
+          `training, n = ${count(detail.reference_rows)}`,
+        ),
+        h(
+          'span',
+          {},
+          h('i', { style: { background: 'var(--accent)' } }),
+          `this window, n = ${count(detail.current_rows)}`,
+        ),
+      ),
+    ),
     h('p', {}, verdictInWords(detail)),
     outlines(detail),
     facts([
@@ -175,7 +260,12 @@ function detailCard(detail, params) {
       ['Until', fullTime(window.until)],
       ['Decisions of that time', link(`decisions?since=${window.from}&until=${window.until}`, 'show')],
     ]),
-    dataTable('Bins', binColumns(detail), bins, { csv: { path: `drift/${encodeURIComponent(detail.feature)}`, params: { model: params.model, segment: params.segment, kind: params.kind, window: params.window } } }),
+    dataTable('Bins', binColumns(detail), bins, {
+      csv: {
+        path: `drift/${encodeURIComponent(detail.feature)}`,
+        params: { model: params.model, segment: params.segment, kind: params.kind, window: params.window },
+      },
+    }),
   )
 }
 
@@ -187,7 +277,10 @@ function verdictInWords({ feature, window, bins, current_rows: n, reference_rows
   }
   const shift = (bin) => bin.current / Math.max(1, n) - bin.reference / Math.max(1, m)
   const most = [...bins].sort((a, b) => Math.abs(shift(b)) - Math.abs(shift(a)))[0]
-  const where = most === undefined ? '' : ` Most moved: ${named(most)}, from ${share(most.reference / Math.max(1, m))} of rows to ${share(most.current / Math.max(1, n))}.`
+  const where =
+    most === undefined
+      ? ''
+      : ` Most moved: ${named(most)}, from ${share(most.reference / Math.max(1, m))} of rows to ${share(most.current / Math.max(1, n))}.`
   const because = cause === null ? '' : ` Named cause: ${inWords(cause)}.`
   const chance = p === null ? '' : ` A window like this comes by chance with p = ${number(p)}.`
   const words = {
@@ -240,14 +333,39 @@ function outlines({ bins, reference_rows: m, current_rows: n, feature }) {
   const ticks = [0, top / 2, top]
   return s(
     'svg',
-    { class: 'chart', viewBox: `0 0 ${WIDE} ${HIGH}`, role: 'img', 'aria-label': `Shares of ${feature} by bin, training against this window; the table below holds the data` },
+    {
+      class: 'chart',
+      viewBox: `0 0 ${WIDE} ${HIGH}`,
+      role: 'img',
+      'aria-label': `Shares of ${feature} by bin, training against this window; the table below holds the data`,
+    },
     ...ticks.flatMap((tick) => [
       s('line', { x1: 50, x2: WIDE - 10, y1: y(tick), y2: y(tick), stroke: 'var(--line)' }),
       s('text', { x: 44, y: y(tick) + 4, 'text-anchor': 'end' }, share(tick)),
     ]),
-    s('path', { d: outline((bin) => bin.current / Math.max(1, n)), fill: 'var(--accent)', 'fill-opacity': 0.22, stroke: 'var(--accent)', 'stroke-width': 2 }),
-    s('path', { d: outline((bin) => bin.reference / Math.max(1, m)), fill: 'none', stroke: 'var(--faint)', 'stroke-width': 2, 'stroke-dasharray': '5 4' }),
-    ...bins.map((bin, i) => (i % every === 0 || isApart(bin) ? s('text', { x: places[i] + width / 2, y: HIGH - 34 + (isApart(bin) && i % 2 ? 16 : 0), 'text-anchor': 'middle' }, short(bin)) : null)),
+    s('path', {
+      d: outline((bin) => bin.current / Math.max(1, n)),
+      fill: 'var(--accent)',
+      'fill-opacity': 0.22,
+      stroke: 'var(--accent)',
+      'stroke-width': 2,
+    }),
+    s('path', {
+      d: outline((bin) => bin.reference / Math.max(1, m)),
+      fill: 'none',
+      stroke: 'var(--faint)',
+      'stroke-width': 2,
+      'stroke-dasharray': '5 4',
+    }),
+    ...bins.map((bin, i) =>
+      i % every === 0 || isApart(bin)
+        ? s(
+            'text',
+            { x: places[i] + width / 2, y: HIGH - 34 + (isApart(bin) && i % 2 ? 16 : 0), 'text-anchor': 'middle' },
+            short(bin),
+          )
+        : null,
+    ),
   )
 }
 
@@ -259,4 +377,5 @@ function named({ kind, label, low, high }) {
   return high === null ? `above ${number(low)}` : `${number(low)} to ${number(high)}`
 }
 
-const short = (bin) => (bin.kind === 'interval' ? (bin.high === null ? `> ${number(bin.low)}` : `≤ ${number(bin.high)}`) : bin.label)
+const short = (bin) =>
+  bin.kind === 'interval' ? (bin.high === null ? `> ${number(bin.low)}` : `≤ ${number(bin.high)}`) : bin.label

@@ -12,14 +12,22 @@ export const health = {
   },
   draw({ state, alerts }) {
     const [tone, sentence] = answer(state)
-    return [headline(tone, sentence, state.reasons.length === 0 ? null : state.reasons.join('; ')), sidecar(state), alertTable(alerts), findings(state.findings)]
+    return [
+      headline(tone, sentence, state.reasons.length === 0 ? null : state.reasons.join('; ')),
+      sidecar(state),
+      alertTable(alerts),
+      findings(state.findings),
+    ]
   },
 }
 
 function answer({ ready, lag, findings }) {
   const damage = findings.filter(({ harmless }) => !harmless).length
   const behind = `${count(lag.records)} records (${seconds(lag.seconds)}) behind the log`
-  const lost = damage === 0 ? 'no record of it is damaged or missing' : `${plural(damage, 'finding')} of damaged or missing records`
+  const lost =
+    damage === 0
+      ? 'no record of it is damaged or missing'
+      : `${plural(damage, 'finding')} of damaged or missing records`
   if (damage > 0) return ['bad', `This page is ${behind}; ${lost}.`]
   if (!ready || lag.seconds > 30) return ['warn', `This page is ${behind}; ${lost}.`]
   return ['good', `This page can be trusted: ${behind}, ${lost}.`]
@@ -55,7 +63,10 @@ function alertTable(alerts) {
     { name: 'Until', cell: ({ ended_at: at }) => fullTime(at) },
   ]
   const csv = { path: 'alerts', params: { limit: 1000 } }
-  return table('Alerts', columns, alerts, { csv, empty: 'No alert so far. Drifts, flips and damage that last become alerts.' })
+  return table('Alerts', columns, alerts, {
+    csv,
+    empty: 'No alert so far. Drifts, flips and damage that last become alerts.',
+  })
 }
 
 function findings(rows) {
@@ -69,5 +80,8 @@ function findings(rows) {
     { name: 'Sequence', align: 'end', cell: ({ sequence }) => count(sequence) },
   ]
   const csv = { path: 'health', params: {} }
-  return table('What the reader found in the log', columns, rows, { csv, empty: 'Nothing: no gap, no damage, no torn tail.' })
+  return table('What the reader found in the log', columns, rows, {
+    csv,
+    empty: 'Nothing: no gap, no damage, no torn tail.',
+  })
 }

@@ -40,7 +40,9 @@ function answer(data) {
     return ['warn', `No decision in the last minute; the newest is ${ago} old.`, held]
   }
   const late = latency.deadline_ms !== null && latency.p99_ms > latency.deadline_ms
-  const champion = data.answered_by.filter(({ role }) => role === 'champion').reduce((n, { decisions }) => n + decisions, 0)
+  const champion = data.answered_by
+    .filter(({ role }) => role === 'champion')
+    .reduce((n, { decisions }) => n + decisions, 0)
   const reasons = data.degraded_by.map(({ reason }) => reason.replaceAll('_', ' ')).join(', ')
   const degraded = data.degraded === 0 ? 'none degraded' : `${count(data.degraded)} degraded (${reasons})`
   const findings = [
@@ -54,7 +56,11 @@ function answer(data) {
   const bad = late || data.degraded / data.decisions > 0.01 || data.alerts_open > 0
   const warn = data.degraded > 0 || drift.drift + drift.watch > 0 || data.lag.seconds > 30
   const behind = data.lag.seconds > 5 ? ` This page is ${seconds(data.lag.seconds)} behind the log.` : ''
-  return [bad ? 'bad' : warn ? 'warn' : 'good', sentence, `The last ${seconds(data.window_ms / 1000)}, to ${time(data.at)} ${zone.name()}.${behind}`]
+  return [
+    bad ? 'bad' : warn ? 'warn' : 'good',
+    sentence,
+    `The last ${seconds(data.window_ms / 1000)}, to ${time(data.at)} ${zone.name()}.${behind}`,
+  ]
 }
 
 function overview(data) {
@@ -62,17 +68,57 @@ function overview(data) {
   const window = `within the last ${seconds(data.window_ms / 1000)}`
   const of = (n) => share(n / Math.max(1, data.decisions))
   return figures(
-    figure('Decisions a second', number(perSecond(data)), `Decisions logged ${window}, divided by its seconds.`, `n = ${count(data.decisions)}`),
-    figure('Approved', of(actions.approve), `Share of decisions ${window} with action approve.`, `n = ${count(actions.approve)}`),
-    figure('Reviewed', of(actions.review), `Share of decisions ${window} with action review.`, `n = ${count(actions.review)}`),
-    figure('Declined', of(actions.decline), `Share of decisions ${window} with action decline.`, `n = ${count(actions.decline)}`),
-    figure('Degraded', count(data.degraded), `Decisions ${window} that the prescribed model did not give.`, of(data.degraded)),
-    figure('p50 to decide', ms(latency.p50_ms), `Half of the decisions ${window} took at most this, from receive to decide; the log's sync comes after.`, `n = ${count(latency.decisions)}`),
-    figure('p99 to decide', ms(latency.p99_ms), `99 % of the decisions ${window} took at most this, from receive to decide.`, latency.deadline_ms === null ? null : `deadline ${ms(latency.deadline_ms)}`),
+    figure(
+      'Decisions a second',
+      number(perSecond(data)),
+      `Decisions logged ${window}, divided by its seconds.`,
+      `n = ${count(data.decisions)}`,
+    ),
+    figure(
+      'Approved',
+      of(actions.approve),
+      `Share of decisions ${window} with action approve.`,
+      `n = ${count(actions.approve)}`,
+    ),
+    figure(
+      'Reviewed',
+      of(actions.review),
+      `Share of decisions ${window} with action review.`,
+      `n = ${count(actions.review)}`,
+    ),
+    figure(
+      'Declined',
+      of(actions.decline),
+      `Share of decisions ${window} with action decline.`,
+      `n = ${count(actions.decline)}`,
+    ),
+    figure(
+      'Degraded',
+      count(data.degraded),
+      `Decisions ${window} that the prescribed model did not give.`,
+      of(data.degraded),
+    ),
+    figure(
+      'p50 to decide',
+      ms(latency.p50_ms),
+      `Half of the decisions ${window} took at most this, from receive to decide; the log's sync comes after.`,
+      `n = ${count(latency.decisions)}`,
+    ),
+    figure(
+      'p99 to decide',
+      ms(latency.p99_ms),
+      `99 % of the decisions ${window} took at most this, from receive to decide.`,
+      latency.deadline_ms === null ? null : `deadline ${ms(latency.deadline_ms)}`,
+    ),
   )
 }
 
-const key = (...pairs) => h('p', { class: 'key' }, ...pairs.map(([name, variable]) => h('span', {}, h('i', { style: { background: `var(${variable})` } }), name)))
+const key = (...pairs) =>
+  h(
+    'p',
+    { class: 'key' },
+    ...pairs.map(([name, variable]) => h('span', {}, h('i', { style: { background: `var(${variable})` } }), name)),
+  )
 
 const times = ({ series }) => series.map(({ at }) => Date.parse(at) / 1000)
 
@@ -80,14 +126,31 @@ function traffic(data) {
   const perBucket = data.bucket_ms / 1000
   const mount = (element) => {
     const rows = ACTIONS.map((action) => data.series.map(({ actions }) => actions[action] / perBucket)).reverse()
-    const series = [...ACTIONS].reverse().map((action) => ({ stroke: colour(`--${action}`), fill: `${colour(`--${action}`)}66`, width: 1.5, points: { show: false } }))
+    const series = [...ACTIONS]
+      .reverse()
+      .map((action) => ({
+        stroke: colour(`--${action}`),
+        fill: `${colour(`--${action}`)}66`,
+        width: 1.5,
+        points: { show: false },
+      }))
     draw(element, { data: [times(data), ...stacked(rows)], series, axes: (value) => number(value), utc: zone.utc })
   }
   return h(
     'section',
     { class: 'card' },
-    h('div', { class: 'bar over' }, h('h2', {}, 'Decisions a second, by action'), key(['approve', '--approve'], ['challenge', '--challenge'], ['review', '--review'], ['decline', '--decline'])),
-    h('div', { 'data-mount': 'traffic', role: 'img', 'aria-label': 'Decisions a second by action over time; the table below holds the data', mount }),
+    h(
+      'div',
+      { class: 'bar over' },
+      h('h2', {}, 'Decisions a second, by action'),
+      key(['approve', '--approve'], ['challenge', '--challenge'], ['review', '--review'], ['decline', '--decline']),
+    ),
+    h('div', {
+      'data-mount': 'traffic',
+      role: 'img',
+      'aria-label': 'Decisions a second by action over time; the table below holds the data',
+      mount,
+    }),
   )
 }
 
@@ -100,13 +163,30 @@ function latency(data) {
       { stroke: accent, width: 1.5, points: { show: false } },
       { stroke: accent, width: 1.5, dash: [2, 3], points: { show: false } },
     ]
-    draw(element, { data: [times(data), ...lines], series, bands: [{ series: [1, 2], fill: `${accent}33` }], hooks: { draw: [rule(deadline, `deadline ${number(deadline)} ms`)] }, axes: (value) => `${number(value)} ms`, utc: zone.utc })
+    draw(element, {
+      data: [times(data), ...lines],
+      series,
+      bands: [{ series: [1, 2], fill: `${accent}33` }],
+      hooks: { draw: [rule(deadline, `deadline ${number(deadline)} ms`)] },
+      axes: (value) => `${number(value)} ms`,
+      utc: zone.utc,
+    })
   }
   return h(
     'section',
     { class: 'card' },
-    h('div', { class: 'bar over' }, h('h2', {}, 'Time to decide, p50 to p99'), key(['p99 (line) down to p50 (dotted)', '--accent'])),
-    h('div', { 'data-mount': 'latency', role: 'img', 'aria-label': 'Latency band from p50 to p99 over time; the table below holds the data', mount }),
+    h(
+      'div',
+      { class: 'bar over' },
+      h('h2', {}, 'Time to decide, p50 to p99'),
+      key(['p99 (line) down to p50 (dotted)', '--accent']),
+    ),
+    h('div', {
+      'data-mount': 'latency',
+      role: 'img',
+      'aria-label': 'Latency band from p50 to p99 over time; the table below holds the data',
+      mount,
+    }),
   )
 }
 
@@ -125,22 +205,53 @@ function stageBar({ latency }) {
   return h(
     'section',
     { class: 'card' },
-    h('div', { class: 'bar' }, h('h2', {}, `Where the time goes: ${ms(total)} on average`), key(...stages.map(({ stage }, i) => [stage, SHADES[i % SHADES.length]]))),
-    h('div', { class: 'stages', 'aria-hidden': 'true' }, ...stages.map(({ mean_ms }, i) => h('span', { style: { 'flex-grow': String(mean_ms / total), background: `var(${SHADES[i % SHADES.length]})` } }))),
+    h(
+      'div',
+      { class: 'bar' },
+      h('h2', {}, `Where the time goes: ${ms(total)} on average`),
+      key(...stages.map(({ stage }, i) => [stage, SHADES[i % SHADES.length]])),
+    ),
+    h(
+      'div',
+      { class: 'stages', 'aria-hidden': 'true' },
+      ...stages.map(({ mean_ms }, i) =>
+        h('span', { style: { 'flex-grow': String(mean_ms / total), background: `var(${SHADES[i % SHADES.length]})` } }),
+      ),
+    ),
     dataTable('Stages', columns, stages),
   )
 }
 
 function watching({ drift, shadow, alerts_open: alerts, lag }) {
   const { worst } = drift
-  const flips = shadow.map(({ model, flip_share: flipShare, pairs }) => [link(`shadow?model=${encodeURIComponent(model)}`, model), `would flip ${interval(flipShare)} of ${count(pairs)}`])
+  const flips = shadow.map(({ model, flip_share: flipShare, pairs }) => [
+    link(`shadow?model=${encodeURIComponent(model)}`, model),
+    `would flip ${interval(flipShare)} of ${count(pairs)}`,
+  ])
   return h(
     'section',
     { class: 'card' },
     h('h2', {}, 'What is being watched'),
     facts([
-      [link('drift', 'Drift'), drift.features === 0 ? 'no window has closed yet' : `${drift.drift} drift, ${drift.watch} watch, of ${drift.features}`],
-      worst === null ? null : ['Worst', h('span', {}, link(`drift?feature=${encodeURIComponent(worst.feature)}`, worst.feature), ' ', tag(worst.verdict), ` PSI ${number(worst.psi)}`)],
+      [
+        link('drift', 'Drift'),
+        drift.features === 0
+          ? 'no window has closed yet'
+          : `${drift.drift} drift, ${drift.watch} watch, of ${drift.features}`,
+      ],
+      worst === null
+        ? null
+        : [
+            'Worst',
+            h(
+              'span',
+              {},
+              link(`drift?feature=${encodeURIComponent(worst.feature)}`, worst.feature),
+              ' ',
+              tag(worst.verdict),
+              ` PSI ${number(worst.psi)}`,
+            ),
+          ],
       ...(flips.length === 0 ? [['Shadow', 'no pair yet']] : flips),
       [link('health', 'Alerts open'), count(alerts)],
       [link('health', 'Behind the log'), `${count(lag.records)} records, ${seconds(lag.seconds)}`],
@@ -162,7 +273,11 @@ function minutes({ series }) {
   const columns = [
     { name: `From (${zone.name()})`, cell: ({ at }) => minute(at) },
     { name: 'Decisions', align: 'end', cell: ({ decisions }) => count(decisions) },
-    ...['approve', 'challenge', 'review', 'decline'].map((action) => ({ name: action, align: 'end', cell: ({ actions }) => count(actions[action]) })),
+    ...['approve', 'challenge', 'review', 'decline'].map((action) => ({
+      name: action,
+      align: 'end',
+      cell: ({ actions }) => count(actions[action]),
+    })),
     { name: 'Degraded', align: 'end', cell: ({ degraded }) => count(degraded) },
     { name: 'p50', align: 'end', cell: ({ p50_ms }) => ms(p50_ms) },
     { name: 'p99', align: 'end', cell: ({ p99_ms }) => ms(p99_ms) },

@@ -13,9 +13,16 @@ export const routes = {
   draw({ summary, controls }) {
     const { routes: live, models, decisions } = summary
     if (live === null) {
-      return [headline('none', 'No routes are known yet.'), empty('They stand in the first record of the decision log:', 'npm start')]
+      return [
+        headline('none', 'No routes are known yet.'),
+        empty('They stand in the first record of the decision log:', 'npm start'),
+      ]
     }
-    return [headline('none', sentence(live, controls), `Revision ${live.revision} of the routes named “${live.name}”.`), card(live), table('Models', columns(decisions), models)]
+    return [
+      headline('none', sentence(live, controls), `Revision ${live.revision} of the routes named “${live.name}”.`),
+      card(live),
+      table('Models', columns(decisions), models),
+    ]
   },
 }
 
@@ -23,7 +30,9 @@ function sentence(live, controls) {
   const { champion, challenger } = live
   if (challenger === null || live.share === 0) return `Champion ${champion} gets all traffic.`
   const change = controls.find(({ routes: then }) => then?.revision === live.revision)
-  const since = change ? ` since ${fullTime(change.at)} by ${change.actor}: ‘${change.reason}’` : ' since the first start, as the policy says'
+  const since = change
+    ? ` since ${fullTime(change.at)} by ${change.actor}: ‘${change.reason}’`
+    : ' since the first start, as the policy says'
   return `Champion ${champion}, challenger ${challenger} at ${share(live.share / 10_000)}${since}.`
 }
 
@@ -42,7 +51,11 @@ function card(live) {
       ['History', link('audit', 'Audit')],
     ]),
     h('p', { class: 'context' }, 'Changing them shows what it would do first, and asks for the reason:'),
-    h('pre', {}, h('code', {}, 'assay route set --share 500 --reason "week 48 trial"\nassay route rollback --reason "…"')),
+    h(
+      'pre',
+      {},
+      h('code', {}, 'assay route set --share 500 --reason "week 48 trial"\nassay route rollback --reason "…"'),
+    ),
   )
 }
 
