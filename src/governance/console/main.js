@@ -21,7 +21,7 @@ const LOST = 'Stream lost'
 
 const $ = (id) => document.getElementById(id)
 const main = $('view')
-const page = { data: null, error: null, paused: false, stream: 'starting', lag: null, at: 0, asked: 0 }
+const page = { data: null, error: null, paused: false, stream: 'starting', lag: null, asked: 0 }
 let loading = null
 let due = null
 
@@ -46,6 +46,7 @@ export function go(changes) {
 
 async function load() {
   const { view, id, params } = place()
+  const { hash } = location
   loading?.abort()
   const mine = new AbortController()
   loading = mine
@@ -53,7 +54,7 @@ async function load() {
   try {
     const data = await view.load({ ask: (path, query) => ask(path, query, mine.signal), id, params })
     if (mine.signal.aborted) return
-    Object.assign(page, { data: { view, data, params }, error: null, at: Date.now() })
+    Object.assign(page, { data: { view, id, hash, data }, error: null })
   } catch (error) {
     if (mine.signal.aborted) return
     page.error = error
@@ -68,11 +69,13 @@ function draw() {
   document.title = `${view.title} · Assay`
   renew($('nav'), ...VIEWS.map((each) => navLink(each, view)))
   renew($('controls'), ...controls())
-  const shown = page.data?.view === view ? page.data : null
+  // Of another decision nothing is shown; of the same view with other filters the old rows stay until the new come.
+  const shown = page.data?.view === view && page.data.id === id ? page.data : null
   const error = page.error === null ? null : problem(page.error, shown !== null)
   const body = shown === null ? null : view.draw(shown.data, { params, id, go, renew: draw })
   if (shown !== null || error !== null) renew(main, error, body)
-  main.setAttribute('aria-busy', String(shown === null && error === null))
+  else renew(main)
+  main.setAttribute('aria-busy', String(shown?.hash !== location.hash && error === null))
   sayState()
 }
 
