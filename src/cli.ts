@@ -25,6 +25,16 @@ const COMMANDS: readonly Command[] = [
     load: async () => (await import('./serve-command.js')).serveCommand,
   },
   {
+    word: 'govern',
+    help: 'run the governance sidecar; `govern rebuild` makes its store anew',
+    load: async () => (await import('./govern-command.js')).governCommand,
+  },
+  {
+    word: 'up',
+    help: 'run the scoring server and, restarted as often as needed, the sidecar',
+    load: async () => (await import('./up-command.js')).upCommand,
+  },
+  {
     word: 'config',
     help: 'check FILE: check a configuration; print: show the effective one',
     load: async () => {
@@ -58,6 +68,11 @@ const COMMANDS: readonly Command[] = [
     word: 'decision',
     help: 'verify: recompute decisions from log and bundles',
     load: async () => (await import('./scoring/decision-command.js')).decisionCommand,
+  },
+  {
+    word: 'shadow',
+    help: 'compare a model with the champion over a past range of the log',
+    load: async () => (await import('./shadow-command.js')).shadowCommand,
   },
   {
     word: 'simulate',

@@ -45,6 +45,25 @@ export const ProcessConfig = Type.Object(
       { additionalProperties: false },
     ),
     drain_ms: Type.Integer({ minimum: 0, maximum: 600_000 }),
+    governance: Type.Object(
+      {
+        host: Type.String({ minLength: 1 }),
+        port: Port,
+        insecure: Type.Boolean(),
+        tokens_file: File,
+        /** null: `governance` under data_dir. Another volume than the log's is better. */
+        data_dir: File,
+        /** Days that rows stay in the store, and days that the lake's partitions stay; 0 keeps them for ever. */
+        retention_days: Type.Integer({ minimum: 0, maximum: 36_500 }),
+        lake_retention_days: Type.Integer({ minimum: 0, maximum: 36_500 }),
+        lake: Type.Boolean(),
+        /** The sidecar stops writing below it; the decision log holds what waits. */
+        disk_free_bytes_min: Type.Integer({ minimum: 0 }),
+        memory_bytes_max: Type.Integer({ minimum: 64 << 20 }),
+        threads: Type.Integer({ minimum: 1, maximum: 64 }),
+      },
+      { additionalProperties: false },
+    ),
   },
   { additionalProperties: false },
 )
@@ -94,6 +113,11 @@ const PROCESS_DEFAULTS: ProcessConfig = {
   log: { disk_bytes_max: 64 * 2 ** 30, unready_ms: 5_000, write_version: 1 },
   logger: { level: 'info' },
   drain_ms: 10_000,
+  governance: {
+    ...{ host: '127.0.0.1', port: 8090, insecure: false, tokens_file: null, data_dir: null },
+    ...{ retention_days: 90, lake_retention_days: 0, lake: true, disk_free_bytes_min: 2 ** 30 },
+    ...{ memory_bytes_max: 512 << 20, threads: 2 },
+  },
 }
 
 /** Maps whose keys are the user's own: a file that gives one replaces it as a whole. */
@@ -250,12 +274,15 @@ export function isLoopback(host: string): boolean {
 function listenerFaults(process: ProcessConfig): InputFault[] {
   const open = (host: string, key: string | null, insecure: boolean) => !isLoopback(host) && key === null && !insecure
   const message = (key: string) => `beyond loopback only with ${key}, or with insecure: true written out`
-  const { http, operations } = process
+  const { http, operations, governance } = process
   const faults: InputFault[] = []
   if (open(http.host, http.keys_file, http.insecure))
     faults.push({ path: '/process/http/host', message: message('keys_file') })
   if (open(operations.host, operations.tokens_file, operations.insecure)) {
     faults.push({ path: '/process/operations/host', message: message('tokens_file') })
+  }
+  if (open(governance.host, governance.tokens_file, governance.insecure)) {
+    faults.push({ path: '/process/governance/host', message: message('tokens_file') })
   }
   return faults
 }

@@ -17,6 +17,7 @@ export const ERRORS = {
   ASSAY_SCHEMA_INVALID: entry('rejection', 400, false, 'The input does not fit the schema'),
   ASSAY_HEADER_INVALID: entry('rejection', 400, false, 'A header has a value that is not allowed'),
   ASSAY_UNAUTHENTICATED: entry('rejection', 401, false, 'A valid key is required'),
+  ASSAY_ROLE_REFUSED: entry('rejection', 403, false, 'The key is known, but its role may not do that'),
   ASSAY_ROUTE_UNKNOWN: entry('rejection', 404, false, 'There is nothing at this address'),
   ASSAY_DECISION_UNKNOWN: entry('rejection', 404, false, 'No decision of that id is held in the index'),
   ASSAY_METHOD_REFUSED: entry('rejection', 405, false, 'This address does not take that method'),
@@ -49,6 +50,14 @@ export const ERRORS = {
   ASSAY_USAGE: entry('fault', 500, false, 'The command line is not valid'),
   ASSAY_INTERNAL: entry('fault', 500, true, 'The server met a fault of its own'),
   ASSAY_BINDING_MISSING: entry('fault', 500, false, 'No uWebSockets.js build loads on this machine'),
+  ASSAY_STORE_REFUSED: entry(
+    'fault',
+    500,
+    false,
+    'The governance store cannot be used; `assay govern rebuild` makes it anew',
+  ),
+  ASSAY_STORE_LOCKED: entry('fault', 500, true, 'Another sidecar uses this governance store'),
+  ASSAY_STORE_IO: entry('fault', 503, true, 'The governance store could not be read or written'),
   ASSAY_ADDRESS_REFUSED: entry('fault', 500, false, 'A listener cannot be opened'),
 } as const satisfies Record<string, ErrorEntry>
 

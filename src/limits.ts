@@ -118,6 +118,54 @@ export interface Limits {
   readonly gateMeasureMs: number
   /** Models ever given metric labels in one process; later ones count as `other`. */
   readonly metricModelsMax: number
+  /** Records of one batch of the sidecar, which is one transaction of its store: commits are shared by so many. */
+  readonly tailBatchRecordsMax: number
+  /** Bytes of the bodies of one batch, to within one read: the sidecar's memory stays flat however far it lags. */
+  readonly tailBatchBytesMax: number
+  /** Records decoded before the sidecar's loop turns, so that its listener answers meanwhile: some 5 ms. */
+  readonly tailTurnRecordsMax: number
+  /** Milliseconds for which a small batch is left to grow: five commits a second at low traffic. */
+  readonly tailGatherMs: number
+  /** Milliseconds between two looks at an idle log, where the back-off ends. */
+  readonly tailPollMsMax: number
+  /** Milliseconds before the sidecar tries again what a disk, a lock or a log refused; doubles. */
+  readonly governRetryMs: number
+  /** Milliseconds the back-off ends at; also how long an attempt must last to start the count again. */
+  readonly governRetryMsMax: number
+  /** Rows of one page of a query: about 2 MB of decisions. */
+  readonly pageRowsMax: number
+  /** Findings shown at once; the newest. */
+  readonly findingsShownMax: number
+  /** Connections of the governance listener: people, their browsers' few each, and scrapers. */
+  readonly apiConnectionsMax: number
+  /** Queries of the API that run at once: the store's own readers are as many. */
+  readonly apiQueriesMax: number
+  /** Queries that wait for one of those; more are refused. */
+  readonly apiQueriesWaitingMax: number
+  /** Milliseconds after which a query is answered as too slow; a little more than the store gives it. */
+  readonly apiQueryMs: number
+  /** Event streams open at once. */
+  readonly streamsMax: number
+  /** Events of one page of a stream: about 250 KB, all that is held for a reader. */
+  readonly streamRowsMax: number
+  /** Decisions that a reader may fall behind while connected; beyond it they are skipped, and it is told. */
+  readonly streamBehindMax: number
+  /** Milliseconds for one page above which a reader is slow: 250 KB/s. Only slow ones are made to skip. */
+  readonly streamSlowMs: number
+  /** Milliseconds for which a reader may take nothing before it is let go; it can resume. */
+  readonly streamStallMs: number
+  /** Masks of sensitive values that can be asked for again: a day of an analyst's clicks. */
+  readonly masksMax: number
+  /** Rows of one drift window by count: a shift that matters is surely seen within it, at 20 cells a quantity. */
+  readonly driftWindowRows: number
+  /** Rows below which a window gets no verdict, nor one that it would be held against. */
+  readonly driftRowsMin: number
+  /** Model versions watched for drift at once, each with a week of hours; the one that answered longest ago leaves. */
+  readonly driftModelsMax: number
+  /** Segments watched for drift: each costs as much as the whole again. */
+  readonly driftSegmentsMax: number
+  /** Categories of one field with a cell of their own; the rest is `unseen`. */
+  readonly driftCategoriesMax: number
 }
 
 export const LIMITS: Limits = Object.freeze({
@@ -173,6 +221,30 @@ export const LIMITS: Limits = Object.freeze({
   bundlesMax: 1024,
   gateMeasureMs: 100,
   metricModelsMax: 64,
+  tailBatchRecordsMax: 8192,
+  tailBatchBytesMax: 16 << 20,
+  tailTurnRecordsMax: 512,
+  tailGatherMs: 200,
+  tailPollMsMax: 200,
+  governRetryMs: 500,
+  governRetryMsMax: 30_000,
+  pageRowsMax: 1_000,
+  findingsShownMax: 1_000,
+  apiConnectionsMax: 256,
+  apiQueriesMax: 4,
+  apiQueriesWaitingMax: 64,
+  apiQueryMs: 12_000,
+  streamsMax: 64,
+  streamRowsMax: 500,
+  streamBehindMax: 10_000,
+  streamSlowMs: 1_000,
+  streamStallMs: 30_000,
+  masksMax: 10_000,
+  driftWindowRows: 5_000,
+  driftRowsMin: 500,
+  driftModelsMax: 16,
+  driftSegmentsMax: 16,
+  driftCategoriesMax: 64,
 })
 
 export const TINY: Limits = Object.freeze({
@@ -213,9 +285,33 @@ export const TINY: Limits = Object.freeze({
   factsBytesMax: 64 << 10,
   bucketsHeldMax: 16,
   metricModelsMax: 3,
+  driftWindowRows: 50,
+  driftRowsMin: 10,
+  driftModelsMax: 2,
+  driftSegmentsMax: 2,
+  driftCategoriesMax: 4,
   modelBytesMax: 64 << 10,
   bundleJsonBytesMax: 64 << 10,
   goldenRowsMax: 64,
   bundlesMax: 4,
   gateMeasureMs: 5,
+  tailBatchRecordsMax: 16,
+  tailBatchBytesMax: 8 << 10,
+  tailTurnRecordsMax: 4,
+  tailGatherMs: 5,
+  tailPollMsMax: 10,
+  governRetryMs: 10,
+  governRetryMsMax: 100,
+  pageRowsMax: 8,
+  findingsShownMax: 16,
+  apiConnectionsMax: 16,
+  apiQueriesMax: 2,
+  apiQueriesWaitingMax: 4,
+  apiQueryMs: 5_000,
+  streamsMax: 2,
+  streamRowsMax: 8,
+  streamBehindMax: 32,
+  streamSlowMs: 100,
+  streamStallMs: 500,
+  masksMax: 8,
 })

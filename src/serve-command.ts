@@ -29,8 +29,8 @@ exit codes: 0 ended after a drain · 1 could not start, with the code on stderr 
 const SECOND_SIGNAL_MS = 1_000
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const
 
-/** Runs until SIGTERM or SIGINT; resolves with the exit code. */
-export async function serveCommand(args: readonly string[]): Promise<number> {
+/** Runs until SIGTERM or SIGINT; resolves with the exit code. `onReady` is called once the server answers. */
+export async function serveCommand(args: readonly string[], onReady?: () => void): Promise<number> {
   const { values } = parse(args)
   if (values.help === true) {
     process.stdout.write(HELP)
@@ -46,6 +46,7 @@ export async function serveCommand(args: readonly string[]): Promise<number> {
   const server = await serve(config, { logger, routesFromFile: values['routes-from-file'] === true })
   ready = true
   process.stdout.write(process.stdout.isTTY ? greeting(server) : `${JSON.stringify(facts(server))}\n`)
+  onReady?.()
   await told
   const { stuck } = await server.close()
   if (stuck) process.kill(process.pid, 'SIGKILL')
@@ -83,7 +84,8 @@ function parse(args: readonly string[]) {
 
 const LEVELS: readonly Level[] = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 
-function levelOf(text: unknown): Level {
+/** The level that a configuration names. */
+export function levelOf(text: unknown): Level {
   return LEVELS.find((level) => level === text) ?? 'info'
 }
 

@@ -107,12 +107,9 @@ export function openLogReader(source: string | Disk, options: ReadOptions = {}):
     const { previousEpoch } = header
     if (epoch !== 0 && header.epoch !== epoch) {
       if (previousEpoch.epoch === epoch && previousEpoch.lastSequence < last) {
-        note(
-          'reader_ahead',
-          entry.name,
-          `epoch ${epoch} ends at ${previousEpoch.lastSequence}, the reader was at ${last}`,
-        )
+        const was = last
         last = previousEpoch.lastSequence
+        note('reader_ahead', entry.name, `epoch ${epoch} ends at ${last}, the reader was at ${was}`)
       }
       note('epoch_changed', entry.name, describeEnd(previousEpoch))
     }

@@ -35,8 +35,8 @@ export interface TailRecord {
 export interface Batch {
   readonly records: readonly TailRecord[]
   readonly findings: readonly Finding[]
-  /** After the last record. */
-  readonly position: Position
+  /** After the last record; null while there is nothing but findings. */
+  readonly position: Position | null
   /** The log ended before what had been read: rows beyond this sequence have to go. Null in all other batches. */
   readonly takenBackTo: number | null
 }

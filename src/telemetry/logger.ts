@@ -29,6 +29,16 @@ export const EVENTS = {
   RoutesChanged: 'info',
   RoutesDiffered: 'warn',
   WarmUpEnded: 'info',
+  SidecarStarted: 'info',
+  SidecarStopped: 'info',
+  SidecarRestarted: 'warn',
+  StoreOpened: 'info',
+  StoreRebuilt: 'warn',
+  StoreFailed: 'error',
+  StorePaused: 'warn',
+  TailFailed: 'error',
+  FindingReported: 'warn',
+  PartitionWritten: 'info',
 } as const satisfies Record<string, Level>
 export type EventName = keyof typeof EVENTS
 

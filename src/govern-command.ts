@@ -1,0 +1,113 @@
+// `assay govern`: runs the governance sidecar until it is told to end. `assay govern rebuild`: makes its store anew.
+import { existsSync, readdirSync } from 'node:fs'
+import { setPriority } from 'node:os'
+import { parseArgs } from 'node:util'
+import { type Config, loadConfig } from './config.js'
+import { AssayError } from './errors.js'
+import { govern, type Sidecar, storeDirectory } from './govern.js'
+import { removeStore } from './governance/store/open.js'
+import { levelOf } from './serve-command.js'
+import { createLogger } from './telemetry/logger.js'
+
+const HELP = `assay govern [--config FILE]
+    follow the decision log of the same configuration: store, drift, shadows, alerts, console
+    it may start before the server, end before it and be killed at any time: it goes on where its store ends
+    SIGTERM and SIGINT end it after the transaction under way
+assay govern rebuild [--config FILE]
+    remove the store and derive it anew from the decision log, then end; no sidecar may run meanwhile
+
+exit codes: 0 ended as told · 1 cannot go on, the code says why · 2 the command line is not valid
+`
+
+/** The sidecar gives way to whoever answers payments. */
+const NICE = 10
+const CLOSE_MS = 5_000
+
+/** Runs until told to end; resolves with the exit code. Throws AssayError for what it cannot go on with. */
+export async function governCommand(args: readonly string[]): Promise<number> {
+  const { values, positionals } = parse(args)
+  if (values.help === true) {
+    process.stdout.write(HELP)
+    return 0
+  }
+  const isRebuild = positionals[0] === 'rebuild'
+  if (positionals.length > (isRebuild ? 1 : 0)) {
+    throw new AssayError('ASSAY_USAGE', 'expected `govern` or `govern rebuild`; see `assay govern --help`')
+  }
+  const config = loadConfig({ ...(values.config !== undefined && { file: values.config }), env: process.env })
+  giveWay()
+  return isRebuild ? rebuild(config) : run(config)
+}
+
+async function run(config: Config): Promise<number> {
+  const told = untilTold()
+  const sidecar = await start(config)
+  if (sidecar.url !== null) process.stdout.write(`assay governs\n  console     ${sidecar.url}\n`)
+  try {
+    await Promise.race([told, sidecar.ended])
+  } finally {
+    await sidecar.close(CLOSE_MS)
+  }
+  return 0
+}
+
+/** Reads until nothing is left of what stood in the log when it began to be read. */
+async function rebuild(config: Config): Promise<number> {
+  const told = untilTold().then(() => true)
+  const directory = storeDirectory(config)
+  removeStore(directory)
+  const sidecar = await start(config, { isOffline: true })
+  const look = async (): Promise<boolean> => {
+    for (;;) {
+      const { state, lagRecords } = sidecar.facts()
+      if ((state === 'reading' || state === 'waiting') && lagRecords === 0) return false
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+  try {
+    const wasTold = await Promise.race([told, look(), sidecar.ended.then(() => true)])
+    const { sequence, findingsTotal } = sidecar.facts()
+    const end = wasTold ? 'ended early' : 'rebuilt'
+    process.stdout.write(`${end}: up to sequence ${sequence}, ${findingsTotal} findings, in ${directory}\n`)
+    return 0
+  } finally {
+    await sidecar.close(CLOSE_MS)
+  }
+}
+
+/** Which parts the sidecar of this release has. */
+function start(config: Config, _how: { readonly isOffline: boolean } = { isOffline: false }): Promise<Sidecar> {
+  return govern(config, { logger: createLogger({ level: levelOf(config.process.logger.level) }) })
+}
+
+/** Resolves at a signal, or when the supervisor that started this process is gone. */
+function untilTold(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve())
+    if (process.connected) process.once('disconnect', () => resolve())
+  })
+}
+
+/** On Linux a priority is a thread's: those that were started before are told too, later ones inherit it. */
+function giveWay(): void {
+  const tasks = '/proc/self/task'
+  const threads = existsSync(tasks) ? readdirSync(tasks).map(Number) : [0]
+  try {
+    for (const thread of threads) setPriority(thread, NICE)
+  } catch (error) {
+    // Priorities can only be refused, and then the sidecar runs at the one it has.
+    if (!(error instanceof Error && 'code' in error && error.code === 'ERR_SYSTEM_ERROR')) throw error
+  }
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: { help: { type: 'boolean', short: 'h' }, config: { type: 'string' } },
+    })
+  } catch (cause) {
+    throw new AssayError('ASSAY_USAGE', cause instanceof Error ? cause.message : String(cause), { cause })
+  }
+}

@@ -1,0 +1,107 @@
+// Puts the API together: the store's answers behind a listener, told of each commit as any publisher is.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Config, loadKeys, packageRoot } from '../../config.js'
+import type { Limits } from '../../limits.js'
+import type { Clock } from '../../runtime/clock.js'
+import { createExposition, type Exposed } from '../../telemetry/exposition.js'
+import type { Logger } from '../../telemetry/logger.js'
+import type { GovernFacts } from '../health.js'
+import type { Publisher } from '../pipeline.js'
+import type { Queries } from '../store/queries.js'
+import { createMasks } from './answers/masks.js'
+import { createStoreSource } from './answers/store-source.js'
+import { createAccess } from './auth.js'
+import { openApiListener, type ApiListener } from './listener.js'
+import { apiDocument } from './openapi.js'
+import { readStaticFiles } from './static-files.js'
+
+export interface GovernanceApiDeps {
+  readonly config: Config
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly logger: Logger
+  /** null while the store cannot be used. */
+  readonly queries: () => Queries | null
+  readonly facts: () => GovernFacts
+  /** More metrics of the sidecar's parts. */
+  readonly metrics?: readonly Exposed[]
+}
+
+export interface GovernanceApi extends Publisher {
+  readonly url: string
+}
+
+/** Opens the listener of `process.governance`. Throws ASSAY_ADDRESS_REFUSED, or ASSAY_CONFIG_INVALID for its tokens. */
+export async function openGovernanceApi(deps: GovernanceApiDeps): Promise<GovernanceApi> {
+  const { config, limits, clock, logger, queries, facts } = deps
+  const { host, port, tokens_file: tokensFile, data_dir: dataDir } = config.process.governance
+  const version = packageVersion()
+  let opened: ApiListener | null = null
+  const source = createStoreSource(
+    { clock, masks: createMasks(limits.masksMax), queries, facts },
+    {
+      version,
+      directory: dataDir ?? join(config.process.data_dir, 'governance'),
+      streams: () => opened?.streams.count() ?? 0,
+    },
+  )
+  const metrics = [...metricsOf(facts, () => opened, version), ...(deps.metrics ?? [])]
+  const exposition = createExposition(metrics, true)
+  const listener = await openApiListener(
+    {
+      ...{ source, limits, clock, files: readStaticFiles(), openApi: JSON.stringify(apiDocument(version)) },
+      access: createAccess(tokensFile === null ? null : loadKeys(tokensFile)),
+      guarded: tokensFile !== null,
+      scrape: (accept) => exposition.scrape(accept),
+      readiness: () => ({ ready: facts().ready, reasons: facts().troubles }),
+      onFault: (error) => logger.event('RequestFailed', { error: error instanceof Error ? error : String(error) }),
+    },
+    { host, port },
+  )
+  opened = listener
+  return {
+    name: 'api',
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${listener.port}`,
+    publish: () => source.committed(),
+    trouble: () => null,
+    close: (deadlineMs) => listener.close(deadlineMs),
+  }
+}
+
+function metricsOf(facts: () => GovernFacts, listener: () => ApiListener | null, version: string): Exposed[] {
+  const none: readonly string[] = []
+  const gauge = (name: string, help: string, read: () => number): Exposed => {
+    return { kind: 'gauge', name, help, labels: none, read }
+  }
+  const counter = (name: string, help: string, read: () => number): Exposed => {
+    return { kind: 'counter', name, help, labels: none, read }
+  }
+  return [
+    gauge('assay_governance_lag_records', 'Records of the log not read yet', () => facts().lagRecords),
+    gauge('assay_governance_lag_seconds', 'Age of the oldest record not read yet', () => facts().lagSeconds),
+    gauge('assay_governance_ready', '1 while the store can be used', () => (facts().ready ? 1 : 0)),
+    counter('assay_governance_records_total', 'Records read since the start', () => facts().recordsTotal),
+    counter('assay_governance_batches_total', 'Transactions of the store since the start', () => facts().batchesTotal),
+    counter('assay_governance_findings_total', 'Findings in the log since the start', () => facts().findingsTotal),
+    counter('assay_governance_damage_total', 'Findings of lost or changed evidence', () => facts().damageTotal),
+    counter('assay_governance_rebuilds_total', 'Stores made anew since the start', () => facts().rebuildsTotal),
+    gauge('assay_governance_streams', 'Open event streams', () => listener()?.streams.count() ?? 0),
+    counter('assay_governance_streams_skipped_total', 'Times that a slow reader was told it missed events', () => {
+      return listener()?.streams.missed() ?? 0
+    }),
+    {
+      kind: 'gauge',
+      name: 'assay_build_info',
+      help: 'The release',
+      labels: ['version'],
+      read: () => [{ labels: { version }, value: 1 }],
+    },
+  ]
+}
+
+function packageVersion(): string {
+  const manifest: unknown = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'))
+  const version = typeof manifest === 'object' && manifest !== null && 'version' in manifest ? manifest.version : ''
+  return String(version)
+}

@@ -1,0 +1,381 @@
+// Drift: does the world still look like training? A strip: a row a feature, a cell a window, worst first. A cell opens
+// the reference against the window as two outlines over shared bins.
+import { h, s } from '../dom.js'
+import { count, fullTime, number, plural, share, time, zone } from '../format.js'
+import { choice, csvButton, dataTable, empty, facts, headline, link, tag } from '../parts.js'
+
+const RANK = { drift: 3, watch: 2, stable: 1, insufficient: 0 }
+const CELL_PX = 15
+
+export const drift = {
+  name: 'drift',
+  title: 'Drift',
+  async load({ ask, params }) {
+    const room = Math.max(
+      10,
+      Math.min(96, Math.floor((Math.min(innerWidth, 1500) - (innerWidth < 640 ? 250 : 380)) / CELL_PX)),
+    )
+    const query = { model: params.model, segment: params.segment, kind: params.kind, windows: room }
+    const overview = await ask('drift', query)
+    const detail = params.feature
+      ? await ask(`drift/${encodeURIComponent(params.feature)}`, { ...query, window: params.window }).catch(absent)
+      : null
+    return { overview, detail }
+  },
+  draw({ overview, detail }, { params, go }) {
+    const rows = [...overview.features].sort(byWorst)
+    if (rows.length === 0) {
+      return [
+        headline(
+          'none',
+          'No window has closed yet.',
+          'A window closes after its number of decisions or its time; then each feature gets a cell.',
+        ),
+        empty(
+          'Make drift: amounts are multiplied after ten seconds.',
+          'npm run traffic -- --rate 500 --for 5m --drift amount',
+        ),
+      ]
+    }
+    const [tone, sentence, context] = answer(rows)
+    return [
+      headline(tone, sentence, context),
+      pickers(overview, params, go),
+      strip(rows, params, go),
+      params.feature ? detailCard(detail, params) : null,
+    ]
+  },
+}
+
+const CAUSES = {
+  cold: 'windows of features are not yet observed for their whole length; history fills them',
+  'policy changed': 'the policy changed inside the window, or since its reference',
+  'reference cold': 'the window it is held against was cold itself',
+  calendar: 'it follows the calendar, and this window covers another part of the cycle than training',
+  'no profile': 'the bundle has no reference profile',
+}
+
+const inWords = (cause) =>
+  cause
+    .split(', ')
+    .map((one) => CAUSES[one] ?? one)
+    .join('; ')
+
+function absent(error) {
+  if (error.status === 404) return null
+  throw error
+}
+
+const newest = ({ windows }) => windows.at(-1)
+
+function byWorst(one, other) {
+  const psi = (row) => newest(row)?.psi ?? 0
+  return RANK[other.verdict] - RANK[one.verdict] || psi(other) - psi(one) || one.feature.localeCompare(other.feature)
+}
+
+function answer(rows) {
+  const of = (verdict) => rows.filter((row) => row.verdict === verdict)
+  const drifting = of('drift')
+  const watched = of('watch')
+  const waiting = of('insufficient').length
+  const first = drifting[0] ?? watched[0]
+  const cold = waiting === 0 ? '' : ` ${plural(waiting, 'has', 'have')} no verdict yet.`
+  const named = newest(first ?? rows[0])?.cause ?? null
+  const context = [contextOf(rows), named === null ? null : `${named}: ${inWords(named)}.`].filter(Boolean).join(' ')
+  if (first === undefined) return ['good', `None of ${rows.length} features drifts.${cold}`, context]
+  const { psi, psi_low: low, cause } = newest(first)
+  const bound = low === null ? '' : ` (95 % at least ${number(low)})`
+  const since = first.since === null ? '' : `, since ${time(first.since)} ${zone.name()}`
+  const verb = drifting.length > 0 ? (drifting.length === 1 ? 'drifts' : 'drift') : 'to watch'
+  const many = drifting.length > 0 ? drifting.length : watched.length
+  const because = cause === null ? '' : ` Named cause: ${cause}.`
+  const tone = drifting.some((row) => newest(row).cause === null) ? 'bad' : 'warn'
+  return [
+    tone,
+    `${many} of ${rows.length} features ${verb}: ${first.feature}, PSI ${number(psi)}${bound}${since}.${because}${cold}`,
+    context,
+  ]
+}
+
+function contextOf(rows) {
+  const last = rows
+    .map(newest)
+    .filter(Boolean)
+    .sort((a, b) => b.until.localeCompare(a.until))[0]
+  if (last === undefined) return null
+  return `Against the training of ${rows[0].model}. The newest window ended ${time(last.until)} ${zone.name()}, n = ${count(last.n)}.`
+}
+
+function pickers({ models, segments, kinds, kind }, params, go) {
+  const all = [
+    models.length > 1
+      ? choice('Model', params.model ?? models[0], models, (model) => go({ model, window: null }))
+      : null,
+    segments.length > 1
+      ? choice('Segment', params.segment ?? segments[0], segments, (segment) => go({ segment, window: null }))
+      : null,
+    kinds.length > 1 ? choice('Windows', kind ?? kinds[0], kinds, (next) => go({ kind: next, window: null })) : null,
+  ].filter(Boolean)
+  return all.length === 0 ? null : h('div', { class: 'filters' }, ...all)
+}
+
+/** A grid: one cell is in the tab order, arrows move from there. */
+function strip(rows, params, go) {
+  const starts = [...new Set(rows.flatMap((row) => row.windows.map(({ from }) => from)))].sort()
+  const legend = h(
+    'p',
+    { class: 'key' },
+    ...['drift', 'watch', 'stable', 'insufficient'].map((verdict) =>
+      h(
+        'span',
+        {},
+        h('span', {
+          class: `cell ${verdict}`,
+          style: { display: 'inline-block', height: '13px', 'vertical-align': '-2px', 'margin-right': '6px' },
+        }),
+        verdict,
+      ),
+    ),
+  )
+  const focusable = params.feature && params.window ? null : newest(rows[0])?.window
+  const cells = (row) => {
+    const by = new Map(row.windows.map((window) => [window.from, window]))
+    return starts.map((from) => {
+      const window = by.get(from)
+      return h(
+        'td',
+        {},
+        window === undefined
+          ? null
+          : cell(row, window, { params, go, focusable: focusable === window.window && row === rows[0] }),
+      )
+    })
+  }
+  const lines = rows.map((row) =>
+    h(
+      'tr',
+      { 'data-key': row.feature },
+      h(
+        'th',
+        { scope: 'row', title: row.feature },
+        h('a', { href: addressOf(params, row.feature, newest(row)?.window) }, row.feature),
+      ),
+      ...cells(row),
+      h('td', { class: 'psi end' }, number(newest(row)?.psi)),
+      h('td', { class: 'psi' }, tag(row.verdict)),
+    ),
+  )
+  const csv = { path: 'drift', params: { model: params.model, segment: params.segment, kind: params.kind } }
+  return h(
+    'section',
+    { class: 'table' },
+    h(
+      'div',
+      { class: 'bar' },
+      h(
+        'h2',
+        {},
+        `${time(starts[0])} → ${time(rows[0].windows.at(-1)?.until)} ${zone.name()}, a cell a window, worst first`,
+      ),
+      legend,
+      csvButton('Drift', csv),
+    ),
+    h(
+      'div',
+      { class: 'scroll' },
+      h('table', { class: 'strip', on: { keydown: moveByArrow } }, h('tbody', {}, ...lines)),
+    ),
+  )
+}
+
+function addressOf(params, feature, window) {
+  const query = new URLSearchParams({ ...params, feature, ...(window === undefined ? {} : { window }) })
+  return `#/drift?${query}`
+}
+
+function cell(row, window, { params, go, focusable }) {
+  const chosen = params.feature === row.feature && params.window === window.window
+  const words = `${row.feature}, ${time(window.from)} to ${time(window.until)}: ${window.verdict}, PSI ${number(window.psi)}, n = ${count(window.n)}${window.cause === null ? '' : `, ${window.cause}`}`
+  return h('button', {
+    type: 'button',
+    class: `cell ${window.verdict}`,
+    'aria-label': words,
+    'aria-pressed': String(chosen),
+    title: words,
+    tabindex: chosen || focusable ? 0 : -1,
+    on: { click: () => go({ feature: row.feature, window: window.window }) },
+  })
+}
+
+function moveByArrow(event) {
+  const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key]
+  const from = event.target.closest('td')
+  if (step === undefined || from === null) return
+  event.preventDefault()
+  const line = from.parentNode
+  const to = step[0] === 0 ? line : line.parentNode.rows[line.rowIndex + step[0]]
+  const next = to?.cells[from.cellIndex + step[1]]?.querySelector('button')
+  next?.focus()
+}
+
+function detailCard(detail, params) {
+  if (detail === null || detail.window === null) {
+    return h('section', { class: 'card' }, h('p', { class: 'empty' }, `No window of ${params.feature} is held here.`))
+  }
+  const { window, bins } = detail
+  return h(
+    'section',
+    { class: 'card', id: 'detail' },
+    h(
+      'div',
+      { class: 'bar' },
+      h('h2', {}, detail.feature),
+      h(
+        'p',
+        { class: 'key' },
+        h(
+          'span',
+          {},
+          h('i', { style: { border: '2px dashed var(--faint)', background: 'none' } }),
+          `training, n = ${count(detail.reference_rows)}`,
+        ),
+        h(
+          'span',
+          {},
+          h('i', { style: { background: 'var(--accent)' } }),
+          `this window, n = ${count(detail.current_rows)}`,
+        ),
+      ),
+    ),
+    h('p', {}, verdictInWords(detail)),
+    outlines(detail),
+    facts([
+      ['Verdict', tag(window.verdict)],
+      ['PSI, corrected', number(window.psi)],
+      ['95 % at least', number(window.psi_low)],
+      ['Textbook PSI, ten deciles', number(window.psi_textbook)],
+      ['p, were nothing changed', number(window.p)],
+      ['n', count(window.n)],
+      ['From', fullTime(window.from)],
+      ['Until', fullTime(window.until)],
+      ['Decisions of that time', link(`decisions?since=${window.from}&until=${window.until}`, 'show')],
+    ]),
+    dataTable('Bins', binColumns(detail), bins, {
+      csv: {
+        path: `drift/${encodeURIComponent(detail.feature)}`,
+        params: { model: params.model, segment: params.segment, kind: params.kind, window: params.window },
+      },
+    }),
+  )
+}
+
+function verdictInWords({ feature, window, bins, current_rows: n, reference_rows: m }) {
+  const { verdict, psi, p, cause } = window
+  if (verdict === 'insufficient') {
+    const why = cause === null ? `${count(window.n)} rows are too few` : inWords(cause)
+    return `No verdict on ${feature}: ${why}.`
+  }
+  const shift = (bin) => bin.current / Math.max(1, n) - bin.reference / Math.max(1, m)
+  const most = [...bins].sort((a, b) => Math.abs(shift(b)) - Math.abs(shift(a)))[0]
+  const where =
+    most === undefined
+      ? ''
+      : ` Most moved: ${named(most)}, from ${share(most.reference / Math.max(1, m))} of rows to ${share(most.current / Math.max(1, n))}.`
+  const because = cause === null ? '' : ` Named cause: ${inWords(cause)}.`
+  const chance = p === null ? '' : ` A window like this comes by chance with p = ${number(p)}.`
+  const words = {
+    drift: `${feature} drifts: PSI ${number(psi)}, beyond what sampling explains and beyond 0.1.`,
+    watch: `${feature} has moved (PSI ${number(psi)}), though not far: watch it.`,
+    stable: `${feature} looks like training (PSI ${number(psi)}).`,
+  }
+  return `${words[verdict]}${chance}${where}${because}`
+}
+
+function binColumns({ current_rows: n, reference_rows: m }) {
+  return [
+    { name: 'Bin', cell: named },
+    { name: 'Training', align: 'end', cell: ({ reference }) => count(reference) },
+    { name: 'Share', align: 'end', cell: ({ reference }) => share(reference / Math.max(1, m)) },
+    { name: 'Window', align: 'end', cell: ({ current }) => count(current) },
+    { name: 'Share', align: 'end', cell: ({ current }) => share(current / Math.max(1, n)) },
+    { name: 'Of the PSI', align: 'end', cell: ({ psi }) => number(psi) },
+  ]
+}
+
+/** Drawn as wide as it is shown, so that its text keeps its size. */
+const wide = () => (innerWidth < 640 ? 400 : 1100)
+const HIGH = 250
+
+/** Two outlines over the same bins: equal widths, since edges are quantiles; single values and null stand apart. */
+function outlines({ bins, reference_rows: m, current_rows: n, feature }) {
+  const WIDE = wide()
+  const gap = 10
+  const breaks = bins.filter((bin, i) => i > 0 && isApart(bin) !== isApart(bins[i - 1])).length
+  const width = (WIDE - 60 - breaks * gap) / bins.length
+  const top = Math.max(...bins.flatMap((bin) => [bin.reference / Math.max(1, m), bin.current / Math.max(1, n)]), 0.01)
+  const y = (value) => 12 + (1 - value / top) * (HIGH - 62)
+  let x = 50
+  const places = bins.map((bin, i) => {
+    if (i > 0 && isApart(bin) !== isApart(bins[i - 1])) x += gap
+    const at = x
+    x += width
+    return at
+  })
+  const outline = (shareOf) => {
+    let path = ''
+    bins.forEach((bin, i) => {
+      const joined = i > 0 && Math.abs(places[i] - places[i - 1] - width) < 0.01
+      path += `${joined ? 'L' : `${i > 0 ? `L${places[i - 1] + width},${y(0)}` : ''}M${places[i]},${y(0)}L`}${places[i]},${y(shareOf(bin))}L${places[i] + width},${y(shareOf(bin))}`
+    })
+    return `${path}L${places.at(-1) + width},${y(0)}`
+  }
+  const every = Math.ceil((bins.length * 90) / WIDE)
+  const ticks = [0, top / 2, top]
+  return s(
+    'svg',
+    {
+      class: 'chart',
+      viewBox: `0 0 ${WIDE} ${HIGH}`,
+      role: 'img',
+      'aria-label': `Shares of ${feature} by bin, training against this window; the table below holds the data`,
+    },
+    ...ticks.flatMap((tick) => [
+      s('line', { x1: 50, x2: WIDE - 10, y1: y(tick), y2: y(tick), stroke: 'var(--line)' }),
+      s('text', { x: 44, y: y(tick) + 4, 'text-anchor': 'end' }, share(tick)),
+    ]),
+    s('path', {
+      d: outline((bin) => bin.current / Math.max(1, n)),
+      fill: 'var(--accent)',
+      'fill-opacity': 0.22,
+      stroke: 'var(--accent)',
+      'stroke-width': 2,
+    }),
+    s('path', {
+      d: outline((bin) => bin.reference / Math.max(1, m)),
+      fill: 'none',
+      stroke: 'var(--faint)',
+      'stroke-width': 2,
+      'stroke-dasharray': '5 4',
+    }),
+    ...bins.map((bin, i) =>
+      i % every === 0 || isApart(bin)
+        ? s(
+            'text',
+            { x: places[i] + width / 2, y: HIGH - 34 + (isApart(bin) && i % 2 ? 16 : 0), 'text-anchor': 'middle' },
+            short(bin),
+          )
+        : null,
+    ),
+  )
+}
+
+const isApart = ({ kind }) => kind !== 'interval'
+/** A bin in words: edges as people read them. */
+function named({ kind, label, low, high }) {
+  if (kind !== 'interval') return label
+  if (low === null) return `up to ${number(high)}`
+  return high === null ? `above ${number(low)}` : `${number(low)} to ${number(high)}`
+}
+
+const short = (bin) =>
+  bin.kind === 'interval' ? (bin.high === null ? `> ${number(bin.low)}` : `≤ ${number(bin.high)}`) : bin.label

@@ -1,0 +1,293 @@
+// The drift monitor: what each answering model version sees and says, against how it was in training, yesterday and
+// last week; for all decisions and for each declared segment; in windows by count, by the hour and by the day.
+// Invariant: rows follow from the records alone, so that a rebuild, or a kill at any record, gives the same ones.
+// Only what was decided for real counts: tests, observed history and answers that were never folded do not.
+import { FEATURE_FLAGS } from '../../contract/decision.js'
+import type { DecisionFacts } from '../../contract/record-types.js'
+import { LIMITS, type Limits } from '../../limits.js'
+import type { Control, DerivedRow, Monitor, TailRecord } from '../port.js'
+import { decodeCheckpoint, encodeCheckpoint, type TrackState } from './drift-checkpoint.js'
+import {
+  type Binding,
+  bindLayout,
+  createLayout,
+  cyclesOf,
+  fieldReader,
+  type Layout,
+  watchedFields,
+} from './drift-layout.js'
+import { parseProfile } from './drift-profile.js'
+import { compareWindow, DRIFT_TABLE, NULL_CELLS, type Place, REFERENCES, type WindowKind } from './drift-verdict.js'
+import * as windows from './drift-window.js'
+
+/** A model version that answers. */
+export interface AnsweringModel {
+  readonly name: string
+  readonly version: string
+  /** 64 hexadecimal digits. */
+  readonly digest: string
+}
+
+export interface DriftDeps {
+  /** The text of reference-profile.json in the bundle; null where there is none. Asked once per model version. */
+  loadProfile(model: AnsweringModel): string | null
+}
+
+/** Decisions whose field has one of these values. */
+export interface SegmentSpec {
+  readonly name: string
+  /** `currency`, or a field that the policy declares. */
+  readonly field: string
+  readonly values: readonly string[]
+}
+
+export interface DriftOptions {
+  readonly segments?: readonly SegmentSpec[]
+  /** False alarms that an operator accepts in 30 days, in all; replaces a chance of 1e-4 for each verdict. */
+  readonly falseAlarmsPer30Days?: number | null
+  readonly limits?: Pick<
+    Limits,
+    'driftWindowRows' | 'driftRowsMin' | 'driftModelsMax' | 'driftSegmentsMax' | 'driftCategoriesMax'
+  >
+}
+
+const ALPHA = 1e-4
+const ALPHA_MAX = 1e-2
+/** Below it the tails are exact, but nothing real differs. */
+const ALPHA_MIN = 1e-15
+const BUDGET_MS = 30 * 24 * windows.HOUR_MS
+const ALL = ''
+
+export const DRIFT_CELLS_TABLE = {
+  ...{ epoch: 'BIGINT', sequence: 'BIGINT', model: 'VARCHAR', digest: 'VARCHAR', kind: 'VARCHAR', series: 'VARCHAR' },
+  ...{ cell: 'BIGINT', cell_kind: 'VARCHAR', label: 'VARCHAR', low: 'DOUBLE', high: 'DOUBLE', reference_n: 'BIGINT' },
+} as const
+
+interface Track {
+  readonly model: string
+  readonly digest: string
+  readonly profile: string | null
+  readonly hasProfile: boolean
+  readonly fields: TrackState['fields']
+  readonly cycles: TrackState['cycles']
+  readonly layout: Layout
+  readonly cells: Int32Array
+  readonly bySegment: readonly windows.Windows[]
+  lastUse: number
+  /** Fingerprint of the policy that `binding` is of. */
+  boundTo: string
+  binding: Binding
+}
+
+/** Makes the monitor. Throws RangeError for more segments than the limits allow, or two of one name. */
+export function createDriftMonitor(deps: DriftDeps, options: DriftOptions = {}): Monitor {
+  const { segments = [], falseAlarmsPer30Days: budget = null, limits = LIMITS } = options
+  const names = [ALL, ...segments.map((segment) => segment.name)]
+  if (segments.length > limits.driftSegmentsMax) throw new RangeError(`more than ${limits.driftSegmentsMax} segments`)
+  if (new Set(names).size !== names.length) throw new RangeError('segments need names of their own')
+  let tracks: Track[] = []
+  let hour = -1
+  let decisions = 0
+  let rows: DerivedRow[] = []
+
+  /** Chance that each verdict over a window may be wrong: a budget is spent in proportion to the time covered. */
+  function alphaFor(spanMs: number): number {
+    if (budget === null) return ALPHA
+    const perWindow = Object.values(REFERENCES).reduce((sum, references) => sum + references.length, 0)
+    const verdicts = tracks.reduce((sum, { layout }) => sum + layout.series.length + layout.features.length, 0)
+    const alpha = (budget * spanMs) / (BUDGET_MS * perWindow * verdicts * names.length)
+    return Math.min(ALPHA_MAX, Math.max(ALPHA_MIN, alpha))
+  }
+
+  function compare(track: Track, at: Place, kind: WindowKind, window: windows.Window, others: Others): void {
+    const { layout, hasProfile } = track
+    const alpha = alphaFor(window.untilMs - window.fromMs)
+    for (const referenceKind of REFERENCES[kind]) {
+      const reference = referenceKind === 'training' ? null : others[referenceKind]
+      const isShort = reference !== null && Math.min(window.rows, reference?.rows ?? 0) < limits.driftRowsMin
+      if (reference === undefined || isShort) continue
+      const { series } = layout
+      const of = { place: at, windowKind: kind, window, referenceKind, reference, series, hasProfile, alpha }
+      rows.push(...compareWindow({ ...of, rowsMin: limits.driftRowsMin }))
+    }
+  }
+
+  function closeHour(track: Track, of: windows.Windows, at: Place): void {
+    const { size } = track.layout
+    const window = of.hour
+    if (window.rows === 0) return
+    window.fromMs = hour * windows.HOUR_MS
+    window.untilMs = window.fromMs + windows.HOUR_MS
+    compare(track, at, 'hour', window, {
+      day_before: windows.pastHours(of, hour - windows.DAY_HOURS, 1, size) ?? undefined,
+      week_before: windows.pastHours(of, hour - windows.WEEK_HOURS, 1, size) ?? undefined,
+    })
+    windows.keepHour(of, hour, window)
+    of.hour = windows.emptyWindow(size)
+  }
+
+  /** A day counts only where all of it was watched: a part would cover another part of the daily cycle. */
+  function closeDay(track: Track, of: windows.Windows, at: Place): void {
+    const from = hour - (hour % windows.DAY_HOURS)
+    const { size } = track.layout
+    const window = of.sinceHour > from ? null : windows.pastHours(of, from, windows.DAY_HOURS, size)
+    if (window === null) return
+    const before = from - windows.DAY_HOURS
+    const other = of.sinceHour > before ? null : windows.pastHours(of, before, windows.DAY_HOURS, size)
+    compare(track, at, 'day', window, { day_before: other ?? undefined })
+  }
+
+  function advance(atMs: number, record: TailRecord): void {
+    const now = Math.floor(atMs / windows.HOUR_MS)
+    if (hour >= 0 && now > hour) {
+      const isNextDay = Math.floor(now / windows.DAY_HOURS) > Math.floor(hour / windows.DAY_HOURS)
+      forEach(tracks, names, record, closeHour)
+      if (isNextDay) forEach(tracks, names, record, closeDay)
+    }
+    // Lanes may write a little out of order: what is late by an hour's border counts in the open hour.
+    hour = Math.max(hour, now)
+  }
+
+  function trackOf(model: NonNullable<DecisionFacts['model']>, record: TailRecord): Track {
+    const { name, version } = model
+    const reference = `${name}@${version}`
+    const digest = hexOf(model.digest)
+    const known = tracks.find((track) => track.model === reference && track.digest === digest)
+    if (known !== undefined) return known
+    const profile = deps.loadProfile({ name, version, digest })
+    const { policy } = record.control
+    const parsed = profile === null ? null : parseProfile(profile)
+    const fields = watchedFields(policy, parsed, limits.driftCategoriesMax)
+    const made = { model: reference, digest, profile, fields, cycles: cyclesOf(policy), lastUse: 0 }
+    const track = createTrack(made, record.control, names.length)
+    if (tracks.length >= limits.driftModelsMax) {
+      const oldest = tracks.reduce((least, each) => (each.lastUse < least.lastUse ? each : least))
+      tracks = tracks.filter((each) => each !== oldest)
+    }
+    tracks.push(track)
+    rows.push(...cellRows(track, record))
+    return track
+  }
+
+  return {
+    name: 'drift',
+    tables: { drift: DRIFT_TABLE, drift_cells: DRIFT_CELLS_TABLE },
+    take(tail) {
+      const { record, control } = tail
+      if (record.type !== 'decision') return
+      const { facts, personal } = record
+      if (facts.mode !== 'decide' || facts.unfolded || facts.model === null) return
+      advance(facts.decidedAtMs, tail)
+      const track = trackOf(facts.model, tail)
+      track.lastUse = ++decisions
+      bind(track, control)
+      track.binding.place(facts, personal, track.cells)
+      const isCold = (facts.features & FEATURE_FLAGS.cold) !== 0
+      const counted = { atMs: facts.decidedAtMs, isCold, policy: hexOf(facts.policy), cells: track.cells }
+      track.bySegment.forEach((of, at) => {
+        const segment = segments[at - 1]
+        if (segment !== undefined) {
+          const value = fieldReader(control.policy, segment.field)?.(personal.transaction) ?? null
+          if (value === null || !segment.values.includes(String(value))) return
+        }
+        if (of.sinceHour < 0) of.sinceHour = hour
+        windows.countInto(of.hour, counted)
+        windows.countInto(of.count, counted)
+        if (of.count.rows < limits.driftWindowRows) return
+        compare(track, placeOf(track, names[at] ?? ALL, tail), 'count', of.count, {})
+        of.count = windows.emptyWindow(track.layout.size)
+      })
+    },
+    drain() {
+      const drained = rows
+      rows = []
+      return drained
+    },
+    checkpoint() {
+      const states = tracks.map(({ model, digest, profile, fields, cycles, lastUse, bySegment }) => ({
+        ...{ model, digest, profile, fields, cycles, lastUse },
+        windows: bySegment.map((of, at) => ({ segment: names[at] ?? ALL, windows: of })),
+      }))
+      return encodeCheckpoint({ hour, decisions, tracks: states })
+    },
+    restore(checkpoint) {
+      const state = decodeCheckpoint(checkpoint)
+      hour = state.hour
+      decisions = state.decisions
+      rows = []
+      tracks = state.tracks.map((each) => restoreTrack(each, names))
+    },
+  }
+}
+
+type Others = { readonly day_before?: windows.Window | undefined; readonly week_before?: windows.Window | undefined }
+
+function forEach(
+  tracks: readonly Track[],
+  names: readonly string[],
+  record: TailRecord,
+  close: (track: Track, of: windows.Windows, at: Place) => void,
+): void {
+  for (const track of tracks) {
+    track.bySegment.forEach((of, at) => close(track, of, placeOf(track, names[at] ?? ALL, record)))
+  }
+}
+
+function placeOf({ model, digest }: Track, segment: string, { epoch, sequence }: TailRecord): Place {
+  return { epoch, sequence, model, digest, segment }
+}
+
+const UNBOUND: Binding = { place: () => undefined }
+
+type TrackFacts = Omit<TrackState, 'windows'>
+
+function createTrack(facts: TrackFacts, control: Control | null, segments: number): Track {
+  const profile = facts.profile === null ? null : parseProfile(facts.profile)
+  const layout = createLayout(profile, facts.fields, facts.cycles)
+  const track: Track = {
+    ...facts,
+    ...{ hasProfile: profile !== null, layout, cells: new Int32Array(layout.places), boundTo: '', binding: UNBOUND },
+    bySegment: Array.from({ length: segments }, () => windows.createWindows(layout.size)),
+  }
+  if (control !== null) bind(track, control)
+  return track
+}
+
+/** Segments that were declared since begin empty; those no longer declared are dropped. */
+function restoreTrack(state: TrackState, names: readonly string[]): Track {
+  const track = createTrack(state, null, 0)
+  const { size } = track.layout
+  const bySegment = names.map((name) => {
+    const found = state.windows.find(({ segment }) => segment === name)
+    return found?.windows ?? windows.createWindows(size)
+  })
+  return { ...track, bySegment }
+}
+
+function bind(track: Track, control: Control): void {
+  if (track.boundTo === control.policy_fingerprint) return
+  track.binding = bindLayout(track.layout, control.policy)
+  track.boundTo = control.policy_fingerprint
+}
+
+/** The bins of a model version, once: what the counts of its rows mean, and how training filled them. */
+function cellRows(track: Track, { epoch, sequence }: TailRecord): DerivedRow[] {
+  const { model, digest, layout } = track
+  const row = (kind: string, series: string, cell: number, of: (typeof NULL_CELLS)[number], n: number | null) => ({
+    table: 'drift_cells',
+    row: {
+      ...{ epoch, sequence, model, digest, kind, series, cell, cell_kind: of.kind },
+      ...{ label: of.label, low: of.low, high: of.high, reference_n: n },
+    },
+  })
+  return layout.series.flatMap(({ kind, name, cells, reference }) => {
+    const own = cells.map((cell, at) => row(kind, name, at, cell, reference?.[at] ?? null))
+    if (kind !== 'feature' || reference === null) return own
+    const nulls = reference[0] ?? 0
+    const counts = [nulls, reference.reduce((sum, count) => sum + count, 0) - nulls]
+    return [...own, ...NULL_CELLS.map((cell, at) => row('null_rate', name, at, cell, counts[at] ?? null))]
+  })
+}
+
+const hexOf = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex')

@@ -1,0 +1,374 @@
+// The shadow monitor: each decision as the champion and every other model see it, counted per pair of models, segment
+// and window. The champion's score is the answered one, or its own shadow score where another model answered, so that a
+// comparison does not depend on who got the traffic. Windows are minutes of record time; hours are sums of minutes.
+// Invariant: rows follow from records, shadow scores and thresholds alone. Shed and failed pairs are counted, not
+// paired.
+import { Buffer } from 'node:buffer'
+import type { Thresholds } from '../../contract/manifest.js'
+import type { AppliedThresholds, DecisionFacts, DecodedRecord } from '../../contract/record-types.js'
+import { type Cuts, cutsOf, decideByScore, thresholdsOf } from '../../decision/decide.js'
+import { AssayError } from '../../errors.js'
+import { LIMITS, type Limits } from '../../limits.js'
+import type { Control, DerivedRow, Monitor, TailRecord } from '../port.js'
+import {
+  countPair,
+  emptyCounts,
+  mergeCounts,
+  packCounts,
+  type PackedCounts,
+  type Pair,
+  type PairCounts,
+  unpackCounts,
+} from './shadow-counts.js'
+import { SHADOW_TABLES, summarise } from './shadow-summary.js'
+
+export const MINUTE_MS = 60_000
+export const HOUR_MS = 3_600_000
+
+/** The segment that holds every decision; named ones come beside it. */
+export const ALL = ''
+/** Where segments beyond their bound are counted. */
+const OTHER = '(other)'
+
+/** Decisions whose field (`currency`, or one that the policy declares) has one of these values. */
+export interface SegmentSpec {
+  readonly name: string
+  readonly field: string
+  readonly values: readonly string[]
+}
+
+export interface ShadowMonitorOptions {
+  /** Counted beside all decisions and beside the segment that a decision names itself. */
+  readonly segments?: readonly SegmentSpec[]
+  /** Thresholds of a model's manifest; undefined for a model that the sidecar has no bundle of. */
+  readonly manifestThresholds: (model: string) => Thresholds | undefined
+  readonly limits?: Pick<Limits, 'amountSummedMax'>
+  /** Pairs of models and segments in one window: a few kilobytes each. */
+  readonly keysMax?: number
+  /** Keep the sums of all that was taken, for `total`. */
+  readonly keepsTotal?: boolean
+}
+
+export interface ShadowMonitor extends Monitor {
+  /** Rows over everything taken, as of one window; only with `keepsTotal`, and since the monitor was made. */
+  total(fromMs: number, untilMs: number): readonly DerivedRow[]
+}
+
+type Place = Pick<TailRecord, 'epoch' | 'sequence'>
+
+interface Names {
+  readonly champion: string
+  readonly shadow: string
+  readonly segment: string
+}
+
+interface Window extends Names {
+  championCuts: AppliedThresholds
+  shadowCuts: AppliedThresholds
+  cutsChanged: boolean
+  readonly counts: PairCounts
+}
+
+type Windows = Map<string, Window>
+
+/** Both cuts of a pair of models, in the two forms. */
+interface Applied {
+  readonly stated: AppliedThresholds
+  readonly cuts: Cuts
+}
+
+const KEYS_MAX = 256
+const NO_CUTS: AppliedThresholds = { challengeAt: null, reviewAt: null, declineAt: null }
+
+export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonitor {
+  const limits = options.limits ?? LIMITS
+  const keysMax = options.keysMax ?? KEYS_MAX
+  let minute = -1
+  let minutes: Windows = new Map()
+  let hours: Windows = new Map()
+  const totals: Windows = new Map()
+  let rows: DerivedRow[] = []
+  let appliedFor: Control | null = null
+  const applied = new Map<string, Applied>()
+
+  function appliedTo(model: string, control: Control): Applied {
+    if (appliedFor !== control) applied.clear()
+    appliedFor = control
+    const known = applied.get(model)
+    if (known !== undefined) return known
+    const stated = statedFor(model, control, options.manifestThresholds(model))
+    const made = { stated, cuts: cutsOf(stated) }
+    applied.set(model, made)
+    return made
+  }
+
+  /** Closes what ended before this time. Time that goes back counts into the open window. */
+  function advance(timeMs: number, { epoch, sequence }: Place): void {
+    const now = Math.floor(timeMs / MINUTE_MS)
+    if (now <= minute) return
+    if (minute >= 0) {
+      rows.push(...rowsOf(minutes, MINUTE_MS, minute * MINUTE_MS, { epoch, sequence }))
+      for (const window of minutes.values()) addTo(hours, window, keysMax)
+      if (options.keepsTotal === true) for (const window of minutes.values()) addTo(totals, window, keysMax)
+      minutes = new Map()
+      const hour = Math.floor((minute * MINUTE_MS) / HOUR_MS)
+      if (Math.floor((now * MINUTE_MS) / HOUR_MS) > hour) {
+        rows.push(...rowsOf(hours, HOUR_MS, hour * HOUR_MS, { epoch, sequence }))
+        hours = new Map()
+      }
+    }
+    minute = now
+  }
+
+  function windowOf(names: Names, control: Control): Window {
+    const championCuts = appliedTo(names.champion, control).stated
+    const shadowCuts = appliedTo(names.shadow, control).stated
+    const segment = placeOf(minutes, names, keysMax)
+    const key = keyOf({ ...names, segment })
+    const held = minutes.get(key)
+    if (held === undefined) {
+      const made = { ...names, segment, championCuts, shadowCuts, cutsChanged: false, counts: emptyCounts() }
+      minutes.set(key, made)
+      return made
+    }
+    noteCuts(held, championCuts, shadowCuts)
+    return held
+  }
+
+  function takeDecision(at: TailRecord, record: DecisionRecord): void {
+    const { champion } = at.control.routes
+    const scores = scoresOf(at, record.facts)
+    const reference = scores.get(champion) ?? NOT_SCORED
+    const segments = segmentsOf(record, at.control, options.segments ?? [])
+    for (const [shadow, scored] of scores) {
+      if (shadow === champion) continue
+      const pair = pairOf(at, record, { champion, shadow, reference, scored })
+      for (const segment of segments) {
+        const { counts } = windowOf({ champion, shadow, segment }, at.control)
+        if (pair === 'shed') counts.shed++
+        else if (pair === 'failed') counts.failed++
+        else countPair(counts, pair, limits.amountSummedMax)
+      }
+      const { decidedAtMs } = record.facts
+      const place = { epoch: at.epoch, sequence: at.sequence, decided_at_ms: decidedAtMs, champion, shadow }
+      rows.push({ table: 'shadow_pairs', row: { ...place, ...pairCells(pair) } })
+    }
+  }
+
+  /** Both scores and what they would decide; or why one is missing. */
+  function pairOf(at: TailRecord, { facts, personal }: DecisionRecord, of: Compared): Pair | 'shed' | 'failed' {
+    const { champion, shadow, reference, scored } = of
+    if (scored.why === 'shed' || reference.why === 'shed') return 'shed'
+    if (scored.score === null || reference.score === null) return 'failed'
+    const { cuts } = appliedTo(champion, at.control)
+    const answered = reference.answered ? facts.scoreAction : null
+    return {
+      ...{ epoch: at.epoch, sequence: at.sequence, champion: reference.score, shadow: scored.score },
+      championAction: answered ?? decideByScore(cuts, reference.score),
+      shadowAction: decideByScore(appliedTo(shadow, at.control).cuts, scored.score),
+      shadowAtChampion: decideByScore(cuts, scored.score),
+      amountBaseMinor: personal.transaction.amountBaseMinor,
+      answeredBy: answeredBy(facts, champion, shadow),
+      ruled: facts.rules.length > 0,
+    }
+  }
+
+  return {
+    name: 'shadow',
+    tables: SHADOW_TABLES,
+    take(at) {
+      const { record } = at
+      const timeMs = recordTimeMs(record)
+      if (timeMs !== null) advance(timeMs, at)
+      if (record.type === 'decision' && record.facts.mode === 'decide') takeDecision(at, record)
+    },
+    total(fromMs, untilMs) {
+      const all: Windows = new Map()
+      for (const window of [...totals.values(), ...minutes.values()]) addTo(all, window, keysMax)
+      return rowsOf(all, untilMs - fromMs, fromMs, {})
+    },
+    drain() {
+      const drained = rows
+      rows = []
+      return drained
+    },
+    checkpoint() {
+      const state: State = { format: 1, minute, minutes: packWindows(minutes), hours: packWindows(hours) }
+      return Buffer.from(JSON.stringify(state))
+    },
+    restore(checkpoint) {
+      const state = parseState(checkpoint)
+      minute = state.minute
+      minutes = unpackWindows(state.minutes)
+      hours = unpackWindows(state.hours)
+      rows = []
+    },
+  }
+}
+
+/** Rows of these windows, in the order of their keys. */
+function rowsOf(windows: Windows, windowMs: number, fromMs: number, closedBy: Partial<Place>): DerivedRow[] {
+  return [...windows]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, window]) => ({
+      table: 'shadow_windows',
+      row: { ...closedBy, ...summarise({ ...window, windowMs, fromMs }, window.counts) },
+    }))
+}
+
+type DecisionRecord = Extract<DecodedRecord, { type: 'decision' | 'observed' }>
+
+/** When a record was made; null for those that only point at others. */
+function recordTimeMs(record: DecodedRecord): number | null {
+  if ('facts' in record) return record.facts.decidedAtMs
+  if (record.type === 'label') return record.label.foldedAtMs
+  return record.type === 'control' ? record.control.foldedAtMs : null
+}
+
+/** All, the one that the decision names, and the declared ones that it lies in. */
+function segmentsOf(
+  { facts, personal }: DecisionRecord,
+  control: Control,
+  declared: readonly SegmentSpec[],
+): Set<string> {
+  const names = new Set([ALL])
+  if (facts.segment !== null) names.add(facts.segment)
+  const { transaction } = personal
+  for (const { name, field, values } of declared) {
+    const at = control.policy.schema.fields.findIndex((one) => one.name === field)
+    const value = field === 'currency' ? transaction.currency : at < 0 ? null : transaction.fields[at]
+    if (value !== null && values.includes(String(value))) names.add(name)
+  }
+  return names
+}
+
+interface Scored {
+  readonly score: number | null
+  readonly why: 'shed' | 'failed' | null
+  readonly answered: boolean
+}
+
+const NOT_SCORED: Scored = { score: null, why: 'failed', answered: false }
+
+interface Compared {
+  readonly champion: string
+  readonly shadow: string
+  readonly reference: Scored
+  readonly scored: Scored
+}
+
+/**
+ * Every model's score of this decision: the answered one and the shadows'; the baseline's answers are no comparison.
+ */
+function scoresOf({ shadows }: TailRecord, facts: DecisionFacts): Map<string, Scored> {
+  const scores = new Map<string, Scored>()
+  for (const { model, score, why } of shadows) scores.set(model, { score, why, answered: false })
+  const { model, score } = facts
+  if (model !== null && (model.role !== 'baseline' || scores.has(referenceOf(model)))) {
+    scores.set(referenceOf(model), { score, why: null, answered: true })
+  }
+  return scores
+}
+
+function referenceOf(model: { name: string; version: string }): string {
+  return `${model.name}@${model.version}`
+}
+
+function answeredBy({ model }: DecisionFacts, champion: string, shadow: string): 'champion' | 'shadow' | 'other' {
+  const reference = model === null ? null : referenceOf(model)
+  if (reference === champion) return 'champion'
+  return reference === shadow ? 'shadow' : 'other'
+}
+
+function pairCells(pair: Pair | 'shed' | 'failed'): DerivedRow['row'] {
+  if (typeof pair === 'string') return { why: pair }
+  return {
+    ...{ champion_score: pair.champion, shadow_score: pair.shadow },
+    ...{ champion_action: pair.championAction, shadow_action: pair.shadowAction },
+  }
+}
+
+/** The policy's cuts, else those that the server applied to the model, else its manifest's. */
+function statedFor(model: string, control: Control, manifest: Thresholds | undefined): AppliedThresholds {
+  const [name, version] = model.split('@')
+  const served = control.models.find(({ reference }) => reference === model)?.thresholds ?? manifest
+  return thresholdsOf(control.policy, { name, version, ...withThresholds(served) }) ?? NO_CUTS
+}
+
+/** Leaves out what is null: a manifest states a cut or does not. */
+function withThresholds(stated: Control['models'][number]['thresholds'] | Thresholds | undefined) {
+  if (stated === undefined) return {}
+  const entries = Object.entries(stated).filter(([, cut]) => cut !== null && cut !== undefined)
+  return { thresholds: Object.fromEntries(entries) }
+}
+
+function noteCuts(window: Window, championCuts: AppliedThresholds, shadowCuts: AppliedThresholds): void {
+  if (!sameCuts(window.championCuts, championCuts) || !sameCuts(window.shadowCuts, shadowCuts)) {
+    window.cutsChanged = true
+    window.championCuts = championCuts
+    window.shadowCuts = shadowCuts
+  }
+}
+
+function sameCuts(one: AppliedThresholds, other: AppliedThresholds): boolean {
+  if (one === other) return true
+  const { challengeAt, reviewAt, declineAt } = one
+  return challengeAt === other.challengeAt && reviewAt === other.reviewAt && declineAt === other.declineAt
+}
+
+function keyOf({ champion, shadow, segment }: Names): string {
+  return `${champion} ${shadow} ${segment}`
+}
+
+/** The segment that these are counted under: their own, while there is room for it. */
+function placeOf(windows: Windows, names: Names, keysMax: number): string {
+  return names.segment === ALL || windows.size < keysMax || windows.has(keyOf(names)) ? names.segment : OTHER
+}
+
+function addTo(windows: Windows, window: Window, keysMax: number): void {
+  const segment = placeOf(windows, window, keysMax)
+  const key = keyOf({ ...window, segment })
+  const held = windows.get(key)
+  if (held === undefined) {
+    const counts = emptyCounts()
+    mergeCounts(counts, window.counts)
+    windows.set(key, { ...window, segment, counts })
+    return
+  }
+  mergeCounts(held.counts, window.counts)
+  noteCuts(held, window.championCuts, window.shadowCuts)
+  held.cutsChanged ||= window.cutsChanged
+}
+
+type PackedWindow = Omit<Window, 'counts'> & { readonly counts: PackedCounts }
+
+interface State {
+  readonly format: 1
+  readonly minute: number
+  readonly minutes: [string, PackedWindow][]
+  readonly hours: [string, PackedWindow][]
+}
+
+function packWindows(windows: Windows): [string, PackedWindow][] {
+  return [...windows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, window]) => [key, packed(window)])
+}
+
+function packed(window: Window): PackedWindow {
+  return { ...window, counts: packCounts(window.counts) }
+}
+
+function unpackWindows(windows: readonly [string, PackedWindow][]): Windows {
+  return new Map(windows.map(([key, window]) => [key, { ...window, counts: unpackCounts(window.counts) }]))
+}
+
+function parseState(checkpoint: Uint8Array): State {
+  const state: unknown = JSON.parse(Buffer.from(checkpoint).toString('utf8'))
+  if (!isState(state))
+    throw new AssayError('ASSAY_INPUT_INVALID', 'a checkpoint of the shadow monitor is of another release')
+  return state
+}
+
+// The store's transaction vouches for the rest: only this code writes it.
+function isState(state: unknown): state is State {
+  return typeof state === 'object' && state !== null && 'format' in state && state.format === 1 && 'minutes' in state
+}

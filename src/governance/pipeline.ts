@@ -1,0 +1,102 @@
+// The order of the sidecar, in one place: tail → shadow scores → persist and monitor → alert → publish.
+// Invariants: a batch is one transaction of the store, so a process that dies at any point repeats the whole batch or
+// nothing of it; what is published was committed. Below the disk's floor nothing is read: the decision log holds what
+// waits, and nobody writes to it but the server.
+import type { Batch, DerivedRow, Monitor, TailRecord } from './port.js'
+import type { Store } from './store/open.js'
+import type { Tail } from './tail.js'
+
+/** Scores the shadow models on logged vectors. */
+export interface ShadowScorer {
+  /** The same records in the same order, with `shadows` filled in. */
+  score(records: readonly TailRecord[]): Promise<readonly TailRecord[]>
+  close(deadlineMs: number): Promise<void>
+}
+
+/** Turns derived rows into alerts: a monitor over monitors, with rows and a checkpoint of its own. */
+export interface Alerter extends Pick<Monitor, 'name' | 'tables' | 'checkpoint' | 'restore'> {
+  consider(derived: readonly DerivedRow[], batch: Batch): readonly DerivedRow[]
+}
+
+/** What was committed, as publishers see it. */
+export interface Committed {
+  readonly batch: Batch
+  readonly derived: readonly DerivedRow[]
+  readonly alerts: readonly DerivedRow[]
+}
+
+/** Brings what was committed to somebody. Never blocks and never throws: what it cannot deliver it counts. */
+export interface Publisher {
+  readonly name: string
+  publish(committed: Committed): void
+  /** Words for health, where something is wrong. */
+  trouble(): string | null
+  close(deadlineMs: number): Promise<void>
+}
+
+/** Chores that follow the record time: partitions of closed days, retention. */
+export interface Upkeep {
+  /** After a commit; resolves once what had become due is done. */
+  follow(recordedAtMs: number): Promise<void>
+}
+
+export interface PipelineDeps {
+  readonly tail: Tail
+  readonly store: Store
+  readonly monitors: readonly Monitor[]
+  readonly shadows: ShadowScorer | null
+  readonly alerter: Alerter | null
+  readonly publishers: readonly Publisher[]
+  readonly upkeep: Upkeep
+  /** Resolves when there is room on the disk to write; false when the sidecar is closing. */
+  readonly room: () => Promise<boolean>
+  readonly onCommitted?: (committed: Committed) => void
+}
+
+/** Why the pipeline ended: it was closed, or the log took records back. */
+export type Ended =
+  { readonly kind: 'closed' } | { readonly kind: 'taken_back'; readonly batch: Batch; readonly to: number }
+
+/** Goes on from the store's position until the tail is closed. Throws what store or tail throw. */
+export async function runPipeline(deps: PipelineDeps): Promise<Ended> {
+  const { tail, store, monitors, shadows, alerter, publishers, upkeep, room } = deps
+  restore(store, [...monitors, ...(alerter === null ? [] : [alerter])])
+  while (await room()) {
+    const read = await tail.next()
+    if (read === null) break
+    if (read.takenBackTo !== null) return { kind: 'taken_back', batch: read, to: read.takenBackTo }
+
+    const batch = shadows === null ? read : { ...read, records: await shadows.score(read.records) }
+    const derived = monitor(monitors, batch)
+    const alerts = alerter === null ? [] : alerter.consider(derived, batch)
+    await store.write({
+      batch,
+      derived: [...derived, ...alerts],
+      checkpoints: checkpointsOf([...monitors, ...(alerter === null ? [] : [alerter])]),
+      control: tail.control(),
+    })
+    const committed = { batch, derived, alerts }
+    for (const publisher of publishers) publisher.publish(committed)
+    deps.onCommitted?.(committed)
+    await upkeep.follow(store.recordedAtMs())
+  }
+  return { kind: 'closed' }
+}
+
+function monitor(monitors: readonly Monitor[], { records }: Batch): DerivedRow[] {
+  for (const record of records) for (const one of monitors) one.take(record)
+  return monitors.flatMap((one) => one.drain())
+}
+
+type Remembering = Pick<Monitor, 'name' | 'checkpoint' | 'restore'>
+
+function checkpointsOf(all: readonly Remembering[]): Map<string, Uint8Array> {
+  return new Map(all.map((one) => [one.name, one.checkpoint()]))
+}
+
+function restore(store: Store, all: readonly Remembering[]): void {
+  for (const one of all) {
+    const checkpoint = store.checkpoint(one.name)
+    if (checkpoint !== null) one.restore(checkpoint)
+  }
+}

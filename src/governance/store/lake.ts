@@ -1,0 +1,114 @@
+// The lake: decisions as Parquet, one partition a UTC day of record time, and how long rows and partitions stay.
+// Invariants: a partition is written once its day is closed by a record of the next one, under another name first, so
+// that whoever reads the lake finds whole files only; rows leave the store only when their partition is written (or
+// the lake is off). All of it follows record time, so a rebuild ends with the same rows.
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Upkeep } from '../pipeline.js'
+import { type Database, guarded } from './database.js'
+
+export interface LakeOptions {
+  /** `<data>/governance/lake` */
+  readonly directory: string
+  /** False: no partitions; retention alone. */
+  readonly enabled: boolean
+  /** Days; 0 keeps for ever. */
+  readonly rowDays: number
+  readonly partitionDays: number
+  readonly onWritten?: (day: string, decisions: number) => void
+}
+
+const DAY_MS = 86_400_000
+/** A day is closed when a record this much later was seen: a slow lane puts records into the log out of order. */
+const CLOSED_AFTER_MS = 60_000
+
+/** Starts where the store left off. */
+export async function createLake(database: Database, options: LakeOptions): Promise<Upkeep> {
+  let nextDay = await firstOpenDay(database)
+
+  async function closeDay(day: number): Promise<void> {
+    const name = dayName(day)
+    const [from, until] = [day * DAY_MS, (day + 1) * DAY_MS]
+    const [counted] = await database.select(
+      'SELECT count(*) AS decisions, max(sequence) AS last_sequence FROM decisions WHERE decided_at_ms >= ? AND decided_at_ms < ?',
+      [from, until],
+    )
+    const decisions = Number(counted?.decisions ?? 0)
+    if (decisions > 0 && options.enabled) {
+      await writePartition(database, options.directory, { name, from, until })
+      options.onWritten?.(name, decisions)
+    }
+    await database.run('BEGIN TRANSACTION')
+    await database.run('INSERT INTO partitions VALUES (?, ?, ?)', [
+      name,
+      decisions,
+      Number(counted?.last_sequence ?? 0),
+    ])
+    if (options.rowDays > 0) await dropRows(database, (day + 1 - options.rowDays) * DAY_MS)
+    await database.run('COMMIT')
+    if (options.partitionDays > 0) dropPartitions(options.directory, dayName(day + 1 - options.partitionDays))
+  }
+
+  return {
+    follow: (recordedAtMs) =>
+      guarded(async () => {
+        const openDay = Math.floor((recordedAtMs - CLOSED_AFTER_MS) / DAY_MS)
+        nextDay ??= await oldestDay(database)
+        if (nextDay === null) return
+        for (; nextDay < openDay; nextDay++) await closeDay(nextDay)
+      }),
+  }
+}
+
+/** Removes the partitions that hold records beyond `sequence`: the log took those back. */
+export async function takePartitionsBack(database: Database, directory: string, sequence: number): Promise<void> {
+  const rows = await database.select('SELECT day FROM partitions WHERE last_sequence > ?', [sequence])
+  for (const { day } of rows)
+    rmSync(join(directory, 'decisions', `day=${String(day)}`), { recursive: true, force: true })
+}
+
+async function firstOpenDay(database: Database): Promise<number | null> {
+  const [row] = await database.select('SELECT max(day) AS day FROM partitions')
+  if (typeof row?.day === 'string') return Math.floor(Date.parse(`${row.day}T00:00:00Z`) / DAY_MS) + 1
+  return oldestDay(database)
+}
+
+async function oldestDay(database: Database): Promise<number | null> {
+  const [row] = await database.select('SELECT min(decided_at_ms) AS oldest FROM decisions')
+  return typeof row?.oldest === 'number' ? Math.floor(row.oldest / DAY_MS) : null
+}
+
+async function writePartition(
+  database: Database,
+  lake: string,
+  day: { readonly name: string; readonly from: number; readonly until: number },
+): Promise<void> {
+  const directory = join(lake, 'decisions', `day=${day.name}`)
+  mkdirSync(directory, { recursive: true, mode: 0o750 })
+  const partial = join(directory, '.partial')
+  rmSync(partial, { force: true })
+  const rows = `SELECT * FROM decisions WHERE decided_at_ms >= ${day.from} AND decided_at_ms < ${day.until} ORDER BY sequence`
+  await database.run(`COPY (${rows}) TO '${partial.replaceAll("'", "''")}' (FORMAT parquet, COMPRESSION zstd)`)
+  renameSync(partial, join(directory, 'decisions.parquet'))
+}
+
+/** Rows of every table with a record time that lies before. */
+async function dropRows(database: Database, beforeMs: number): Promise<void> {
+  const dated = { decisions: 'decided_at_ms', labels: 'folded_at_ms', replies: 'at_ms', superseded: 'at_ms' }
+  for (const [table, column] of Object.entries(dated)) {
+    await database.run(`DELETE FROM ${table} WHERE ${column} < ?`, [beforeMs])
+  }
+}
+
+function dropPartitions(lake: string, before: string): void {
+  const directory = join(lake, 'decisions')
+  if (!existsSync(directory)) return
+  for (const name of readdirSync(directory, { withFileTypes: true }).map((entry) => entry.name)) {
+    if (/^day=\d{4}-\d{2}-\d{2}$/.test(name) && name.slice(4) < before)
+      rmSync(join(directory, name), { recursive: true, force: true })
+  }
+}
+
+function dayName(day: number): string {
+  return new Date(day * DAY_MS).toISOString().slice(0, 10)
+}
