@@ -64,15 +64,13 @@ function shifts(): Record<'amount' | 'nulls' | 'zeros', number> {
     'Something changes: share of seeds in which it is found',
     columns('', cases.JUDGES),
     columns(`amounts × 1.22, two windows, ${SHIFTS} seeds`, found(amount)),
-    columns('  the same without a change, see below', falsely(amount)),
+    columns('  the same without a change', falsely(amount)),
     columns('amounts × 1.22, windows of two days', found(spread)),
     columns('  the same without a change', falsely(spread)),
     columns(`null rate 1 → 5 %, one window, ${DRAWS} seeds`, found(nulls)),
     columns('  the same without a change', falsely(nulls)),
     ...zeros.flatMap((each) => [columns(`${each.name}, one window`, found(each.found))]),
     columns('  the last without a change', falsely(zeros[zeros.length - 1].found)),
-    '  Half a day holds other customers than the week of the reference: that difference is real, and is what comparisons',
-    '  with the same hour of yesterday and last week are for. It vanishes where a window covers whole days.',
     '',
   )
   data['shifts'] = { amount, spread, nulls, zeros }
