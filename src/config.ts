@@ -61,6 +61,28 @@ export const ProcessConfig = Type.Object(
         disk_free_bytes_min: Type.Integer({ minimum: 0 }),
         memory_bytes_max: Type.Integer({ minimum: 64 << 20 }),
         threads: Type.Integer({ minimum: 1, maximum: 64 }),
+        /** name@version of the models to compare with the champion; null: every ONNX bundle, up to the bound. */
+        shadows: Type.Union([Type.Array(Type.String({ pattern: '^[^@/]+@[^@/]+$' }), { maxItems: 64 }), Type.Null()]),
+        alerts: Type.Object(
+          {
+            /** Share of decisions that a shadow may flip before somebody is told. */
+            flip_share_max: Type.Number({ minimum: 0, maximum: 1 }),
+            webhook: Type.Union([
+              Type.Object(
+                {
+                  url: Type.String({ pattern: '^https?://' }),
+                  /** `webhook`: what Alertmanager sends; `v2`: what it takes at /api/v2/alerts. */
+                  format: Type.Union([Type.Literal('webhook'), Type.Literal('v2')]),
+                  /** Holds the value of the Authorization header. */
+                  authorization_file: File,
+                },
+                { additionalProperties: false },
+              ),
+              Type.Null(),
+            ]),
+          },
+          { additionalProperties: false },
+        ),
       },
       { additionalProperties: false },
     ),
@@ -117,6 +139,7 @@ const PROCESS_DEFAULTS: ProcessConfig = {
     ...{ host: '127.0.0.1', port: 8090, insecure: false, tokens_file: null, data_dir: null },
     ...{ retention_days: 90, lake_retention_days: 0, lake: true, disk_free_bytes_min: 2 ** 30 },
     ...{ memory_bytes_max: 512 << 20, threads: 2 },
+    ...{ shadows: null, alerts: { flip_share_max: 0.02, webhook: null } },
   },
 }
 
