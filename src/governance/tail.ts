@@ -1,7 +1,7 @@
-// Follows the decision log: batches of decoded records in the order of the log, each with what held when it was written.
-// Invariants: a batch is bounded in records and bytes, however far the log is ahead; after a fault the tail goes on at
-// the end of the last batch handed over, so nothing is skipped or handed over twice; whatever cannot be read or decoded
-// is a finding with its place. Writes nothing, and waits for a log that is not there yet.
+// Follows the decision log: batches of decoded records in the order of the log, each with what held when it was
+// written. Invariants: a batch is bounded in records and bytes, however far the log is ahead; after a fault the tail
+// goes on at the end of the last batch handed over, so nothing is skipped or handed over twice; whatever cannot be read
+// or decoded is a finding with its place. Writes nothing, and waits for a log that is not there yet.
 import { existsSync } from 'node:fs'
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import { type ControlState, parseControlState } from '../contract/control-state.js'

@@ -83,7 +83,7 @@ void t.test('every record type becomes rows, and one decision is found by its id
   t.match(await queries.labels('t-1'), [{ source: 'issuer', value: true, entities: { customer_id: 'c1' } }])
   t.same(await queries.labels('t-2'), [])
   t.match((await queries.controls({ limit: 5 })).rows, [{ actor: 'operator-2', state: { routes: { revision: 1 } } }])
-  t.match(await queries.policy(String(row?.policy)), { state: { policy: { format: 1 } } })
+  t.match(await queries.policy(row?.policy as string), { state: { policy: { format: 1 } } })
   t.equal(await queries.policy('sha256:unknown'), null)
 })
 
@@ -129,7 +129,7 @@ void t.test('decisions are found by time, entity, model, action, score, degraded
     t.same(sequencesOf(rows), sequencesOf(all.filter(holds)), JSON.stringify(filter))
     t.ok(rows.length > 0 && rows.length < all.length, `${rows.length} rows`)
   }
-  const customer = String(all[5]?.entity_customer_id)
+  const customer = all[5]?.entity_customer_id as string
   await ask(
     { fromMs: START_MS + 100, untilMs: START_MS + 200 },
     ({ sequence }) => Number(sequence) >= 100 && Number(sequence) < 200,
