@@ -126,14 +126,12 @@ function traffic(data) {
   const perBucket = data.bucket_ms / 1000
   const mount = (element) => {
     const rows = ACTIONS.map((action) => data.series.map(({ actions }) => actions[action] / perBucket)).reverse()
-    const series = [...ACTIONS]
-      .reverse()
-      .map((action) => ({
-        stroke: colour(`--${action}`),
-        fill: `${colour(`--${action}`)}66`,
-        width: 1.5,
-        points: { show: false },
-      }))
+    const series = [...ACTIONS].reverse().map((action) => ({
+      stroke: colour(`--${action}`),
+      fill: `${colour(`--${action}`)}66`,
+      width: 1.5,
+      points: { show: false },
+    }))
     draw(element, { data: [times(data), ...stacked(rows)], series, axes: (value) => number(value), utc: zone.utc })
   }
   return h(
