@@ -81,7 +81,12 @@ function answer(rows) {
   const first = drifting[0] ?? watched[0]
   const cold = waiting === 0 ? '' : ` ${plural(waiting, 'has', 'have')} no verdict yet.`
   const named = newest(first ?? rows[0])?.cause ?? null
-  const context = [contextOf(rows), named === null ? null : `${named}: ${inWords(named)}.`].filter(Boolean).join(' ')
+  const context = [
+    contextOf(rows),
+    named === null ? null : `${named[0].toUpperCase()}${named.slice(1)}: ${inWords(named)}.`,
+  ]
+    .filter(Boolean)
+    .join(' ')
   if (first === undefined) return ['good', `None of ${rows.length} features drifts.${cold}`, context]
   const { psi, psi_low: low, cause } = newest(first)
   const bound = low === null ? '' : ` (95 % at least ${number(low)})`
