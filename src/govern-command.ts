@@ -1,10 +1,18 @@
 // `assay govern`: runs the governance sidecar until it is told to end. `assay govern rebuild`: makes its store anew.
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from './config.js'
 import { AssayError } from './errors.js'
 import { govern, type Sidecar, storeDirectory } from './govern.js'
+import { createAlerter } from './governance/alerter.js'
+import { openGovernanceApi } from './governance/api/open.js'
+import { createDriftMonitor } from './governance/monitors/drift.js'
+import { createShadowMonitor } from './governance/monitors/shadow.js'
+import { createWebhook } from './governance/publish/webhook.js'
+import { chooseShadows } from './governance/shadow/choose.js'
+import { createShadowHost } from './governance/shadow/host.js'
 import { removeStore } from './governance/store/open.js'
 import { levelOf } from './serve-command.js'
 import { createLogger } from './telemetry/logger.js'
@@ -41,7 +49,7 @@ export async function governCommand(args: readonly string[]): Promise<number> {
 
 async function run(config: Config): Promise<number> {
   const told = untilTold()
-  const sidecar = await start(config)
+  const sidecar = await start(config, { isOffline: false })
   if (sidecar.url !== null) process.stdout.write(`assay governs\n  console     ${sidecar.url}\n`)
   try {
     await Promise.race([told, sidecar.ended])
@@ -75,9 +83,38 @@ async function rebuild(config: Config): Promise<number> {
   }
 }
 
-/** Which parts the sidecar of this release has. */
-function start(config: Config, _how: { readonly isOffline: boolean } = { isOffline: false }): Promise<Sidecar> {
-  return govern(config, { logger: createLogger({ level: levelOf(config.process.logger.level) }) })
+/** Joins the parts that this release has; offline there is nobody to show anything to. */
+async function start(config: Config, { isOffline }: { readonly isOffline: boolean }): Promise<Sidecar> {
+  const logger = createLogger({ level: levelOf(config.process.logger.level) })
+  const { models_dir: modelsDir, governance } = config.process
+  const { webhook, flip_share_max: flipShareMax } = governance.alerts
+  const chosen = await chooseShadows({ configured: governance.shadows, modelsDir })
+  for (const model of chosen.leftOut) logger.event('ModelRefused', { model, detail: 'more shadows than the bound' })
+  let sidecar: Sidecar | null = null
+  const lag = (): number => (isOffline ? 0 : (sidecar?.facts().lagRecords ?? 0))
+  const onFault = (model: string, detail: string): void => logger.event('ModelRefused', { model, detail })
+  sidecar = await govern(config, {
+    logger,
+    createMonitors: () => [
+      createDriftMonitor({ loadProfile: (model) => readProfile(modelsDir, model) }),
+      createShadowMonitor({ manifestThresholds: chosen.manifestThresholds }),
+    ],
+    createShadows: () => createShadowHost({ modelsDir, shadows: chosen.shadows, lag, onFault }),
+    createAlerter: () => createAlerter({ signals: { flipShareMax } }),
+    publishers: webhook === null || isOffline ? [] : [createWebhook({ ...webhook, ...secretOf(webhook) })],
+    ...(!isOffline && { createApi: openGovernanceApi }),
+  })
+  return sidecar
+}
+
+function secretOf({ authorization_file: file }: { readonly authorization_file: string | null }) {
+  return { authorization: file === null ? null : readFileSync(file, 'utf8').trim() }
+}
+
+/** The reference profile in a model's bundle; null where it has none, and drift then says so. */
+function readProfile(modelsDir: string, model: { readonly name: string; readonly version: string }): string | null {
+  const file = join(modelsDir, model.name, model.version, 'reference-profile.json')
+  return existsSync(file) ? readFileSync(file, 'utf8') : null
 }
 
 /** Resolves at a signal, or when the supervisor that started this process is gone. */

@@ -1,6 +1,4 @@
 // A whole sidecar: records taken back, disks that are full, logs and stores that are not its own, and the commands.
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,6 +10,7 @@ import { govern, type GovernDeps, type Sidecar } from '../../src/govern.js'
 import { LIMITS } from '../../src/limits.js'
 import type { EventName, Fields } from '../../src/telemetry/logger.js'
 import { until } from '../flow/server-rig.js'
+import { child } from './child.js'
 import { compareStores } from './compare.js'
 import { readAll } from './read-all.js'
 import { createWindowMonitor } from './window-monitor.js'
@@ -146,19 +145,6 @@ void t.test('a store derived from another log is refused with what to do', async
   await t.rejects(sidecar.ended, { code: 'ASSAY_STORE_REFUSED', message: /another decision log.*assay govern rebuild/ })
 })
 
-function child(t: Test, program: string, args: readonly string[], env: Record<string, string>) {
-  const started: ChildProcess = spawn(program, args, {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, ASSAY_PROCESS__GOVERNANCE__DISK_FREE_BYTES_MIN: '0', ...env },
-  })
-  t.teardown(() => void started.kill('SIGKILL'))
-  let output = ''
-  started.stdout?.on('data', (chunk: Buffer) => void (output += chunk.toString()))
-  started.stderr?.on('data', (chunk: Buffer) => void (output += chunk.toString()))
-  const exited = once(started, 'exit').then(([code]) => code as number | null)
-  return { process: started, exited, output: () => output }
-}
-
 void t.test('a second sidecar on the same store waits for the first to end', async (t) => {
   const dataDir = folder(t)
   await writeLog(dataDir, 20)
@@ -172,17 +158,17 @@ void t.test('a second sidecar on the same store waits for the first to end', asy
 
 void t.test('a disk that takes no more is stated and retried, and what waits is derived once it does', async (t) => {
   const dataDir = folder(t)
-  await writeLog(dataDir, 6_000)
+  await writeLog(dataDir, 1_500)
   // A bound on the size of files, in KiB, in place of a full disk: a write beyond it fails.
-  const command = `trap '' XFSZ; ulimit -f 1500; exec "$0" "$@"`
-  const full = child(t, 'bash', ['-c', command, process.execPath, SIDECAR, '--until', '6000'], {
+  const command = `trap '' XFSZ; ulimit -f 300; exec "$0" "$@"`
+  const full = child(t, 'bash', ['-c', command, process.execPath, SIDECAR, '--until', '1500'], {
     ASSAY_DATA_DIR: dataDir,
   })
   await until(() => (full.output().match(/ASSAY_STORE_IO/g) ?? []).length >= 2, 'two refusals', { msMax: 60_000 })
   t.equal(full.process.exitCode, null, 'it goes on trying')
   full.process.kill('SIGKILL')
   await full.exited
-  const roomy = child(t, process.execPath, [SIDECAR, '--until', '6000'], { ASSAY_DATA_DIR: dataDir })
+  const roomy = child(t, process.execPath, [SIDECAR, '--until', '1500'], { ASSAY_DATA_DIR: dataDir })
   t.equal(await roomy.exited, 0, roomy.output())
   await readAll({ logDir: join(dataDir, 'decision-log'), directory: join(dataDir, 'fresh') })
   const { differences } = await compareStores(join(dataDir, 'governance'), join(dataDir, 'fresh'))
@@ -201,60 +187,3 @@ void t.test('assay govern rebuild makes the store anew and ends', async (t) => {
   const misuse = child(t, process.execPath, [CLI, 'govern', 'rebuilt'], env)
   t.equal(await misuse.exited, 2)
 })
-
-void t.test(
-  'assay up: the sidecar is started again, and only the end of the server ends both',
-  { timeout: 115_000 },
-  async (t) => {
-    const dataDir = folder(t)
-    const ports = {
-      ASSAY_PROCESS__HTTP__PORT: '0',
-      ASSAY_PROCESS__OPERATIONS__PORT: '0',
-      ASSAY_PROCESS__GOVERNANCE__PORT: '0',
-    }
-    const up = child(t, process.execPath, [CLI, 'up'], { ASSAY_DATA_DIR: dataDir, ...ports })
-    const sidecars = (): number[] => childrenOf(up.process.pid ?? 0)
-    await until(() => sidecars().length === 1, 'a sidecar', { msMax: 60_000 })
-    const [first] = sidecars()
-    await until(() => niceOf(first ?? 0) === 10, 'that it gives way')
-    process.kill(first ?? 0, 'SIGKILL')
-    await until(() => sidecars().length === 1 && sidecars()[0] !== first, 'another sidecar', { msMax: 30_000 })
-    t.equal(up.process.exitCode, null)
-    const [second] = sidecars()
-    await until(() => niceOf(second ?? 0) === 10, 'the other sidecar runs', { msMax: 30_000 })
-    up.process.kill('SIGTERM')
-    t.equal(await up.exited, 0, up.output())
-    t.notOk(isAlive(second ?? 0), 'the sidecar ended with it')
-
-    const again = child(t, process.execPath, [CLI, 'up'], { ASSAY_DATA_DIR: dataDir, ...ports })
-    await until(() => childrenOf(again.process.pid ?? 0).length === 1, 'a sidecar', { msMax: 60_000 })
-    const [third] = childrenOf(again.process.pid ?? 0)
-    again.process.kill('SIGKILL')
-    await again.exited
-    await until(() => !isAlive(third ?? 0), 'a sidecar without a server ends itself', { msMax: 30_000 })
-  },
-)
-
-/** Processes started by this one. */
-function childrenOf(pid: number): number[] {
-  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
-  return text
-    .split(' ')
-    .filter((part) => part !== '')
-    .map(Number)
-}
-
-function niceOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ')
-  return Number(fields[16])
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '')[0] !== 'Z'
-  } catch {
-    return false
-  }
-}

@@ -1,0 +1,75 @@
+// `assay up`: a server with a sidecar beside it, as processes, and what the end of each means for the other.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { CLI } from '../../bench/server.js'
+import { until } from '../flow/server-rig.js'
+import { type Child, child } from './child.js'
+
+const PORTS = {
+  ASSAY_PROCESS__HTTP__PORT: '0',
+  ASSAY_PROCESS__OPERATIONS__PORT: '0',
+  ASSAY_PROCESS__GOVERNANCE__PORT: '0',
+}
+
+/** Both, once the sidecar is there. */
+async function startUp(t: Test): Promise<{ up: Child; sidecars: () => number[] }> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'assay-up-'))
+  t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
+  const up = child(t, process.execPath, [CLI, 'up'], { ASSAY_DATA_DIR: dataDir, ...PORTS })
+  const sidecars = (): number[] => childrenOf(up.process.pid ?? 0)
+  await until(() => sidecars().length === 1, 'a sidecar', { msMax: 60_000 })
+  return { up, sidecars }
+}
+
+void t.test(
+  'a sidecar that ends is started again, and the end of the server ends it',
+  { timeout: 110_000 },
+  async (t) => {
+    const { up, sidecars } = await startUp(t)
+    const [first] = sidecars()
+    await until(() => niceOf(first ?? 0) === 10, 'that it gives way')
+    process.kill(first ?? 0, 'SIGKILL')
+    await until(() => sidecars().length === 1 && sidecars()[0] !== first, 'another sidecar', { msMax: 30_000 })
+    t.equal(up.process.exitCode, null, 'the server goes on')
+    const [second] = sidecars()
+    t.ok(isAlive(second ?? 0))
+    up.process.kill('SIGTERM')
+    t.equal(await up.exited, 0, up.output())
+    t.notOk(isAlive(second ?? 0), 'the sidecar ended with it')
+  },
+)
+
+void t.test('a sidecar whose server was killed ends itself', { timeout: 110_000 }, async (t) => {
+  const { up, sidecars } = await startUp(t)
+  const [pid] = sidecars()
+  up.process.kill('SIGKILL')
+  await up.exited
+  await until(() => !isAlive(pid ?? 0), 'the end of the sidecar', { msMax: 30_000 })
+  t.pass('it ended')
+})
+
+/** Processes started by this one. */
+function childrenOf(pid: number): number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+  return text
+    .split(' ')
+    .filter((part) => part !== '')
+    .map(Number)
+}
+
+function niceOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ')
+  return Number(fields[16])
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '')[0] !== 'Z'
+  } catch {
+    return false
+  }
+}
