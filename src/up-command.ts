@@ -11,10 +11,11 @@ import { levelOf, serveCommand } from './serve-command.js'
 import { LIMITS } from './limits.js'
 import { createLogger, type Logger } from './telemetry/logger.js'
 
-const HELP = `assay up [--config FILE]
+const HELP = `assay up [--config FILE] [--routes-from-file]
     run the scoring server, and the governance sidecar beside it as a process of its own
     the server's end ends both; a sidecar that ends is started again with back-off, and the server does not notice
     SIGTERM and SIGINT drain the server, then end the sidecar
+    --routes-from-file is the server's: see \`assay serve --help\`
 
 exit codes: those of \`assay serve\`
 `
@@ -30,7 +31,7 @@ export async function upCommand(args: readonly string[]): Promise<number> {
   }
   const config = loadConfig({ ...(values.config !== undefined && { file: values.config }), env: process.env })
   const logger = createLogger({ level: levelOf(config.process.logger.level) })
-  const sidecar = superviseSidecar({ args: ['govern', ...args], logger })
+  const sidecar = superviseSidecar({ args: ['govern', ...(values.config === undefined ? [] : ['--config', values.config])], logger })
   try {
     // The sidecar starts when the server is ready: the start of a server wants all cores.
     return await serveCommand(args, () => sidecar.start())
@@ -96,7 +97,11 @@ function parse(args: readonly string[]) {
   try {
     return parseArgs({
       args: [...args],
-      options: { help: { type: 'boolean', short: 'h' }, config: { type: 'string' } },
+      options: {
+        help: { type: 'boolean', short: 'h' },
+        config: { type: 'string' },
+        'routes-from-file': { type: 'boolean' },
+      },
     })
   } catch (cause) {
     throw new AssayError('ASSAY_USAGE', cause instanceof Error ? cause.message : String(cause), { cause })
