@@ -15,8 +15,10 @@ export interface Database {
   readonly writer: DuckDBConnection
   /** Runs a statement on the writing connection. */
   run(sql: string, parameters?: readonly Parameter[]): Promise<void>
-  /** Rows of a query; on the writing connection where `inside` is set, so that it sees the open transaction. */
-  select(sql: string, parameters?: readonly Parameter[], where?: { readonly inside: boolean }): Promise<StoredRow[]>
+  /** Rows of somebody's query, on a connection lent for it; ended at the time limit. */
+  select(sql: string, parameters?: readonly Parameter[]): Promise<StoredRow[]>
+  /** Rows of what the store itself must know: on the writing connection, without a limit. */
+  ask(sql: string, parameters?: readonly Parameter[]): Promise<StoredRow[]>
   close(): void
 }
 
@@ -54,14 +56,11 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     else next(connection)
   }
   const read = async (connection: DuckDBConnection, sql: string, parameters: readonly Parameter[]) => {
-    const timer = setTimeout(() => connection.interrupt(), options.queryMsMax)
     try {
       const reader = await connection.runAndReadAll(sql, parameters.map(valueOf))
       return reader.getRowObjectsJS().map(plainRow)
     } catch (error) {
       throw closed ? new AssayError('ASSAY_STORE_IO', 'the store is closing', { cause: error }) : queryFault(error)
-    } finally {
-      clearTimeout(timer)
     }
   }
 
@@ -70,16 +69,18 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     async run(sql, parameters = []) {
       await guarded(() => writer.run(sql, parameters.map(valueOf)))
     },
-    async select(sql, parameters = [], { inside } = { inside: false }) {
+    async select(sql, parameters = []) {
       if (closed) throw new AssayError('ASSAY_STORE_IO', 'the store is closed')
-      if (inside) return read(writer, sql, parameters)
       const connection = await lend()
+      const timer = setTimeout(() => connection.interrupt(), options.queryMsMax)
       try {
         return await read(connection, sql, parameters)
       } finally {
+        clearTimeout(timer)
         giveBack(connection)
       }
     },
+    ask: (sql, parameters = []) => read(writer, sql, parameters),
     close() {
       if (closed) return
       closed = true

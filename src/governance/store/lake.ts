@@ -29,7 +29,7 @@ export async function createLake(database: Database, options: LakeOptions): Prom
   async function closeDay(day: number): Promise<void> {
     const name = dayName(day)
     const [from, until] = [day * DAY_MS, (day + 1) * DAY_MS]
-    const [counted] = await database.select(
+    const [counted] = await database.ask(
       'SELECT count(*) AS decisions, max(sequence) AS last_sequence FROM decisions WHERE decided_at_ms >= ? AND decided_at_ms < ?',
       [from, until],
     )
@@ -62,19 +62,19 @@ export async function createLake(database: Database, options: LakeOptions): Prom
 
 /** Removes the partitions that hold records beyond `sequence`: the log took those back. */
 export async function takePartitionsBack(database: Database, directory: string, sequence: number): Promise<void> {
-  const rows = await database.select('SELECT day FROM partitions WHERE last_sequence > ?', [sequence])
+  const rows = await database.ask('SELECT day FROM partitions WHERE last_sequence > ?', [sequence])
   for (const { day } of rows)
     rmSync(join(directory, 'decisions', `day=${String(day)}`), { recursive: true, force: true })
 }
 
 async function firstOpenDay(database: Database): Promise<number | null> {
-  const [row] = await database.select('SELECT max(day) AS day FROM partitions')
+  const [row] = await database.ask('SELECT max(day) AS day FROM partitions')
   if (typeof row?.day === 'string') return Math.floor(Date.parse(`${row.day}T00:00:00Z`) / DAY_MS) + 1
   return oldestDay(database)
 }
 
 async function oldestDay(database: Database): Promise<number | null> {
-  const [row] = await database.select('SELECT min(decided_at_ms) AS oldest FROM decisions')
+  const [row] = await database.ask('SELECT min(decided_at_ms) AS oldest FROM decisions')
   return typeof row?.oldest === 'number' ? Math.floor(row.oldest / DAY_MS) : null
 }
 

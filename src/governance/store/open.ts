@@ -111,7 +111,7 @@ function open({ directory, memoryBytesMax, threads, queryMsMax = QUERY_MS_MAX }:
 /** Makes the tables of an empty file; says whether an existing one is of this release. Throws ASSAY_STORE_REFUSED. */
 async function prepare(database: Database, options: StoreOptions): Promise<'current' | 'outdated'> {
   const file = join(options.directory, STORE_FILE)
-  const found = await database.select('SELECT table_name FROM duckdb_tables() WHERE schema_name = ?', ['main'])
+  const found = await database.ask('SELECT table_name FROM duckdb_tables() WHERE schema_name = ?', ['main'])
   const names = found.map((row) => String(row.table_name))
   const digest = tablesDigest(options.tables)
   if (names.length === 0) {
@@ -119,7 +119,7 @@ async function prepare(database: Database, options: StoreOptions): Promise<'curr
     return 'current'
   }
   if (!names.includes('meta')) throw refused(file, 'this database was not made by Assay')
-  const meta = new Map((await database.select('SELECT name, value FROM meta')).map(({ name, value }) => [name, value]))
+  const meta = new Map((await database.ask('SELECT name, value FROM meta')).map(({ name, value }) => [name, value]))
   const version = Number(meta.get('version'))
   if (meta.get('store') !== 'assay governance' || !(version >= 1))
     throw refused(file, 'this database was not made by Assay')
@@ -264,7 +264,7 @@ async function createWriting(database: Database, extra: Tables): Promise<Writing
 
 /** Field → column, in the order in which they were added. */
 async function entityColumns(database: Database): Promise<[string, DecisionColumn][]> {
-  const found = await database.select(
+  const found = await database.ask(
     `SELECT column_name FROM duckdb_columns() WHERE table_name = 'decisions' ORDER BY column_index`,
   )
   const names = found.map(({ column_name: name }) => String(name)).filter((name) => name.startsWith(ENTITY_PREFIX))
@@ -272,7 +272,7 @@ async function entityColumns(database: Database): Promise<[string, DecisionColum
 }
 
 async function lastPolicy(database: Database): Promise<string | null> {
-  const [row] = await database.select('SELECT state FROM policies ORDER BY first_sequence DESC LIMIT 1')
+  const [row] = await database.ask('SELECT state FROM policies ORDER BY first_sequence DESC LIMIT 1')
   return row === undefined ? null : String(row.state)
 }
 
@@ -282,7 +282,7 @@ function findingRow(finding: Finding): Readonly<Record<string, Cell>> {
 }
 
 async function readCheckpoints(database: Database): Promise<Map<string, Uint8Array>> {
-  const rows = await database.select('SELECT name, content FROM checkpoints')
+  const rows = await database.ask('SELECT name, content FROM checkpoints')
   return new Map(
     rows.flatMap(({ name, content }) => (content instanceof Uint8Array ? [[String(name), content] as const] : [])),
   )
@@ -302,7 +302,7 @@ async function writeCheckpoint(
 }
 
 async function readPosition(database: Database, control: Uint8Array | null): Promise<Resume | null> {
-  const [row] = await database.select('SELECT log_id, epoch, sequence FROM position')
+  const [row] = await database.ask('SELECT log_id, epoch, sequence FROM position')
   if (row === undefined) return null
   const logId = Buffer.from(String(row.log_id), 'hex')
   return {
@@ -312,7 +312,7 @@ async function readPosition(database: Database, control: Uint8Array | null): Pro
 }
 
 async function readRecordedAt(database: Database): Promise<number> {
-  const [row] = await database.select('SELECT record_at_ms FROM position')
+  const [row] = await database.ask('SELECT record_at_ms FROM position')
   return Number(row?.record_at_ms ?? 0)
 }
 
