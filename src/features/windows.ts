@@ -195,10 +195,7 @@ export class EntityWindows {
   }
 
   /** Hands every entity over, least recently seen first, as hash and floor and its visible events: for the digest. */
-  walk(
-    heldFrom: number,
-    visit: (entity: readonly number[], stretch: Stretch, from: number, to: number) => void,
-  ): void {
+  walk(heldFrom: number, visit: (entity: readonly number[], stretch: Stretch, from: number, to: number) => void): void {
     const entities = this.#entities
     for (let entity = entities.oldest; entity >= 0; entity = entities.newer(entity)) {
       const stretch = this.#open(entity, this.#other)
