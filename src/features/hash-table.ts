@@ -26,6 +26,12 @@ export class HashTable {
     return high & ((this.#segments[low & (SEGMENTS - 1)].length >>> 1) - 1)
   }
 
+  /** Reads where the search for this hash begins, for nothing but to have it at hand; returns what it read. */
+  reach(low: number, high: number): number {
+    const segment = this.#segments[low & (SEGMENTS - 1)]
+    return segment[2 * (high & ((segment.length >>> 1) - 1))]
+  }
+
   /** The place of the next candidate from `place` on, or -1. Its value is `valueAt`; go on from `after(place)`. */
   next(low: number, high: number, place: number): number {
     const segment = this.#segments[low & (SEGMENTS - 1)]

@@ -28,19 +28,26 @@ export function digestState(update: (bytes: Uint8Array) => void, input: DigestIn
     put(windows.entities)
     put(windows.evictions)
     put(windows.evictedUntil)
-    windows.walk(heldFrom, (hashes, floor, chunk, from, to) => {
-      hashes.forEach(put)
-      put(floor)
+    const { sumMasks, rawSources, countMasks, labelMasks } = windows.plan
+    const counts = countMasks.length + labelMasks.length
+    windows.walk(heldFrom, (entity, stretch, from, to) => {
+      const { capacity, floats, times, sums, raws, words, ids, shorts } = stretch
+      entity.forEach(put)
       put(to - from)
       for (let at = from; at < to; at++) {
-        put(chunk.times[at])
+        put(floats[times + at])
         // Prefixes as differences: their base depends on what has been dropped since.
-        for (const column of chunk.sums) put(column[at] - column[at - 1])
-        for (const column of chunk.counts) put((column[at] - column[at - 1]) & 0xffff)
-        for (const column of chunk.raws) put(column[at])
-        if (chunk.idLow.length > 0) {
-          put(chunk.idLow[at])
-          put(chunk.idHigh[at])
+        for (let c = 0; c < sumMasks.length; c++) {
+          put(floats[sums + c * capacity + at] - floats[sums + c * capacity + at - 1])
+        }
+        for (let c = 0; c < counts; c++) {
+          const column = stretch.counts + c * capacity
+          put((shorts[column + at] - shorts[column + at - 1]) & 0xffff)
+        }
+        for (let c = 0; c < rawSources.length; c++) put(floats[raws + c * capacity + at])
+        if (labelMasks.length > 0) {
+          put(words[ids + 2 * at])
+          put(words[ids + 2 * at + 1])
         }
       }
     })

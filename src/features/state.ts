@@ -77,7 +77,10 @@ export function createFeatureState(compiled: CompiledCatalogue, options: Feature
   return new WindowState(compiled, options)
 }
 
-const UNMASK_SIGN = 2 ** 32
+/** 52 bits of a hash as a number. */
+function kept(low: number, high: number): number {
+  return (high & 0xfffff) * 2 ** 32 + low
+}
 
 // A class: identity, private state and speed meet. Nothing is allocated per transaction.
 class WindowState implements FeatureState {
@@ -91,11 +94,17 @@ class WindowState implements FeatureState {
   readonly #current: Current
   readonly #raw: Float64Array
   readonly #spanMs: number
-  // Per entity field, of the transaction at hand: whether it names an entity, the entity's hash, and its place or -1.
+  /** Per source the entity field whose hash it can use, or -1. */
+  readonly #hashedBy: Int32Array
+  /** What was read ahead: kept so that the reading is not left out. */
+  #readAhead = 0
+  // Per entity field, of the transaction at hand: whether it names an entity, the entity's hash, its place or -1, and
+  // whether its event is to be held.
   readonly #present: Uint8Array
   readonly #low: Uint32Array
   readonly #high: Uint32Array
   readonly #entity: Int32Array
+  readonly #accepted: Uint8Array
   /** The latest min(event time, clock) folded. */
   #frontierMs = -Infinity
   #observedSinceMs: number
@@ -127,6 +136,8 @@ class WindowState implements FeatureState {
     this.#low = new Uint32Array(plan.fields.length)
     this.#high = new Uint32Array(plan.fields.length)
     this.#entity = new Int32Array(plan.fields.length)
+    this.#accepted = new Uint8Array(plan.fields.length)
+    this.#hashedBy = Int32Array.from(plan.sources, (source) => plan.fields.findIndex((f) => f.field === source.field))
     this.#observedSinceMs = options.observedSinceMs ?? NaN
   }
 
@@ -141,7 +152,7 @@ class WindowState implements FeatureState {
       if (this.#present[i] === 0) continue
       const windows = this.#windows[i]
       const heldFrom = this.#heldFrom(i, this.#frontierMs)
-      if (windows.accepts(this.#entity[i], t, heldFrom)) {
+      if (this.#accepted[i] === 1) {
         windows.insert(this.#entity[i], this.#low[i], this.#high[i], this.#current, heldFrom)
         held ||= windows.plan.labelMasks.length > 0
       } else if (t > heldFrom) windows.miss(this.#entity[i], t)
@@ -231,7 +242,9 @@ class WindowState implements FeatureState {
     const { scalars, derived, missing } = this.#plan
     const raw = this.#raw
     const t = tx.occurredAtMs
+    this.#hashEntities(tx)
     this.#readCurrent(tx)
+    this.#findEntities()
     let flags = this.#inputsAbsent(tx) ? FEATURE_FLAGS.missing : 0
     // A window that begins before observation did may lack what nobody saw.
     const since = Number.isNaN(this.#observedSinceMs) ? frontierMs : this.#observedSinceMs
@@ -247,24 +260,41 @@ class WindowState implements FeatureState {
     return flags
   }
 
+  #hashEntities(tx: Transaction): void {
+    const hasher = this.#hasher
+    for (let i = 0; i < this.#windows.length; i++) {
+      const value = tx.fields[this.#windows[i].plan.field]
+      this.#present[i] = typeof value === 'string' ? 1 : 0
+      if (typeof value !== 'string') continue
+      hasher.string(value)
+      this.#low[i] = hasher.a
+      this.#high[i] = hasher.b
+    }
+  }
+
+  /** Step by step for all fields: what one waits for is fetched beside what the others wait for. */
+  #findEntities(): void {
+    const windows = this.#windows
+    for (let i = 0; i < windows.length; i++) {
+      this.#entity[i] = this.#present[i] === 1 ? windows[i].find(this.#low[i], this.#high[i]) : -1
+    }
+    for (let i = 0; i < windows.length; i++) this.#readAhead ^= windows[i].reach(this.#entity[i], this.#current)
+  }
+
   #scoreField(tx: Transaction, index: number, heldFrom: number): number {
     const windows = this.#windows[index]
-    const { field, aggregates } = windows.plan
-    const value = tx.fields[field]
-    if (typeof value !== 'string') {
-      this.#present[index] = 0
+    if (this.#present[index] === 0) {
+      const { aggregates } = windows.plan
       for (let i = 0; i < aggregates.length; i++) this.#raw[aggregates[i].feature] = NaN
       return 0
     }
-    this.#hasher.string(value)
-    const low = (this.#low[index] = this.#hasher.a)
-    const high = (this.#high[index] = this.#hasher.b)
-    const entity = (this.#entity[index] = windows.find(low, high))
-    this.#present[index] = 1
+    const entity = this.#entity[index]
     windows.compute(entity, this.#current, heldFrom, this.#raw, 0)
+    const accepted = windows.accepts(entity, tx.occurredAtMs, heldFrom)
+    this.#accepted[index] = accepted ? 1 : 0
     return (
       (windows.truncated(entity, tx.occurredAtMs, heldFrom) ? FEATURE_FLAGS.truncated : 0) |
-      (windows.accepts(entity, tx.occurredAtMs, heldFrom) ? 0 : FEATURE_FLAGS.late)
+      (accepted ? 0 : FEATURE_FLAGS.late)
     )
   }
 
@@ -280,7 +310,7 @@ class WindowState implements FeatureState {
       for (let k = 0; passes && k < tests.length; k++) passes = tests[k](tx)
       current.masks[i] = passes ? 1 : 0
     }
-    for (let i = 0; i < sources.length; i++) current.values[i] = this.#valueOf(tx, sources[i].field)
+    for (let i = 0; i < sources.length; i++) current.values[i] = this.#valueOf(tx, sources[i].field, this.#hashedBy[i])
     if (!this.#labelled) return
     this.#hasher.string(tx.transactionId)
     current.idLow = this.#hasher.a
@@ -289,13 +319,14 @@ class WindowState implements FeatureState {
   }
 
   /** The number kept of a field: itself, or 52 bits of a string's keyed hash; NaN where absent. */
-  #valueOf(tx: Transaction, field: number): number {
+  #valueOf(tx: Transaction, field: number, hashedBy: number): number {
+    if (hashedBy >= 0 && this.#present[hashedBy] === 1) return kept(this.#low[hashedBy], this.#high[hashedBy])
     if (field === AMOUNT_FIELD) return tx.amountBaseMinor
     const value = field === CURRENCY_FIELD ? tx.currency : tx.fields[field]
     if (value === null) return NaN
     if (typeof value !== 'string') return Number(value)
     this.#hasher.string(value)
-    return (this.#hasher.b & 0xfffff) * UNMASK_SIGN + this.#hasher.a
+    return kept(this.#hasher.a, this.#hasher.b)
   }
 
   #inputsAbsent(tx: Transaction): boolean {

@@ -1,17 +1,17 @@
 // The events of one entity field: which entities are held, their events in time order, and the aggregates over them.
 //
-//   hash of the value ─> table ─> entity ─> stretch of the slab:  [ base | oldest … newest | room ]
+//   hash of the value ─> entity ─> stretch of the slab:  [ base | oldest … newest | room ]
 //
-// Each column of counts and sums is a prefix over its stretch, so a window is two binary searches and a subtraction;
-// the record before the oldest is the base of the prefixes. Invariant: times ascend within a stretch; equal times keep
-// the order of arrival. An event at or before `heldFrom` is invisible, whether or not it has been dropped yet.
+// Each column of counts and sums is a prefix over its stretch, so a window is two positions and a subtraction; the slot
+// before the oldest is the base of the prefixes. Invariant: times ascend within a stretch; equal times keep the order
+// of arrival. An event at or before `heldFrom` is invisible, whether or not it has been dropped yet.
 import type { Limits } from '../limits.js'
 import { aggregate, type Current, createScratch, type Scratch, upperBound } from './aggregate.js'
+import { COUNT, Entities, FIRST, GUESSES, ORDER, STRETCH } from './entities.js'
 import { HashTable } from './hash-table.js'
 import type { FieldPlan } from './plan.js'
-import { addFrom, type Chunk, columnsOf, orderFor, Slab } from './slab.js'
+import { emptyStretch, orderFor, Slab, type Stretch } from './slab.js'
 
-const NONE = -1
 /** Sums stay whole numbers below 2^53: beyond this the base of the prefixes is taken off. */
 const REBASE_ABOVE = 2 ** 52
 /**
@@ -19,40 +19,35 @@ const REBASE_ABOVE = 2 ** 52
  * up.
  */
 const SWEEP = 2
-const BYTES_PER_ENTITY = 37
+const ORDER_FIRST = orderFor(1)
 
 // A class: private state and speed meet.
 export class EntityWindows {
   readonly plan: FieldPlan
   events = 0
   evictions = 0
-  readonly #table = new HashTable()
   readonly #ids = new HashTable()
+  readonly #entities: Entities
+  readonly #facts: Int32Array
   readonly #slab: Slab
-  readonly #scratch: Scratch
+  readonly #unknown: Scratch
+  readonly #known: Scratch
+  /** The stretches at hand: one to work on, one to look into or to move to. */
+  readonly #stretch = emptyStretch()
+  readonly #other = emptyStretch()
+  readonly #labelled: boolean
+  /** Columns of counts. */
+  readonly #counts: number
   readonly #eventsMax: number
   readonly #entitiesMax: number
-  // Per entity. `older` and `newer` link entities by when they were last seen; `older` also links free places.
-  readonly #hashLow: Uint32Array
-  readonly #hashHigh: Uint32Array
-  readonly #older: Int32Array
-  readonly #newer: Int32Array
-  readonly #stretch: Int32Array
-  readonly #order: Uint8Array
-  readonly #first: Int32Array
-  readonly #count: Int32Array
-  /** Newest event time that a bound has dropped: a window that reaches back to it is truncated. */
-  readonly #floor: Float64Array
-  #placesUsed = 0
-  #freePlace = NONE
-  #oldest = NONE
-  #newest = NONE
   /** Newest event time among the entities that were evicted with live events. */
   #evictedUntil = -Infinity
 
   constructor(plan: FieldPlan, limits: Limits, seed: number) {
     const { entitiesMax, eventsPerEntityMax } = limits
     this.plan = plan
+    this.#labelled = plan.labelMasks.length > 0
+    this.#counts = plan.countMasks.length + plan.labelMasks.length
     this.#eventsMax = eventsPerEntityMax
     this.#entitiesMax = entitiesMax
     // A full stretch keeps a quarter free, so that making room costs a few copies per event at most.
@@ -60,29 +55,23 @@ export class EntityWindows {
     const columns = {
       sums: plan.sumMasks.length,
       raws: plan.rawSources.length,
-      counts: plan.countMasks.length + plan.labelMasks.length,
-      ids: plan.labelMasks.length > 0,
+      counts: this.#counts,
+      ids: this.#labelled,
     }
     this.#slab = new Slab(columns, limits.featureEventsMax, stretchMax)
-    this.#scratch = createScratch(plan.edges.length, eventsPerEntityMax, seed)
-    // Reserved whole: the pages of places that were never used are never touched.
-    this.#hashLow = new Uint32Array(entitiesMax)
-    this.#hashHigh = new Uint32Array(entitiesMax)
-    this.#older = new Int32Array(entitiesMax)
-    this.#newer = new Int32Array(entitiesMax)
-    this.#stretch = new Int32Array(entitiesMax)
-    this.#order = new Uint8Array(entitiesMax)
-    this.#first = new Int32Array(entitiesMax)
-    this.#count = new Int32Array(entitiesMax)
-    this.#floor = new Float64Array(entitiesMax)
+    this.#entities = new Entities(entitiesMax, plan.edges.length)
+    this.#facts = this.#entities.facts
+    this.#unknown = createScratch(plan.edges.length, 0, seed)
+    this.#known = createScratch(plan.edges.length, eventsPerEntityMax, seed)
+    this.#known.guesses = this.#facts
   }
 
   get entities(): number {
-    return this.#table.entries
+    return this.#entities.size
   }
 
   get bytes(): number {
-    return this.#slab.bytes + this.#table.bytes + this.#ids.bytes + this.#placesUsed * BYTES_PER_ENTITY
+    return this.#slab.bytes + this.#entities.bytes + this.#ids.bytes
   }
 
   get evictedUntil(): number {
@@ -91,28 +80,48 @@ export class EntityWindows {
 
   /** The entity of this hash, or -1. */
   find(low: number, high: number): number {
-    for (
-      let place = this.#table.next(low, high, this.#table.start(low, high));
-      place >= 0;
-      place = this.#table.next(low, high, this.#table.after(low, place))
-    ) {
-      const entity = this.#table.valueAt(low, place)
-      if (this.#hashLow[entity] === low) return entity
-    }
-    return NONE
+    return this.#entities.find(low, high)
   }
 
-  /** Writes the raw aggregates at time t, the current transaction included; NaN where nothing is known. */
+  /**
+   * Reads once, one beside the other, what `compute` and `insert` of this entity will need one after the other: the
+   * cache misses of all fields then overlap. Changes no answer; call it after `find` and before `compute`. Returns
+   * something made of what it read, so that no compiler leaves the reading out.
+   */
+  reach(entity: number, current: Current): number {
+    if (entity < 0) return 0
+    const { stretch, guesses, positions } = this.#known
+    this.#open(entity, stretch)
+    const { capacity, times, sums, raws, words, ids, shorts, counts } = stretch
+    const first = this.#facts[entity + FIRST]
+    const end = first + this.#facts[entity + COUNT]
+    let read = this.#entities.reach(entity) ^ words[2 * (times + first)] ^ words[2 * (times + end)]
+    if (this.#labelled) {
+      const oldest = ids + 2 * first
+      read ^= this.#ids.reach(words[oldest], words[oldest + 1]) ^ this.#ids.reach(current.idLow, current.idHigh)
+      read ^= words[ids + 2 * end]
+    }
+    for (let i = 0; i < positions.length; i++) {
+      const slot = i === 0 ? end - 1 : first + guesses[entity + GUESSES + i - 1] - 1
+      if (slot >= end) continue
+      read ^= words[2 * (times + slot)]
+      for (let column = sums + slot; column < raws; column += capacity) read ^= words[2 * column]
+      for (let c = 0; c < this.#counts; c++) read ^= shorts[counts + c * capacity + slot]
+    }
+    return read
+  }
+
+  /**
+   * Writes the raw aggregates at time t, the current transaction included; NaN where nothing is known. Call `reach`
+   * before.
+   */
   compute(entity: number, current: Current, heldFrom: number, raw: Float64Array, at: number): void {
-    const scratch = this.#scratch
-    if (entity < 0) {
-      scratch.chunk = null
-      scratch.from = scratch.to = 1
-    } else {
-      const stretch = this.#stretch[entity]
-      scratch.chunk = this.#chunkOf(stretch)
-      scratch.from = (stretch & this.#slab.offsetMask) + this.#first[entity]
-      scratch.to = scratch.from + this.#count[entity]
+    let scratch = this.#unknown
+    if (entity >= 0) {
+      scratch = this.#known
+      scratch.from = this.#facts[entity + FIRST]
+      scratch.to = scratch.from + this.#facts[entity + COUNT]
+      scratch.guessesAt = entity + GUESSES
     }
     aggregate(this.plan, scratch, current, heldFrom, raw, at)
   }
@@ -120,19 +129,18 @@ export class EntityWindows {
   /** Whether a window ending at t may lack events that a bound has dropped. */
   truncated(entity: number, t: number, heldFrom: number): boolean {
     const from = t - this.plan.spanMs
-    return heldFrom > from || (entity < 0 ? this.#evictedUntil : this.#floor[entity]) > from
+    return heldFrom > from || (entity < 0 ? this.#evictedUntil : this.#entities.floor(entity)) > from
   }
 
   /** Whether an event at t would be held: not too old, nor older than all of an entity at its bound. */
   accepts(entity: number, t: number, heldFrom: number): boolean {
     if (t <= heldFrom) return false
-    if (entity < 0 || this.#count[entity] < this.#eventsMax) return true
-    const stretch = this.#stretch[entity]
-    const { times } = this.#chunkOf(stretch)
-    const from = (stretch & this.#slab.offsetMask) + this.#first[entity]
-    const to = from + this.#count[entity]
-    const visible = upperBound(times, from, to, heldFrom)
-    return to - visible < this.#eventsMax || t >= times[visible]
+    if (entity < 0 || this.#facts[entity + COUNT] < this.#eventsMax) return true
+    const { floats, times } = this.#open(entity, this.#stretch)
+    const from = times + this.#facts[entity + FIRST]
+    const to = from + this.#facts[entity + COUNT]
+    const visible = upperBound(floats, from, to, heldFrom)
+    return to - visible < this.#eventsMax || t >= floats[visible]
   }
 
   /** Holds the event; call only where `accepts` says so. `entity` is what `find` gave for the hash. */
@@ -140,32 +148,32 @@ export class EntityWindows {
     let into = entity
     if (into < 0) into = this.#admit(low, high)
     else {
-      this.#unlink(into)
-      this.#linkNewest(into)
+      this.#entities.seen(into)
+      this.#open(into, this.#stretch)
       this.#expire(into, heldFrom)
     }
-    if (this.#count[into] === this.#eventsMax) {
-      const time = this.#oldestTime(into)
-      this.#dropOldest(into)
-      this.#floor[into] = Math.max(this.#floor[into], time)
+    if (this.#facts[into + COUNT] === this.#eventsMax) {
+      const time = this.#oldestTime(into, this.#stretch)
+      this.#dropOldest(into, this.#stretch)
+      this.miss(into, time)
     }
     this.#makeRoom(into)
     this.#write(into, current)
     this.events++
-    if (this.plan.labelMasks.length > 0) this.#ids.add(current.idLow, current.idHigh, into)
+    if (this.#labelled) this.#ids.add(current.idLow, current.idHigh, into)
     this.#sweep(heldFrom)
   }
 
   /** The event was older than all of an entity at its bound: its windows miss it from now on. */
   miss(entity: number, t: number): void {
-    this.#floor[entity] = Math.max(this.#floor[entity], t)
+    if (t > this.#entities.floor(entity)) this.#entities.setFloor(entity, t)
   }
 
   /** Time of the newest visible event of this transaction, or NaN where it is not held here. */
   eventTime(idLow: number, idHigh: number, heldFrom: number): number {
     let time = NaN
-    this.#eachEvent(idLow, idHigh, heldFrom, (chunk, at) => {
-      time = Number.isNaN(time) ? chunk.times[at] : Math.max(time, chunk.times[at])
+    this.#eachEvent(idLow, idHigh, heldFrom, ({ floats, times }, at) => {
+      time = Number.isNaN(time) ? floats[times + at] : Math.max(time, floats[times + at])
     })
     return time
   }
@@ -173,52 +181,53 @@ export class EntityWindows {
   /** Marks every visible event of this transaction as fraud or not. */
   mark(idLow: number, idHigh: number, fraud: boolean, heldFrom: number): void {
     const { countMasks, labelMasks } = this.plan
-    this.#eachEvent(idLow, idHigh, heldFrom, (chunk, at, to) => {
-      const all = chunk.counts[countMasks.length]
-      if ((((all[at] - all[at - 1]) & 0xffff) === 1) === fraud) return
+    this.#eachEvent(idLow, idHigh, heldFrom, ({ shorts, counts, capacity }, at, to) => {
+      const all = counts + countMasks.length * capacity
+      if ((((shorts[all + at] - shorts[all + at - 1]) & 0xffff) === 1) === fraud) return
       labelMasks.forEach((mask, i) => {
         const members = countMasks.indexOf(mask)
-        if (members >= 0 && chunk.counts[members][at] === chunk.counts[members][at - 1]) return
-        const column = chunk.counts[countMasks.length + i]
-        for (let k = at; k < to; k++) column[k] += fraud ? 1 : -1
+        const of = counts + members * capacity
+        if (members >= 0 && shorts[of + at] === shorts[of + at - 1]) return
+        const column = all + i * capacity
+        for (let k = at; k < to; k++) shorts[column + k] += fraud ? 1 : -1
       })
     })
   }
 
-  /** Hands every entity over, least recently seen first, with its visible events: for the digest. */
-  walk(
-    heldFrom: number,
-    visit: (hashes: readonly [number, number], floor: number, chunk: Chunk, from: number, to: number) => void,
-  ): void {
-    for (let entity = this.#oldest; entity >= 0; entity = this.#newer[entity]) {
-      const chunk = this.#chunkOf(this.#stretch[entity])
-      const from = (this.#stretch[entity] & this.#slab.offsetMask) + this.#first[entity]
-      const to = from + this.#count[entity]
-      const visible = upperBound(chunk.times, from, to, heldFrom)
-      visit([this.#hashLow[entity], this.#hashHigh[entity]], this.#floor[entity], chunk, visible, to)
+  /** Hands every entity over, least recently seen first, as hash and floor and its visible events: for the digest. */
+  walk(heldFrom: number, visit: (entity: readonly number[], stretch: Stretch, from: number, to: number) => void): void {
+    const entities = this.#entities
+    for (let entity = entities.oldest; entity >= 0; entity = entities.newer(entity)) {
+      const stretch = this.#open(entity, this.#other)
+      const { floats, times } = stretch
+      const from = times + this.#facts[entity + FIRST]
+      const to = from + this.#facts[entity + COUNT]
+      const visible = upperBound(floats, from, to, heldFrom)
+      const facts = [entities.hashLow(entity), entities.hashHigh(entity), entities.floor(entity)]
+      visit(facts, stretch, visible - times, to - times)
     }
   }
 
-  #chunkOf(stretch: number): Chunk {
-    return this.#slab.chunks[stretch >>> this.#slab.chunkOrder]
+  #open(entity: number, stretch: Stretch): Stretch {
+    this.#slab.open(this.#facts[entity + STRETCH], this.#facts[entity + ORDER], stretch)
+    return stretch
   }
 
-  #oldestTime(entity: number): number {
-    const stretch = this.#stretch[entity]
-    return this.#chunkOf(stretch).times[(stretch & this.#slab.offsetMask) + this.#first[entity]]
+  /** `stretch` is the entity's, opened; so below. */
+  #oldestTime(entity: number, stretch: Stretch): number {
+    return stretch.floats[stretch.times + this.#facts[entity + FIRST]]
   }
 
   #newestTime(entity: number): number {
-    const stretch = this.#stretch[entity]
-    const at = (stretch & this.#slab.offsetMask) + this.#first[entity] + this.#count[entity] - 1
-    return this.#chunkOf(stretch).times[at]
+    const { floats, times } = this.#open(entity, this.#other)
+    return floats[times + this.#facts[entity + FIRST] + this.#facts[entity + COUNT] - 1]
   }
 
   #eachEvent(
     idLow: number,
     idHigh: number,
     heldFrom: number,
-    visit: (chunk: Chunk, at: number, to: number) => void,
+    visit: (stretch: Stretch, at: number, to: number) => void,
   ): void {
     for (
       let place = this.#ids.next(idLow, idHigh, this.#ids.start(idLow, idHigh));
@@ -226,34 +235,26 @@ export class EntityWindows {
       place = this.#ids.next(idLow, idHigh, this.#ids.after(idLow, place))
     ) {
       const entity = this.#ids.valueAt(idLow, place)
-      const stretch = this.#stretch[entity]
-      const chunk = this.#chunkOf(stretch)
-      const from = (stretch & this.#slab.offsetMask) + this.#first[entity]
-      const to = from + this.#count[entity]
-      for (let at = to - 1; at >= from && chunk.times[at] > heldFrom; at--) {
-        if (chunk.idLow[at] === idLow && chunk.idHigh[at] === idHigh) visit(chunk, at, to)
+      const stretch = this.#open(entity, this.#other)
+      const { floats, times, words, ids } = stretch
+      const from = this.#facts[entity + FIRST]
+      const to = from + this.#facts[entity + COUNT]
+      for (let at = to - 1; at >= from && floats[times + at] > heldFrom; at--) {
+        if (words[ids + 2 * at] === idLow && words[ids + 2 * at + 1] === idHigh) visit(stretch, at, to)
       }
     }
   }
 
+  /** A new entity without events, its stretch opened. */
   #admit(low: number, high: number): number {
-    if (this.#table.entries >= this.#entitiesMax) this.#evictOldest()
-    let entity = this.#freePlace
-    if (entity >= 0) this.#freePlace = this.#older[entity]
-    else entity = this.#placesUsed++
-    this.#hashLow[entity] = low
-    this.#hashHigh[entity] = high
-    this.#linkNewest(entity)
-    this.#table.add(low, high, entity)
-    this.#order[entity] = orderFor(1)
-    this.#stretch[entity] = this.#take(this.#order[entity], entity)
-    this.#first[entity] = 1
-    this.#count[entity] = 0
-    this.#floor[entity] = this.#evictedUntil
-    const chunk = this.#chunkOf(this.#stretch[entity])
-    const base = this.#stretch[entity] & this.#slab.offsetMask
-    for (const column of chunk.sums) column[base] = 0
-    for (const column of chunk.counts) column[base] = 0
+    if (this.#entities.size >= this.#entitiesMax) this.#evictOldest()
+    const entity = this.#entities.add(low, high)
+    this.#facts[entity + STRETCH] = this.#take(ORDER_FIRST, entity)
+    this.#facts[entity + ORDER] = ORDER_FIRST
+    this.#facts[entity + FIRST] = 1
+    this.#facts[entity + COUNT] = 0
+    this.#entities.setFloor(entity, this.#evictedUntil)
+    this.#slab.clearBase(this.#open(entity, this.#stretch))
     return entity
   }
 
@@ -261,7 +262,7 @@ export class EntityWindows {
   #take(order: number, keep: number): number {
     let slot = this.#slab.take(order)
     while (slot < 0) {
-      if (this.#oldest === keep) throw new Error('the slab cannot hold one entity')
+      if (this.#entities.oldest === keep) throw new Error('the slab cannot hold one entity')
       this.#evictOldest()
       slot = this.#slab.take(order)
     }
@@ -269,33 +270,34 @@ export class EntityWindows {
   }
 
   #evictOldest(): void {
-    const entity = this.#oldest
-    this.#evictedUntil = Math.max(this.#evictedUntil, this.#newestTime(entity), this.#floor[entity])
+    const entity = this.#entities.oldest
+    this.#evictedUntil = Math.max(this.#evictedUntil, this.#newestTime(entity), this.#entities.floor(entity))
     this.evictions++
     this.#remove(entity)
   }
 
   #remove(entity: number): void {
-    while (this.#count[entity] > 0) this.#dropOldest(entity)
-    this.#slab.give(this.#stretch[entity], this.#order[entity])
-    this.#table.remove(this.#hashLow[entity], this.#hashHigh[entity], entity)
-    this.#unlink(entity)
-    this.#older[entity] = this.#freePlace
-    this.#freePlace = entity
+    const stretch = this.#open(entity, this.#other)
+    while (this.#facts[entity + COUNT] > 0) this.#dropOldest(entity, stretch)
+    this.#slab.give(this.#facts[entity + STRETCH], this.#facts[entity + ORDER])
+    this.#entities.remove(entity)
   }
 
   /** Idle entities whose every event has expired leave in silence: nothing that could be seen is lost. */
   #sweep(heldFrom: number): void {
-    for (let i = 0; i < SWEEP && this.#oldest !== this.#newest; i++) {
-      if (this.#newestTime(this.#oldest) > heldFrom) return
-      this.#remove(this.#oldest)
+    const entities = this.#entities
+    for (let i = 0; i < SWEEP && entities.oldest !== entities.newest; i++) {
+      if (this.#newestTime(entities.oldest) > heldFrom) return
+      this.#remove(entities.oldest)
     }
   }
 
   #expire(entity: number, heldFrom: number): void {
-    while (this.#count[entity] > 0 && this.#oldestTime(entity) <= heldFrom) this.#dropOldest(entity)
-    const used = this.#count[entity] + 1
-    if (this.#order[entity] > orderFor(1) && used * 4 <= 1 << this.#order[entity]) {
+    const facts = this.#facts
+    const stretch = this.#stretch
+    while (facts[entity + COUNT] > 0 && this.#oldestTime(entity, stretch) <= heldFrom) this.#dropOldest(entity, stretch)
+    const used = facts[entity + COUNT] + 1
+    if (facts[entity + ORDER] > ORDER_FIRST && used * 4 <= stretch.capacity) {
       // Never at the cost of another entity: where the slab is full the stretch stays as it is.
       const smaller = orderFor(used * 2)
       const to = this.#slab.take(smaller)
@@ -303,95 +305,90 @@ export class EntityWindows {
     }
   }
 
-  #dropOldest(entity: number): void {
-    if (this.plan.labelMasks.length > 0) {
-      const stretch = this.#stretch[entity]
-      const chunk = this.#chunkOf(stretch)
-      const at = (stretch & this.#slab.offsetMask) + this.#first[entity]
-      this.#ids.remove(chunk.idLow[at], chunk.idHigh[at], entity)
+  #dropOldest(entity: number, stretch: Stretch): void {
+    if (this.#labelled) {
+      const at = stretch.ids + 2 * this.#facts[entity + FIRST]
+      this.#ids.remove(stretch.words[at], stretch.words[at + 1], entity)
     }
-    this.#first[entity]++
-    this.#count[entity]--
+    this.#facts[entity + FIRST]++
+    this.#facts[entity + COUNT]--
     this.events--
   }
 
   #makeRoom(entity: number): void {
-    const capacity = 1 << this.#order[entity]
-    if (this.#first[entity] + this.#count[entity] < capacity) return
-    const length = this.#count[entity] + 1
+    const facts = this.#facts
+    const { capacity } = this.#stretch
+    const first = facts[entity + FIRST]
+    const length = facts[entity + COUNT] + 1
+    if (first + length <= capacity) return
     if (length * 4 > capacity * 3) {
-      const order = this.#order[entity] + 1
+      const order = facts[entity + ORDER] + 1
       this.#moveTo(entity, this.#take(order, entity), order)
       return
     }
-    const base = this.#stretch[entity] & this.#slab.offsetMask
-    const at = base + this.#first[entity] - 1
-    for (const column of columnsOf(this.#chunkOf(this.#stretch[entity]))) column.copyWithin(base, at, at + length)
-    this.#first[entity] = 1
+    this.#slab.shift(this.#stretch, 0, first - 1, first - 1 + length)
+    facts[entity + FIRST] = 1
   }
 
-  /** Moves base and events to the start of another stretch and gives the old one back. */
+  /** Moves base and events to the start of another stretch, gives the old one back and opens the new. */
   #moveTo(entity: number, to: number, order: number): void {
-    const from = this.#stretch[entity]
-    const at = (from & this.#slab.offsetMask) + this.#first[entity] - 1
-    const base = to & this.#slab.offsetMask
-    const length = this.#count[entity] + 1
-    const targets = columnsOf(this.#chunkOf(to))
-    columnsOf(this.#chunkOf(from)).forEach((column, c) => {
-      for (let i = 0; i < length; i++) targets[c][base + i] = column[at + i]
-    })
-    this.#slab.give(from, this.#order[entity])
-    this.#stretch[entity] = to
-    this.#order[entity] = order
-    this.#first[entity] = 1
+    const facts = this.#facts
+    this.#slab.open(to, order, this.#other)
+    this.#slab.copy(this.#stretch, facts[entity + FIRST] - 1, facts[entity + COUNT] + 1, this.#other)
+    this.#slab.give(facts[entity + STRETCH], facts[entity + ORDER])
+    facts[entity + STRETCH] = to
+    facts[entity + ORDER] = order
+    facts[entity + FIRST] = 1
+    this.#open(entity, this.#stretch)
   }
 
   #write(entity: number, current: Current): void {
-    const stretch = this.#stretch[entity]
-    const chunk = this.#chunkOf(stretch)
-    const from = (stretch & this.#slab.offsetMask) + this.#first[entity]
-    const end = from + this.#count[entity]
-    const { times, sums, raws, counts } = chunk
+    const stretch = this.#stretch
+    const { capacity, floats, times, sums, raws, words, ids, shorts, counts } = stretch
+    const from = this.#facts[entity + FIRST]
+    const end = from + this.#facts[entity + COUNT]
     let at = end
-    if (end > from && times[end - 1] > current.timeMs) {
-      at = upperBound(times, from, end, current.timeMs)
-      for (const column of columnsOf(chunk)) column.copyWithin(at + 1, at, end)
+    if (end > from && floats[times + end - 1] > current.timeMs) {
+      at = upperBound(floats, times + from, times + end, current.timeMs) - times
+      this.#slab.shift(stretch, at + 1, at, end)
     }
-    this.#count[entity]++
-    times[at] = current.timeMs
+    this.#facts[entity + COUNT]++
+    floats[times + at] = current.timeMs
     const { countMasks, labelMasks, sumMasks, rawSources } = this.plan
-    for (let c = 0; c < rawSources.length; c++) raws[c][at] = current.values[rawSources[c]]
-    for (let c = 0; c < countMasks.length; c++) addFrom(counts[c], at, end, current.masks[countMasks[c]])
-    for (let c = 0; c < labelMasks.length; c++) {
-      addFrom(counts[countMasks.length + c], at, end, current.masks[labelMasks[c]] & current.label)
+    for (let c = 0; c < rawSources.length; c++) floats[raws + c * capacity + at] = current.values[rawSources[c]]
+    let column = counts
+    for (let c = 0; c < countMasks.length; c++, column += capacity) {
+      addCount(shorts, column + at, column + end, current.masks[countMasks[c]])
     }
-    for (let c = 0; c < sumMasks.length; c++) {
-      addFrom(sums[c], at, end, current.masks[sumMasks[c]] === 1 ? current.amount : 0)
-      if (sums[c][end] > REBASE_ABOVE) {
-        const base = sums[c][from - 1]
-        for (let k = from - 1; k <= end; k++) sums[c][k] -= base
-      }
+    for (let c = 0; c < labelMasks.length; c++, column += capacity) {
+      addCount(shorts, column + at, column + end, current.masks[labelMasks[c]] & current.label)
     }
-    if (labelMasks.length > 0) {
-      chunk.idLow[at] = current.idLow
-      chunk.idHigh[at] = current.idHigh
+    column = sums
+    for (let c = 0; c < sumMasks.length; c++, column += capacity) {
+      addAmount(floats, column + at, column + end, current.masks[sumMasks[c]] === 1 ? current.amount : 0)
+      if (floats[column + end] > REBASE_ABOVE) rebase(floats, column + from - 1, column + end)
+    }
+    if (this.#labelled) {
+      words[ids + 2 * at] = current.idLow
+      words[ids + 2 * at + 1] = current.idHigh
     }
   }
+}
 
-  #linkNewest(entity: number): void {
-    this.#older[entity] = this.#newest
-    this.#newer[entity] = NONE
-    if (this.#newest >= 0) this.#newer[this.#newest] = entity
-    else this.#oldest = entity
-    this.#newest = entity
-  }
+/** Prefix at `at` from the one before it, and the count added to all that follow up to `end`. */
+function addCount(shorts: Uint16Array, at: number, end: number, count: number): void {
+  shorts[at] = shorts[at - 1] + count
+  for (let k = at + 1; k <= end; k++) shorts[k] += count
+}
 
-  #unlink(entity: number): void {
-    const older = this.#older[entity]
-    const newer = this.#newer[entity]
-    if (older >= 0) this.#newer[older] = newer
-    else this.#oldest = newer
-    if (newer >= 0) this.#older[newer] = older
-    else this.#newest = older
-  }
+/** The same of sums; apart, so that each knows its kind of array. */
+function addAmount(floats: Float64Array, at: number, end: number, amount: number): void {
+  floats[at] = floats[at - 1] + amount
+  for (let k = at + 1; k <= end; k++) floats[k] += amount
+}
+
+/** Takes the base off all prefixes from `base` to `end`. */
+function rebase(floats: Float64Array, base: number, end: number): void {
+  const taken = floats[base]
+  for (let k = base; k <= end; k++) floats[k] -= taken
 }

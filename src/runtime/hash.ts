@@ -1,6 +1,8 @@
-// Keyed hashing without allocation: SipHash-2-4 (Aumasson, Bernstein 2012) with 64 or 128 bits of output, on 32-bit
-// halves. Keyed, so that nobody outside can choose values that fall on one place of a table. Results stand in `a b c d`
-// until the next call. Not for signatures or for digests that others compare: those are SHA-256.
+// Keyed hashing without allocation: SipHash (Aumasson, Bernstein 2012) on 32-bit halves. Keyed, so that nobody outside
+// can choose values that fall on one place of a table. 64 bits are SipHash-1-3, what the hash tables of Rust and of
+// CPython take (github.com/rust-lang/rust/issues/29754, github.com/python/cpython/issues/73596); 128 bits, where a
+// collision would join two transactions, are the full SipHash-2-4. Results stand in `a b c d` until the next call. Not
+// for signatures or for digests that others compare: those are SHA-256.
 
 export interface Hasher {
   /**
@@ -35,41 +37,72 @@ class SipHasher implements Hasher {
   readonly #k1: number
   readonly #k2: number
   readonly #k3: number
-  #scratch = Buffer.alloc(1024)
+  /** The message as 32-bit halves of its words, lowest first, and the same memory as bytes. */
+  #halves = new Int32Array(256)
+  #octets = Buffer.from(this.#halves.buffer)
 
   constructor(key: Uint8Array) {
-    this.#k0 = word(key, 0)
-    this.#k1 = word(key, 4)
-    this.#k2 = word(key, 8)
-    this.#k3 = word(key, 12)
+    const view = new DataView(key.buffer, key.byteOffset, 16)
+    this.#k0 = view.getInt32(0, true)
+    this.#k1 = view.getInt32(4, true)
+    this.#k2 = view.getInt32(8, true)
+    this.#k3 = view.getInt32(12, true)
   }
 
   string(text: string): void {
     const length = text.length
-    if (length * 3 > this.#scratch.length) this.#scratch = Buffer.alloc(length * 6)
-    const scratch = this.#scratch
+    this.#reserve(length * 3)
+    const halves = this.#halves
+    let half = 0
     for (let i = 0; i < length; i++) {
       const code = text.charCodeAt(i)
       if (code > 127) {
-        this.#run(scratch, 0, scratch.write(text, 0, 'utf8'), false)
+        this.#run(this.#octets.write(text, 0, 'utf8'), false)
         return
       }
-      scratch[i] = code
+      half |= code << ((i & 3) << 3)
+      if ((i & 3) === 3) {
+        halves[i >>> 2] = half
+        half = 0
+      }
     }
-    this.#run(scratch, 0, length, false)
+    halves[length >>> 2] = half
+    this.#run(length, false)
   }
 
   bytes(bytes: Uint8Array, from: number, to: number): void {
-    this.#run(bytes, from, to, false)
+    this.#read(bytes, from, to)
+    this.#run(to - from, false)
   }
 
   bytes128(bytes: Uint8Array, from: number, to: number): void {
-    this.#run(bytes, from, to, true)
+    this.#read(bytes, from, to)
+    this.#run(to - from, true)
   }
 
-  // One function, locals only: the rounds are written out in `roundN` order by the loop below, so that V8 keeps the
-  // eight halves in registers or on the stack. Longer than our aim for that reason.
-  #run(bytes: Uint8Array, from: number, to: number, wide: boolean): void {
+  /** Room for a message of that many bytes and its padding. */
+  #reserve(bytes: number): void {
+    if (bytes + 8 <= this.#octets.length) return
+    this.#halves = new Int32Array(bytes)
+    this.#octets = Buffer.from(this.#halves.buffer)
+  }
+
+  #read(bytes: Uint8Array, from: number, to: number): void {
+    this.#reserve(to - from)
+    const octets = this.#octets
+    for (let i = from; i < to; i++) octets[i - from] = bytes[i]
+  }
+
+  // One function, locals only: every round is the one written out in the loop below, so that V8 keeps the eight halves
+  // in registers or on the stack. Longer than our aim for that reason.
+  #run(length: number, wide: boolean): void {
+    const halves = this.#halves
+    // The last word holds the bytes left over and, on top, the length.
+    const last = (length >>> 3) << 1
+    if ((length & 4) === 0) halves[last + 1] = 0
+    const left = length & 3
+    halves[length >>> 2] &= (1 << (left << 3)) - 1
+    halves[last + 1] |= length << 24
     let v0l = this.#k0 ^ 0x70736575
     let v0h = this.#k1 ^ 0x736f6d65
     let v1l = this.#k2 ^ 0x6e646f6d
@@ -79,25 +112,18 @@ class SipHasher implements Hasher {
     let v3l = this.#k2 ^ 0x79746573
     let v3h = this.#k3 ^ 0x74656462
     if (wide) v1l ^= 0xee
-    const length = to - from
-    const words = length >>> 3
-    // Steps: each word costs 2 rounds; then the last word 2; then 4 to finish, and 4 more for the second 64 bits.
-    const rounds = (words + 1) * 2
-    const total = rounds + (wide ? 8 : 4)
+    // Rounds: 1 or 2 for each word; then 3 or 4 to finish, and 4 more for the second 64 bits.
+    const second = wide ? 1 : 0
+    const rounds = ((last >>> 1) + 1) << second
+    const total = rounds + (wide ? 8 : 3)
     let ml = 0
     let mh = 0
-    let at = from
     for (let step = 0; step < total; step++) {
       if (step < rounds) {
-        if ((step & 1) === 0) {
-          if (step >>> 1 < words) {
-            ml = word(bytes, at)
-            mh = word(bytes, at + 4)
-            at += 8
-          } else {
-            ml = tail(bytes, at, Math.min(to, at + 4))
-            mh = tail(bytes, at + 4, to) | (length << 24)
-          }
+        if ((step & second) === 0) {
+          const at = (step >>> second) << 1
+          ml = halves[at]
+          mh = halves[at + 1]
           v3l ^= ml
           v3h ^= mh
         }
@@ -108,9 +134,9 @@ class SipHasher implements Hasher {
         this.b = (v0h ^ v1h ^ v2h ^ v3h) >>> 0
         v1l ^= 0xdd
       }
-      // SipRound. A carry out of the low half shows as an unsigned sum smaller than a summand.
+      // SipRound. A carry out of the low half is computed, not compared: a branch on it would be a coin's toss.
       let low = (v0l + v1l) | 0
-      v0h = (v0h + v1h + (low >>> 0 < v1l >>> 0 ? 1 : 0)) | 0
+      v0h = (v0h + v1h + (((v0l & v1l) | ((v0l | v1l) & ~low)) >>> 31)) | 0
       v0l = low
       let high = (v1h << 13) | (v1l >>> 19)
       v1l = ((v1l << 13) | (v1h >>> 19)) ^ v0l
@@ -119,19 +145,19 @@ class SipHasher implements Hasher {
       v0l = v0h
       v0h = low
       low = (v2l + v3l) | 0
-      v2h = (v2h + v3h + (low >>> 0 < v3l >>> 0 ? 1 : 0)) | 0
+      v2h = (v2h + v3h + (((v2l & v3l) | ((v2l | v3l) & ~low)) >>> 31)) | 0
       v2l = low
       high = (v3h << 16) | (v3l >>> 16)
       v3l = ((v3l << 16) | (v3h >>> 16)) ^ v2l
       v3h = high ^ v2h
       low = (v0l + v3l) | 0
-      v0h = (v0h + v3h + (low >>> 0 < v3l >>> 0 ? 1 : 0)) | 0
+      v0h = (v0h + v3h + (((v0l & v3l) | ((v0l | v3l) & ~low)) >>> 31)) | 0
       v0l = low
       high = (v3h << 21) | (v3l >>> 11)
       v3l = ((v3l << 21) | (v3h >>> 11)) ^ v0l
       v3h = high ^ v0h
       low = (v2l + v1l) | 0
-      v2h = (v2h + v1h + (low >>> 0 < v1l >>> 0 ? 1 : 0)) | 0
+      v2h = (v2h + v1h + (((v2l & v1l) | ((v2l | v1l) & ~low)) >>> 31)) | 0
       v2l = low
       high = (v1h << 17) | (v1l >>> 15)
       v1l = ((v1l << 17) | (v1h >>> 15)) ^ v2l
@@ -139,7 +165,7 @@ class SipHasher implements Hasher {
       low = v2l
       v2l = v2h
       v2h = low
-      if (step < rounds && (step & 1) === 1) {
+      if (step < rounds && (step & second) === second) {
         v0l ^= ml
         v0h ^= mh
       }
@@ -154,16 +180,4 @@ class SipHasher implements Hasher {
       this.b = high
     }
   }
-}
-
-function word(bytes: Uint8Array, at: number): number {
-  return (
-    (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24) | 0
-  )
-}
-
-function tail(bytes: Uint8Array, from: number, to: number): number {
-  let value = 0
-  for (let i = from; i < to; i++) value |= (bytes[i] ?? 0) << ((i - from) * 8)
-  return value
 }
