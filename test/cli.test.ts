@@ -75,7 +75,19 @@ void t.test('help, version and misuse', async (t) => {
   const { out, code } = await assay(['--help'])
   t.equal(code, 0)
   const words = [...out.matchAll(/^ {2}([a-z]+) /gm)].map(([, word]) => word)
-  t.same(words, ['serve', 'config', 'model', 'features', 'log', 'decision', 'simulate', 'traffic'])
+  t.same(words, [
+    'serve',
+    'govern',
+    'up',
+    'config',
+    'model',
+    'features',
+    'log',
+    'decision',
+    'shadow',
+    'simulate',
+    'traffic',
+  ])
   await Promise.all(
     words.map(async (word) => {
       t.match(await assay([word, '--help']), { code: 0, out: new RegExp(`assay ${word}`), err: '' }, `${word} --help`)

@@ -1,8 +1,7 @@
 // Keyed hashing without allocation: SipHash (Aumasson, Bernstein 2012) on 32-bit halves. Keyed, so that nobody outside
 // can choose values that fall on one place of a table. 64 bits are SipHash-1-3, what the hash tables of Rust and of
-// CPython take (github.com/rust-lang/rust/issues/29754, github.com/python/cpython/issues/73596); 128 bits, where a
-// collision would join two transactions, are the full SipHash-2-4. Results stand in `a b c d` until the next call. Not
-// for signatures or for digests that others compare: those are SHA-256.
+// CPython take; 128 bits, where a collision would join two transactions, are the full SipHash-2-4. Results stand in
+// `a b c d` until the next call. Not for signatures or for digests that others compare: those are SHA-256.
 
 export interface Hasher {
   /**
