@@ -30,7 +30,7 @@ export async function upCommand(args: readonly string[]): Promise<number> {
   }
   const config = loadConfig({ ...(values.config !== undefined && { file: values.config }), env: process.env })
   const logger = createLogger({ level: levelOf(config.process.logger.level) })
-  const sidecar = superviseSidecar({ args: ['govern', ...args], logger })
+  const sidecar = superviseSidecar({ args: ['govern', '--supervised', ...args], logger })
   try {
     // The sidecar starts when the server is ready: the start of a server wants all cores.
     return await serveCommand(args, () => sidecar.start())
