@@ -21,6 +21,7 @@ const HELP = `assay govern [--config FILE]
     follow the decision log of the same configuration: store, drift, shadows, alerts, console
     it may start before the server, end before it and be killed at any time: it goes on where its store ends
     SIGTERM and SIGINT end it after the transaction under way
+    --supervised, as \`assay up\` starts it: ends with the process that started it
 assay govern rebuild [--config FILE]
     remove the store and derive it anew from the decision log, then end; no sidecar may run meanwhile
 
@@ -44,11 +45,11 @@ export async function governCommand(args: readonly string[]): Promise<number> {
   }
   const config = loadConfig({ ...(values.config !== undefined && { file: values.config }), env: process.env })
   giveWay()
-  return isRebuild ? rebuild(config) : run(config)
+  return isRebuild ? rebuild(config) : run(config, { isSupervised: values.supervised === true })
 }
 
-async function run(config: Config): Promise<number> {
-  const told = untilTold()
+async function run(config: Config, how: { readonly isSupervised: boolean }): Promise<number> {
+  const told = untilTold(how)
   const sidecar = await start(config, { isOffline: false })
   if (sidecar.url !== null) process.stdout.write(`assay governs\n  console     ${sidecar.url}\n`)
   try {
@@ -118,10 +119,13 @@ function readProfile(modelsDir: string, model: { readonly name: string; readonly
 }
 
 /** Resolves at a signal, or when the supervisor that started this process is gone. */
-function untilTold(): Promise<void> {
+function untilTold({ isSupervised } = { isSupervised: false }): Promise<void> {
   return new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve())
+    if (!isSupervised) return
+    // It may be gone already: this process took its time to start.
     if (process.connected) process.once('disconnect', () => resolve())
+    else resolve()
   })
 }
 
@@ -142,7 +146,7 @@ function parse(args: readonly string[]) {
     return parseArgs({
       args: [...args],
       allowPositionals: true,
-      options: { help: { type: 'boolean', short: 'h' }, config: { type: 'string' } },
+      options: { help: { type: 'boolean', short: 'h' }, config: { type: 'string' }, supervised: { type: 'boolean' } },
     })
   } catch (cause) {
     throw new AssayError('ASSAY_USAGE', cause instanceof Error ? cause.message : String(cause), { cause })

@@ -32,7 +32,7 @@ export async function upCommand(args: readonly string[]): Promise<number> {
   const config = loadConfig({ ...(values.config !== undefined && { file: values.config }), env: process.env })
   const logger = createLogger({ level: levelOf(config.process.logger.level) })
   const sidecar = superviseSidecar({
-    args: ['govern', ...(values.config === undefined ? [] : ['--config', values.config])],
+    args: ['govern', '--supervised', ...(values.config === undefined ? [] : ['--config', values.config])],
     logger,
   })
   try {

@@ -15,8 +15,7 @@ export interface Child {
 export function child(t: Test, program: string, args: readonly string[], env: Record<string, string>): Child {
   const started: ChildProcess = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    // Without the test runner's own hooks: one of them ends a process at signals that it would ignore.
-    env: { ...process.env, NODE_OPTIONS: '', ASSAY_PROCESS__GOVERNANCE__DISK_FREE_BYTES_MIN: '0', ...env },
+    env: { ...process.env, ASSAY_PROCESS__GOVERNANCE__DISK_FREE_BYTES_MIN: '0', ...env },
   })
   t.teardown(() => void started.kill('SIGKILL'))
   let output = ''
