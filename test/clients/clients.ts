@@ -114,7 +114,8 @@ async function startReady(port: number, data: string): Promise<ChildProcess> {
   const child = spawn(process.execPath, [CLI, 'serve'], { env, stdio: ['ignore', 'pipe', 'inherit'] })
   const ready = new Promise<void>((resolve) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
-      if (line.startsWith('assay is ready')) resolve()
+      // The line of a server that is ready, where no terminal reads it.
+      if (line.startsWith('{"score"')) resolve()
     })
   })
   const died = once(child, 'exit').then(([code]) => Promise.reject(new Error(`the server ended with ${String(code)}`)))
