@@ -249,7 +249,9 @@ void t.test('the stages stand in Server-Timing where the policy says so, and onl
     const h = withHarness(t, { policy: (policy) => ({ ...policy, server_timing }) })
     const answers = h.send()
     settle(h)
-    const expected = server_timing ? /^receive;dur=\d+\.\d{3}, validate;dur=.*features;dur=.*infer;dur=.*decide;dur=.*log;dur=/ : null
+    const expected = server_timing
+      ? /^receive;dur=\d+\.\d{3}, validate;dur=.*features;dur=.*infer;dur=.*decide;dur=.*log;dur=/
+      : null
     t.match(answers, [{ status: 200, serverTiming: expected }])
   }
   t.end()
