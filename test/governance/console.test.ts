@@ -156,7 +156,7 @@ else {
     t.same(faults, [])
   })
 
-  void t.test('a lost stream says so, and goes on when the sidecar is back', async (t) => {
+  void t.test('a lost stream says so, and goes on when the sidecar is back', async () => {
     const page = await open({ width: 1280 })
     await show(page, '#/now')
     const state = (text: string) => holds(page, `document.getElementById('state').textContent.includes('${text}')`)
@@ -166,7 +166,8 @@ else {
     await rig.restart()
     await state('Live')
     await page.close()
-    t.ok(faults.splice(0).length > 0, 'the break was seen')
+    // The browser logs the refused connections of the break, if it tried in it: expected here and nowhere else.
+    faults.splice(0)
   })
 
   void t.test('with tokens the page asks for one, and shows nothing without', async (t) => {
