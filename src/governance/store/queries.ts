@@ -190,7 +190,8 @@ async function intervals(
   const rows = await database.select(
     `SELECT (decided_at_ms // $3) * $3 AS at_ms, count(*) AS decisions, count(*) FILTER (degraded) AS degraded,
      approx_quantile(total_us, 0.5) AS p50, approx_quantile(total_us, 0.99) AS p99, ${[...counts, ...stages].join(', ')}
-     FROM decisions WHERE decided_at_ms >= $1 AND decided_at_ms < $2 AND kind = 'decision' GROUP BY 1 ORDER BY 1`,
+     FROM decisions WHERE decided_at_ms >= $1 AND decided_at_ms < $2 AND kind = 'decision' AND mode = 'decide'
+     GROUP BY 1 ORDER BY 1`,
     [fromMs, untilMs, step],
   )
   return rows.map((row) => ({

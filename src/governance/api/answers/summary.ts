@@ -31,7 +31,9 @@ export async function summary(held: Held): Promise<wire.Summary> {
   const window = { fromMs: untilMs - WINDOW_MS, untilMs }
   const [control, newest, totals, answered, degraded, series, drift, shadow, alerts] = await Promise.all([
     held.control(),
-    queries.select("SELECT count(*) AS decisions, max(decided_at_ms) AS newest FROM decisions WHERE kind = 'decision'"),
+    queries.select(
+      "SELECT count(*) AS decisions, max(decided_at_ms) AS newest FROM decisions WHERE kind = 'decision' AND mode = 'decide'",
+    ),
     totalsOf(queries, window),
     answeredBy(queries, window),
     degradedBy(queries, window),
