@@ -4,7 +4,7 @@
 // Goodput is replies with status 200 a second. The generator shares the cores with the server; what it really offered
 // is printed. Exit code 1 where a target was missed.
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Worker } from 'node:worker_threads'
@@ -14,7 +14,7 @@ import type { OverloadCount, OverloadOrder } from './overload-thread.js'
 import { cpuSeconds } from './proc.js'
 import { targetLine, writeReport } from './report.js'
 import { createRequestPool, POPULATION } from './requests.js'
-import { ROOT, startServer, type RunningServer } from './server.js'
+import { endRun, ROOT, startServer, type RunningServer } from './server.js'
 
 const { values } = parseArgs({
   options: {
@@ -169,10 +169,5 @@ const server = await startServer({ dataDir: join(folder, 'data') })
 try {
   await run(server)
 } finally {
-  const code = await server.stop()
-  if (code !== 0) {
-    console.error(`the server ended with ${code}:\n${server.output()}`)
-    process.exitCode = 1
-  }
-  rmSync(folder, { recursive: true, force: true })
+  await endRun(server, folder)
 }

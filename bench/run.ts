@@ -3,14 +3,14 @@
 //   --memory    open loop at 2,000/s for 10 minutes, resident memory once a second         → memory.txt, memory.json
 //   --rate N, --seconds N, --connections N, --tries N, --folder DIR; --quick: a few seconds of each, written nowhere
 // Exit code 1 where a target was missed, an answer was wrong or every try was void.
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { measure, type Measurement } from './measure.js'
 import { measurementLines, slopePerSecond, targetLine, writeReport } from './report.js'
 import { createRequestPool, POPULATION } from './requests.js'
-import { ROOT, startServer, type RunningServer } from './server.js'
+import { endRun, ROOT, startServer, type RunningServer } from './server.js'
 
 const { values } = parseArgs({
   options: {
@@ -170,10 +170,5 @@ try {
   console.error(`warm: ${warm.raw.count} decisions, p99 ${warm.raw.p99Ms.toFixed(2)} ms`)
   await (values.memory ? memoryRun(server) : scoreRun(server))
 } finally {
-  const code = await server.stop()
-  if (code !== 0) {
-    console.error(`the server ended with ${code}:\n${server.output()}`)
-    process.exitCode = 1
-  }
-  rmSync(folder, { recursive: true, force: true })
+  await endRun(server, folder)
 }

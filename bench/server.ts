@@ -2,6 +2,7 @@
 // It is ready when /readyz says so. What it prints is kept (bounded) and shown when it dies on its own.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -78,6 +79,16 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     }
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
+}
+
+/** Ends a measured server and removes its folder; one that ends with an error fails the run. */
+export async function endRun(server: RunningServer, folder: string): Promise<void> {
+  const code = await server.stop()
+  if (code !== 0) {
+    console.error(`the server ended with ${code}:\n${server.output()}`)
+    process.exitCode = 1
+  }
+  rmSync(folder, { recursive: true, force: true })
 }
 
 async function end(child: ChildProcess, exited: Promise<unknown[]>, signal: 'SIGKILL' | 'SIGTERM'): Promise<number> {

@@ -14,8 +14,7 @@ import { createWebhook } from './governance/publish/webhook.js'
 import { chooseShadows } from './governance/shadow/choose.js'
 import { createShadowHost } from './governance/shadow/host.js'
 import { removeStore } from './governance/store/open.js'
-import { levelOf } from './serve-command.js'
-import { createLogger } from './telemetry/logger.js'
+import { loggerOf } from './serve-command.js'
 
 const HELP = `assay govern [--config FILE]
     follow the decision log of the same configuration: store, drift, shadows, alerts, console
@@ -86,7 +85,7 @@ async function rebuild(config: Config): Promise<number> {
 
 /** Joins the parts that this release has; offline there is nobody to show anything to. */
 async function start(config: Config, { isOffline }: { readonly isOffline: boolean }): Promise<Sidecar> {
-  const logger = createLogger({ level: levelOf(config.process.logger.level) })
+  const logger = loggerOf(config)
   const { models_dir: modelsDir, governance } = config.process
   const { webhook, flip_share_max: flipShareMax } = governance.alerts
   const chosen = await chooseShadows({ configured: governance.shadows, modelsDir })

@@ -2,10 +2,10 @@
 // On a terminal people read it; otherwise events are JSON lines on standard error and the greeting is one on standard
 // output, so that a supervisor or a test can wait for it.
 import { parseArgs } from 'node:util'
-import { loadConfig } from './config.js'
+import { type Config, loadConfig } from './config.js'
 import { AssayError } from './errors.js'
 import { serve, type Server } from './serve.js'
-import { createLogger, type Level } from './telemetry/logger.js'
+import { createLogger, type Level, type Logger } from './telemetry/logger.js'
 import { textLines } from './telemetry/text-lines.js'
 
 const HELP = `assay serve [--config FILE] [--routes-from-file]   run the scoring server
@@ -31,15 +31,13 @@ const SIGNALS = ['SIGTERM', 'SIGINT'] as const
 
 /** Runs until SIGTERM or SIGINT; resolves with the exit code. `onReady` is called once the server answers. */
 export async function serveCommand(args: readonly string[], onReady?: () => void): Promise<number> {
-  const { values } = parse(args)
+  const { values } = parseServe(args)
   if (values.help === true) {
     process.stdout.write(HELP)
     return 0
   }
   const config = loadConfig({ ...(values.config !== undefined && { file: values.config }), env: process.env })
-  const level = levelOf(config.process.logger.level)
-  const stream = process.stderr.isTTY ? textLines((line) => void process.stderr.write(line)) : undefined
-  const logger = createLogger({ level, ...(stream !== undefined && { stream }) })
+  const logger = loggerOf(config)
   const told = signalled()
   let ready = false
   void told.then(() => (ready ? undefined : logger.event('ServerDraining', { detail: 'ends once it has started' })))
@@ -67,7 +65,8 @@ function signalled(): Promise<void> {
   })
 }
 
-function parse(args: readonly string[]) {
+/** The options of `serve`, which are those of `up`. */
+export function parseServe(args: readonly string[]) {
   try {
     return parseArgs({
       args: [...args],
@@ -84,8 +83,15 @@ function parse(args: readonly string[]) {
 
 const LEVELS: readonly Level[] = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 
+/** Text where a terminal reads it, JSON lines elsewhere. */
+export function loggerOf(config: Config): Logger {
+  const level = levelOf(config.process.logger.level)
+  const stream = process.stderr.isTTY ? textLines((line) => void process.stderr.write(line)) : undefined
+  return createLogger({ level, ...(stream !== undefined && { stream }) })
+}
+
 /** The level that a configuration names. */
-export function levelOf(text: unknown): Level {
+function levelOf(text: unknown): Level {
   return LEVELS.find((level) => level === text) ?? 'info'
 }
 

@@ -4,12 +4,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { loadConfig } from './config.js'
-import { AssayError } from './errors.js'
-import { levelOf, serveCommand } from './serve-command.js'
+import { loggerOf, parseServe, serveCommand } from './serve-command.js'
 import { LIMITS } from './limits.js'
-import { createLogger, type Logger } from './telemetry/logger.js'
+import type { Logger } from './telemetry/logger.js'
 
 const HELP = `assay up [--config FILE] [--routes-from-file]
     run the scoring server, and the governance sidecar beside it as a process of its own
@@ -24,13 +22,13 @@ const CHILD_CLOSE_MS = 6_000
 
 /** Runs until the server ends; resolves with its exit code. */
 export async function upCommand(args: readonly string[]): Promise<number> {
-  const { values } = parse(args)
+  const { values } = parseServe(args)
   if (values.help === true) {
     process.stdout.write(HELP)
     return 0
   }
   const config = loadConfig({ ...(values.config !== undefined && { file: values.config }), env: process.env })
-  const logger = createLogger({ level: levelOf(config.process.logger.level) })
+  const logger = loggerOf(config)
   const sidecar = superviseSidecar({
     args: ['govern', '--supervised', ...(values.config === undefined ? [] : ['--config', values.config])],
     logger,
@@ -93,20 +91,5 @@ function superviseSidecar({ args, logger }: SuperviseOptions): Supervised {
       await gone
       clearTimeout(force)
     },
-  }
-}
-
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      options: {
-        help: { type: 'boolean', short: 'h' },
-        config: { type: 'string' },
-        'routes-from-file': { type: 'boolean' },
-      },
-    })
-  } catch (cause) {
-    throw new AssayError('ASSAY_USAGE', cause instanceof Error ? cause.message : String(cause), { cause })
   }
 }

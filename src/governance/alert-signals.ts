@@ -1,7 +1,7 @@
 // What derived rows, findings and figures say, as signals for alerts. Pure. Bad and good do not touch: between them
 // lies a band in which nothing is said, so that a value at a border does not come and go.
 import { type Finding, isDamage } from '../decision-log/finding.js'
-import { wilsonShare } from '../stats/paired-proportion.js'
+import { wilsonScore } from '../stats/interval.js'
 import type { Signal } from './alert.js'
 import type { Cell, DerivedRow } from './port.js'
 
@@ -49,7 +49,7 @@ function shadowSignal(row: Row, { flipShareMax }: SignalOptions): Signal {
   const [champion, shadow, segment] = [text(row.champion), text(row.shadow), text(row.segment)]
   const [flips, pairs] = [number(row.flips), number(row.pairs)]
   const share = pairs === 0 ? 0 : flips / pairs
-  const isBad = wilsonShare(flips, pairs, Z).low > flipShareMax
+  const isBad = wilsonScore(flips, pairs, Z).low > flipShareMax
   const level =
     pairs < PAIRS_MIN ? 'unknown' : isBad ? 'warning' : share < GOOD_PART * flipShareMax ? 'good' : 'unknown'
   const percent = (100 * share).toPrecision(3)

@@ -68,15 +68,9 @@ export function createRenderer(logId: Buffer): (facts: DecisionFacts, transactio
 /** Stages in milliseconds, as a Server-Timing header names them. */
 function renderTiming({ stages }: DecisionFacts, logMs: number): string {
   const { receiveUs, validateUs, featuresUs, inferUs, decideUs } = stages
-  const parts = {
-    receive: receiveUs / 1000,
-    validate: validateUs / 1000,
-    features: featuresUs / 1000,
-    infer: inferUs / 1000,
-  }
-  const all = { ...parts, decide: decideUs / 1000, log: logMs }
-  return Object.entries(all)
-    .map(([stage, ms]) => `${stage};dur=${ms.toFixed(3)}`)
+  const us = { receive: receiveUs, validate: validateUs, features: featuresUs, infer: inferUs, decide: decideUs }
+  return Object.entries({ ...us, log: logMs * 1000 })
+    .map(([stage, took]) => `${stage};dur=${(took / 1000).toFixed(3)}`)
     .join(', ')
 }
 

@@ -19,7 +19,7 @@ export interface HeartbeatDeps {
   readonly clock: Clock
   flush(): void
   tick(): void
-  /** Deadlines, results and hand-overs, without answering anybody: the caller may be writing an answer itself. */
+  /** Deadlines, results and hand-overs. It hears no log: the caller may be answering what is durable itself. */
   pulse(): void
   /** A tick or pulse came so many milliseconds after it was due. */
   onLate(lateMs: number): void

@@ -11,10 +11,17 @@ export function deviations(coverage: number): number {
   return Math.sqrt(chiSquareQuantile(coverage, 1))
 }
 
-/** Wilson's score interval (1927) for a proportion; [0, 1] where there are no trials. */
+/** Wilson's score interval of that coverage for a proportion. */
 export function wilson(successes: number, trials: number, coverage = 0.95): Interval {
+  return wilsonScore(successes, trials, deviations(coverage))
+}
+
+/**
+ * The same by its half-width in standard deviations: Wilson, E. B. (1927), J. Am. Stat. Assoc. 22, 209–212. [0, 1]
+ * where there are no trials.
+ */
+export function wilsonScore(successes: number, trials: number, z: number): Interval {
   if (trials === 0) return { low: 0, high: 1 }
-  const z = deviations(coverage)
   const share = successes / trials
   const middle = share + (z * z) / (2 * trials)
   const half = z * Math.sqrt((share * (1 - share)) / trials + (z * z) / (4 * trials * trials))

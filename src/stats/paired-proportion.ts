@@ -1,6 +1,8 @@
 // Two yes-or-no answers about the same things: by how much do their rates differ, and is that chance? Pure.
 // Intervals are Newcombe's for paired data; they stay within [−1, 1] and have a width where no pair differs.
 
+import { type Interval, wilsonScore } from './interval.js'
+
 /** Pairs by both answers. */
 export interface PairCounts {
   readonly both: number
@@ -9,24 +11,8 @@ export interface PairCounts {
   readonly neither: number
 }
 
-export interface Interval {
-  readonly low: number
-  readonly high: number
-}
-
 /** The normal quantile of 97.5 %. */
 export const Z_95 = 1.959963984540054
-
-/** Wilson's score interval of a share: Wilson, E. B. (1927), J. Am. Stat. Assoc. 22, 209–212. [0, 1] for n = 0. */
-export function wilsonShare(count: number, n: number, z = Z_95): Interval {
-  if (n === 0) return { low: 0, high: 1 }
-  const share = count / n
-  const middle = share + (z * z) / (2 * n)
-  const half = z * Math.sqrt((share * (1 - share)) / n + (z * z) / (4 * n * n))
-  const scale = 1 + (z * z) / n
-  const low = count === 0 ? 0 : Math.max(0, (middle - half) / scale)
-  return { low, high: count === n ? 1 : Math.min(1, (middle + half) / scale) }
-}
 
 /**
  * Rate of the second minus rate of the first, with the score interval for paired data: method 10 of Newcombe, R. G.
@@ -40,8 +26,8 @@ export function pairedDifference(pairs: PairCounts, z = Z_95): Interval & { read
   const second = both + secondOnly
   const difference = (secondOnly - firstOnly) / n
   const phi = correlation(pairs, n)
-  const one = wilsonShare(first, n, z)
-  const two = wilsonShare(second, n, z)
+  const one = wilsonScore(first, n, z)
+  const two = wilsonScore(second, n, z)
   const below = second / n - two.low
   const above = two.high - second / n
   const firstBelow = first / n - one.low

@@ -5,7 +5,8 @@ import fc from 'fast-check'
 import { binOf, GRID_AXIS, logitOf } from '../../src/governance/monitors/shadow-bins.js'
 import { addExact, bigOf, emptySum, mergeExact } from '../../src/stats/exact-sum.js'
 import { cohenKappa } from '../../src/stats/kappa.js'
-import { mcnemarMidP, normalTail, pairedDifference, wilsonShare } from '../../src/stats/paired-proportion.js'
+import { wilson } from '../../src/stats/interval.js'
+import { mcnemarMidP, normalTail, pairedDifference } from '../../src/stats/paired-proportion.js'
 import { kendallOfGrid, type RankCorrelation, spearmanOfGrid } from '../../src/stats/rank-correlation.js'
 
 function near(test: Pick<typeof t, 'ok'>, got: number, wanted: number, tolerance: number, what: string): void {
@@ -94,7 +95,7 @@ void t.test("Wilson's interval is the published one", (t) => {
     [29, 29, 0.883, 1],
   ]
   for (const [count, n, low, high] of cases) {
-    const got = wilsonShare(count, n)
+    const got = wilson(count, n)
     near(t, got.low, low, 5e-5, `${count} of ${n}, lower`)
     near(t, got.high, high, 5e-5, `${count} of ${n}, upper`)
   }

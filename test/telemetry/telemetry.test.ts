@@ -5,7 +5,7 @@ import { LIMITS, TINY } from '../../src/limits.js'
 import { AssayError } from '../../src/errors.js'
 import { countedIn, Histogram } from '../../src/telemetry/histogram.js'
 import { createLogger } from '../../src/telemetry/logger.js'
-import { createMetrics, STAGES } from '../../src/telemetry/metrics.js'
+import { createMetrics, STAGE, STAGES } from '../../src/telemetry/metrics.js'
 
 /** The samples of an exposition: name with labels → value. */
 function samples(text: string): Map<string, number> {
@@ -79,7 +79,12 @@ void t.test(
     metrics.decision(3, model, 1)
     metrics.decision(3, model, 1)
     metrics.degraded(model, 1)
-    metrics.stage(STAGES.indexOf('infer'), 250)
+    t.same(
+      Object.entries(STAGE),
+      STAGES.map((stage, index) => [stage, index]),
+      'names and places agree',
+    )
+    metrics.stage(STAGE.infer, 250)
     metrics.request(51)
     metrics.rejected('ASSAY_OVERLOADED')
     metrics.lost('no_room')

@@ -1,7 +1,6 @@
 // Puts the API together: the store's answers behind a listener, told of each commit as any publisher is.
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Config, loadKeys, packageRoot } from '../../config.js'
+import { type Config, loadKeys, packageVersion } from '../../config.js'
 import type { Limits } from '../../limits.js'
 import type { Clock } from '../../runtime/clock.js'
 import { createExposition, type Exposed } from '../../telemetry/exposition.js'
@@ -98,10 +97,4 @@ function metricsOf(facts: () => GovernFacts, listener: () => ApiListener | null,
       read: () => [{ labels: { version }, value: 1 }],
     },
   ]
-}
-
-function packageVersion(): string {
-  const manifest: unknown = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'))
-  const version = typeof manifest === 'object' && manifest !== null && 'version' in manifest ? manifest.version : ''
-  return String(version)
 }

@@ -4,7 +4,8 @@ import { ACTIONS } from '../../contract/decision.js'
 import type { AppliedThresholds } from '../../contract/record-types.js'
 import { bigOf, numberOf } from '../../stats/exact-sum.js'
 import { cohenKappa } from '../../stats/kappa.js'
-import { mcnemarMidP, pairedDifference, wilsonShare } from '../../stats/paired-proportion.js'
+import { wilson } from '../../stats/interval.js'
+import { mcnemarMidP, pairedDifference } from '../../stats/paired-proportion.js'
 import { kendallOfGrid, spearmanOfGrid } from '../../stats/rank-correlation.js'
 import type { Cell } from '../port.js'
 import { DIFFERENCE_UNIT, differenceOf, edgeOf, GRID_AXIS, VOLUME_AXIS } from './shadow-bins.js'
@@ -185,7 +186,7 @@ function flipCells(counts: PairCounts): Record<string, Cell> {
   const swapIn = sum(isIn)
   const swapOut = sum(isOut)
   const change = pairedDifference({ both, firstOnly: swapOut, secondOnly: swapIn, neither: actions[0] })
-  const share = wilsonShare(flips, pairs)
+  const share = wilson(flips, pairs)
   const { kappa, se, agreement } = cohenKappa(actions, SIZE)
   return {
     ...{ flips, flips_ruled: counts.flipsRuled, flip_share: pairs === 0 ? null : flips / pairs },

@@ -8,7 +8,6 @@ import { join } from 'node:path'
 import { parseControlState } from '../../contract/control-state.js'
 import { type Finding, isDamage } from '../../decision-log/finding.js'
 import type { Position } from '../../decision-log/reader.js'
-import { AssayError } from '../../errors.js'
 import type { Batch, Cell, Control, DerivedRow, TailRecord } from '../port.js'
 import { createRowAppender, createTableAppender, isColumnType, type TableAppender } from './append.js'
 import { type Database, guarded, openDatabase, refused } from './database.js'
@@ -320,9 +319,4 @@ async function writePosition(database: Database, position: Position, recordAtMs:
   const { logId, epoch, sequence } = position
   await database.run('DELETE FROM position')
   await database.run('INSERT INTO position VALUES (?, ?, ?, ?)', [logId.toString('hex'), epoch, sequence, recordAtMs])
-}
-
-/** True for an error that says that this store cannot go on with this log. */
-export function isRefusal(error: unknown): error is AssayError {
-  return error instanceof AssayError && error.code === 'ASSAY_STORE_REFUSED'
 }
