@@ -25,6 +25,9 @@ export async function openSmallLog(
 ): Promise<OpenLog> {
   const waiting = new Set<() => void>()
   const faults: string[] = []
+  const lookAll = (): void => {
+    for (const look of waiting) look()
+  }
   const log = await openDecisionLog(
     {
       ...{
@@ -35,10 +38,11 @@ export async function openSmallLog(
         schemas: Buffer.from('{"decision":1}'),
       },
       controlState: () => Buffer.from('control'),
-      onProgress: () => {
-        for (const look of waiting) look()
+      onProgress: lookAll,
+      onFault: (fault) => {
+        faults.push(fault)
+        lookAll()
       },
-      onFault: (fault) => void faults.push(fault),
       ...options,
     },
     deps,

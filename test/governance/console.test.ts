@@ -37,10 +37,8 @@ else {
   t.before(async () => {
     rig = await startGovernance({ limits: { ...LIMITS, driftWindowRows: 200, driftRowsMin: 100 } })
     browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
-    const seconds = 63 - new Date().getSeconds()
-    const shape = ['--rate', '60', '--for', `${Math.max(25, seconds)}s`, '--bad-challenger', '--drift', 'amount:3']
-    await rig.traffic(...shape)
-    await rig.caughtUp()
+    await rig.traffic('--rate', '60', '--for', '25s', '--bad-challenger', '--drift', 'amount:3')
+    await rig.compared()
   })
   t.teardown(async () => {
     await browser.close()
@@ -95,7 +93,7 @@ else {
     const shown = await page.locator('tbody .tag').allInnerTexts()
     t.ok(shown.length > 0 && shown.every((text) => text.includes('decline')))
     const other = await open({ width: 1280 })
-    await show(other, new URL(page.url()).hash)
+    await show(other, await page.evaluate<string>('location.hash'))
     t.equal(
       await other.locator('select[name=action]').inputValue(),
       'decline',

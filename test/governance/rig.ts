@@ -32,6 +32,8 @@ export interface GovernanceRig {
   traffic(...options: string[]): Promise<{ readonly answered: number }>
   /** Resolves when the store holds everything that stands in the log. */
   caughtUp(): Promise<void>
+  /** Sends payments until the API has pairs of scores: a minute of them appears when a later one has begun. */
+  compared(): Promise<void>
   /** JSON of an address under /api/v1. */
   // eslint-disable-next-line @typescript-eslint/no-explicit-any -- what a server says is looked at field by field
   ask(path: string): Promise<any>
@@ -60,15 +62,22 @@ export async function startGovernance(options: RigOptions = {}): Promise<Governa
     await running.sidecar.close(5_000)
     await running.host.close(5_000)
   }
+  const ask: GovernanceRig['ask'] = async (path) => (await fetch(`${url}/api/v1/${path}`)).json()
+  const traffic: GovernanceRig['traffic'] = (...args) => runTraffic(server.scorePort, args)
+  const caughtUp = (): Promise<void> => until(() => isCaughtUp(running.sidecar, server), 'the sidecar reads everything')
   return {
-    ...{ server, config, dataDir, url, events, stop },
+    ...{ server, config, dataDir, url, events, stop, traffic, caughtUp, ask },
     sidecar: () => running.sidecar,
     async restart() {
       running = await start()
     },
-    traffic: (...args) => runTraffic(server.scorePort, args),
-    caughtUp: () => until(() => isCaughtUp(running.sidecar, server), 'the sidecar reads everything'),
-    ask: async (path) => (await fetch(`${url}/api/v1/${path}`)).json(),
+    async compared() {
+      await caughtUp()
+      while ((await ask('shadow')).models.length === 0) {
+        await traffic('--rate', '5', '--for', '1s')
+        await caughtUp()
+      }
+    },
     async remove() {
       await stop()
       await server.kill()
