@@ -6,7 +6,7 @@ export interface Heartbeat {
   /** Flush at the end of this turn; tick until nothing is under way. */
   wake(): void
   /**
-   * Inside a long turn of the loop (a thousand sockets with a request each take tens of milliseconds): once a
+   * Inside a long turn of the loop (a thousand sockets with a request each take tens of milliseconds): every other
    * millisecond does what cannot wait for the turn's end. A clock reading (50 ns) where there is nothing to do.
    */
   beat(): void
@@ -26,6 +26,9 @@ export interface HeartbeatDeps {
   /** Anything that still needs ticks. */
   busy(): boolean
 }
+
+/** Milliseconds from tick or pulse to the next pulse: each breaks up batches, so that twice as many cost 3 % of CPU. */
+const PULSE_MS = 2
 
 /** Idle ticks before the timer is put away; setting it up again costs more than a few idle ticks. */
 const IDLE_TICKS_MAX = 250
@@ -76,7 +79,7 @@ export function createHeartbeat(deps: HeartbeatDeps): Heartbeat {
     beat() {
       if (timer === null) return
       const nowMs = deps.clock.monoMs()
-      if (nowMs - beatMs < 1) return
+      if (nowMs - beatMs < PULSE_MS) return
       late(nowMs)
       deps.pulse()
     },

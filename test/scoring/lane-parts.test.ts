@@ -137,13 +137,13 @@ void t.test('cost', (t) => {
     t.equal(cost.rowsWithin(1, 64), 1, 'a run has a row, however slow the model')
     t.end()
   })
-  void t.test('one stalled run counts at most eight times what was expected, and a slower model is learned', (t) => {
+  void t.test('a stalled run counts at most twice what was expected, and a slower model is learned', (t) => {
     const cost = createCost()
     for (let i = 0; i < 100; i++) cost.add(1 + (i % 2), 10 + 10 * (1 + (i % 2)))
     cost.add(1, 1_000_000)
     const after = cost.perRunUs() + cost.perRowUs()
-    t.ok(after > 20 && after < 50, `${after}`)
-    for (let i = 0; i < 20; i++) cost.add(1, 2_000)
+    t.ok(after > 20 && after < 23, `${after}`)
+    for (let i = 0; i < 100; i++) cost.add(1, 2_000)
     t.ok(cost.perRunUs() + cost.perRowUs() > 1_000)
     cost.reset()
     cost.add(1, 20)
