@@ -1,8 +1,9 @@
 // The order of the sidecar, in one place: tail → shadow scores → persist and monitor → alert → publish.
 // Invariants: a batch is one transaction of the store, so a process that dies at any point repeats the whole batch or
-// nothing of it; what is published was committed. Below the disk's floor nothing is read: the decision log holds what
-// waits, and nobody writes to it but the server.
-import type { Batch, DerivedRow, Monitor, TailRecord } from './port.js'
+// nothing of it; what is published was committed. Below the disk's floor nothing is written: the decision log holds what
+// waits, and nobody writes to it but the server. Where the log is ahead, the next batch is read and scored while this one
+// is written: two at most are in hand.
+import type { Batch, Control, DerivedRow, Monitor, TailRecord } from './port.js'
 import type { Store } from './store/open.js'
 import type { Tail } from './tail.js'
 
@@ -59,28 +60,49 @@ export type Ended =
 
 /** Goes on from the store's position until the tail is closed. Throws what store or tail throw. */
 export async function runPipeline(deps: PipelineDeps): Promise<Ended> {
-  const { tail, store, monitors, shadows, alerter, publishers, upkeep, room } = deps
-  restore(store, [...monitors, ...(alerter === null ? [] : [alerter])])
+  const { store, monitors, alerter, publishers, upkeep, room } = deps
+  const remembering = [...monitors, ...(alerter === null ? [] : [alerter])]
+  restore(store, remembering)
+  let ahead: Promise<Scored | null> | null = null
   while (await room()) {
-    const read = await tail.next()
-    if (read === null) break
-    if (read.takenBackTo !== null) return { kind: 'taken_back', batch: read, to: read.takenBackTo }
+    const scored: Scored | null = await (ahead ?? readScored(deps))
+    if (scored === null) break
+    const { batch, control } = scored
+    if (batch.takenBackTo !== null) return { kind: 'taken_back', batch, to: batch.takenBackTo }
 
-    const batch = shadows === null ? read : { ...read, records: await shadows.score(read.records) }
+    ahead = readAhead(deps, batch)
     const derived = monitor(monitors, batch)
     const alerts = alerter === null ? [] : alerter.consider(derived, batch)
-    await store.write({
-      batch,
-      derived: [...derived, ...alerts],
-      checkpoints: checkpointsOf([...monitors, ...(alerter === null ? [] : [alerter])]),
-      control: tail.control(),
-    })
+    const checkpoints = checkpointsOf(remembering)
+    await store.write({ batch, derived: [...derived, ...alerts], checkpoints, control })
     const committed = { batch, derived, alerts }
     for (const publisher of publishers) publisher.publish(committed)
     deps.onCommitted?.(committed)
     await upkeep.follow(store.recordedAtMs())
   }
   return { kind: 'closed' }
+}
+
+/** A batch with its shadow scores, and what held after it. */
+interface Scored {
+  readonly batch: Batch
+  readonly control: Control | null
+}
+
+async function readScored({ tail, shadows }: PipelineDeps): Promise<Scored | null> {
+  const read = await tail.next()
+  if (read === null) return null
+  const control = tail.control()
+  return { batch: shadows === null ? read : { ...read, records: await shadows.score(read.records) }, control }
+}
+
+/** The batch after this one, where the log has it already. */
+function readAhead(deps: PipelineDeps, { position }: Batch): Promise<Scored | null> | null {
+  if (position === null || deps.tail.end() <= position.sequence) return null
+  const ahead = readScored(deps)
+  // Whoever awaits it sees the error; where a write fails first, nobody does, and the store's position counts.
+  ahead.catch(() => undefined)
+  return ahead
 }
 
 function monitor(monitors: readonly Monitor[], { records }: Batch): DerivedRow[] {
