@@ -140,6 +140,12 @@ async function scoreRun(server: RunningServer): Promise<void> {
   report('score', lines, { open, turns })
 }
 
+/** Resident memory, the median of the last third of a run over that of the third before. */
+function growth(samples: readonly number[]): number {
+  const third = Math.floor(samples.length / 3)
+  return median(samples.slice(-third)) / median(samples.slice(third, 2 * third))
+}
+
 async function memoryRun(server: RunningServer): Promise<void> {
   const run = await load(server, 'open', Number(values.seconds ?? (values.quick ? 10 : 600)))
   const samples = run.residentBytes
@@ -160,6 +166,7 @@ async function memoryRun(server: RunningServer): Promise<void> {
       `most ${(Math.max(...settled) / MIB).toFixed(0)} MiB; slope ${((60 * slope) / MIB).toFixed(2)} MiB a minute, ` +
       `${(slope / run.perSecond).toFixed(1)} bytes a decision`,
     targetLine('wrong or missing answers', wrongAnswers(run), { max: 0 }),
+    targetLine('median of the last third / before', growth(samples), { max: 1.05 }),
   ]
   report('memory', lines, { run, slopeBytesPerSecond: slope })
 }

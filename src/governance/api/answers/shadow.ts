@@ -57,6 +57,7 @@ interface Added {
   readonly summary: wire.ShadowModel
   /** The sum, in the columns of the table. */
   readonly row: JsonRow
+  /** The windows that it adds up, without their bins, oldest first. */
   readonly rows: readonly JsonRow[]
 }
 
@@ -67,7 +68,7 @@ async function summaryOf(held: Held, model: string, query: ShadowQuery): Promise
   if (last === undefined) return null
   const champion = cells.text(last, 'champion')
   const rows = found.filter((row) => row.champion === champion)
-  const counts = emptyCounts()
+  const counts = { ...emptyCounts(), ...(await binsOf(held, { model, champion, segment, rows })) }
   for (const row of rows) mergeCounts(counts, countsOf(row))
   const cuts = {
     championCuts: appliedFrom(last, 'champion_thresholds'),
@@ -84,7 +85,17 @@ async function summaryOf(held: Held, model: string, query: ShadowQuery): Promise
   return { summary: modelOf(row, money), row, rows }
 }
 
-/** Rows that cover the range without overlap, oldest first. */
+/** Bins of a window: the column of their places, and that of their counts. */
+const BINS = {
+  differenceBins: ['difference_bins', 'difference_counts'],
+  grid: ['grid_cells', 'grid_counts'],
+  championBins: ['champion_bins', 'champion_counts'],
+  shadowBins: ['shadow_bins', 'shadow_counts'],
+} as const
+/** A window's bins take up to 200 kB: they are added up where they lie, and never sorted. */
+const NO_BINS = `* EXCLUDE (${[...Object.values(BINS).flat(), 'telling_epochs', 'telling_sequences'].join(', ')})`
+
+/** Windows that cover the range without overlap, oldest first, without their bins. */
 async function windowsOf(
   held: Held,
   model: string,
@@ -92,8 +103,8 @@ async function windowsOf(
 ): Promise<JsonRow[]> {
   const from = sinceMs ?? 0
   const until = untilMs ?? Number.MAX_SAFE_INTEGER
-  const sql = `SELECT * FROM (SELECT * FROM ${TABLE} WHERE shadow = ? AND segment = ? AND window_ms = ? AND from_ms >= ?
-     AND until_ms <= ? ORDER BY from_ms DESC LIMIT ${ROWS_MAX}) ORDER BY from_ms`
+  const sql = `SELECT * FROM (SELECT ${NO_BINS} FROM ${TABLE} WHERE shadow = ? AND segment = ? AND window_ms = ?
+     AND from_ms >= ? AND until_ms <= ? ORDER BY from_ms DESC LIMIT ${ROWS_MAX}) ORDER BY from_ms`
   const queries = held.queries()
   const hours = await queries.select(sql, [model, segment, HOUR_MS, from, until])
   const first = hours[0]
@@ -108,6 +119,39 @@ async function windowsOf(
   return [...hours, ...rest].sort((one, other) => cells.number(one, 'from_ms') - cells.number(other, 'from_ms'))
 }
 
+interface Windows {
+  readonly model: string
+  readonly champion: string
+  readonly segment: string
+  readonly rows: readonly JsonRow[]
+}
+
+/** The bins of these windows, added up in the store. */
+async function binsOf(held: Held, windows: Windows): Promise<Pick<PairCounts, keyof typeof BINS>> {
+  const { model, champion, segment, rows } = windows
+  const of = (windowMs: number): string =>
+    rows
+      .filter((row) => cells.number(row, 'window_ms') === windowMs)
+      .map((row) => cells.number(row, 'from_ms'))
+      .join(', ') || 'NULL'
+  const where = `shadow = ? AND champion = ? AND segment = ? AND
+    (window_ms = ${HOUR_MS} AND from_ms IN (${of(HOUR_MS)}) OR window_ms = ${MINUTE_MS} AND from_ms IN (${of(MINUTE_MS)}))`
+  const added = async ([places, counts]: readonly [string, string]): Promise<Map<number, number>> => {
+    const found = await held.queries().select(
+      `SELECT place, CAST(sum(held) AS BIGINT) AS held FROM
+       (SELECT unnest(${places}) AS place, unnest(${counts}) AS held FROM ${TABLE} WHERE ${where}) GROUP BY place`,
+      [model, champion, segment],
+    )
+    return new Map(found.map((row) => [cells.number(row, 'place'), cells.number(row, 'held')]))
+  }
+  return {
+    differenceBins: await added(BINS.differenceBins),
+    grid: await added(BINS.grid),
+    championBins: await added(BINS.championBins),
+    shadowBins: await added(BINS.shadowBins),
+  }
+}
+
 async function segmentsOf(held: Held, model: string, query: ShadowQuery): Promise<wire.ShadowModel[]> {
   const found = await held
     .queries()
@@ -118,12 +162,13 @@ async function segmentsOf(held: Held, model: string, query: ShadowQuery): Promis
   return all.flatMap((one) => (one === null ? [] : [one.summary]))
 }
 
-/** A row's integers, to be added. The sum of differences is that of its mean, to within a unit. */
+/** A row's integers but for its bins, to be added. The sum of differences is that of its mean, to within a unit. */
 function countsOf(row: JsonRow): PairCounts {
   const pairs = cells.number(row, 'pairs')
   const differences = emptySum()
   addExact(differences, Math.round(cells.number(row, 'difference_mean') * pairs * 1e6))
   return {
+    ...emptyCounts(),
     pairs,
     answeredByShadow: cells.number(row, 'answered_by_shadow'),
     answeredByOther: cells.number(row, 'answered_by_other'),
@@ -139,18 +184,7 @@ function countsOf(row: JsonRow): PairCounts {
     atChampion: cells.numbers(row, 'at_champion'),
     flipsRuled: cells.number(row, 'flips_ruled'),
     differences,
-    squares: emptySum(),
-    differenceBins: binsOf(row, 'difference_bins', 'difference_counts'),
-    grid: binsOf(row, 'grid_cells', 'grid_counts'),
-    championBins: binsOf(row, 'champion_bins', 'champion_counts'),
-    shadowBins: binsOf(row, 'shadow_bins', 'shadow_counts'),
-    telling: [],
   }
-}
-
-function binsOf(row: JsonRow, places: string, counts: string): Map<number, number> {
-  const held = cells.numbers(row, counts)
-  return new Map(cells.numbers(row, places).map((place, at) => [place, held[at] ?? 0]))
 }
 
 /** What `summarise` gives, as a row of the store would be read. */

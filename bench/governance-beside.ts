@@ -1,0 +1,144 @@
+// What the sidecar costs a payment: the server's p99 with the sidecar present, and with it catching up, each against
+// absent, in interleaved pairs on one server. Judged raw: what the sidecar does to the machine is what is asked here, and
+// leaving out the control's gaps would leave it out.
+//   node dist/bench/governance-beside.js [--pairs 10] [--seconds 10] [--rate 2000] [--folder DIR]
+//                                                                            → bench/results/governance-beside.txt
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import type { Health } from '../src/contract/governance.js'
+import { removeStore } from '../src/governance/store/open.js'
+import { medianInterval } from './interval.js'
+import { measure, type Measurement } from './measure.js'
+import { targetLine, writeReport } from './report.js'
+import { createRequestPool, POPULATION } from './requests.js'
+import { CLI, endRun, ROOT, startServer } from './server.js'
+
+const { values } = parseArgs({
+  options: {
+    pairs: { type: 'string', default: '10' },
+    seconds: { type: 'string', default: '10' },
+    rate: { type: 'string', default: '2000' },
+    folder: { type: 'string', default: join(ROOT, 'data') },
+  },
+})
+const [pairs, seconds, rate] = [Number(values.pairs), Number(values.seconds), Number(values.rate)]
+/** What the 99th percentile may rise by, ms. */
+const RISE_MS_MAX = 1
+/** Decisions in the log before the first pair: a catch-up that outlasts a run. */
+const AHEAD_SECONDS = 60
+const WAIT_MS_MAX = 120_000
+
+mkdirSync(values.folder, { recursive: true })
+const folder = mkdtempSync(join(values.folder, 'beside-'))
+const dataDir = join(folder, 'data')
+const server = await startServer({ dataDir })
+let pools = 0
+
+function load(kind: 'open' | 'closed', forSeconds: number): Promise<Measurement> {
+  pools += 1
+  return measure({
+    ...{ kind, port: server.scorePort, pid: server.pid, folder, connections: 64, seconds: forSeconds },
+    ratePerSecond: rate,
+    pool: createRequestPool({ seed: pools, size: 50_000, prefix: `g${pools}-`, ...POPULATION }),
+  })
+}
+
+/** The release's sidecar on the server's directory; its API says how far it is. */
+async function startSidecar(): Promise<{ child: ChildProcess; lag: () => Promise<number> }> {
+  const env = { ...process.env, ASSAY_DATA_DIR: dataDir, ASSAY_PROCESS__GOVERNANCE__PORT: '0' }
+  const child = spawn(process.execPath, [CLI, 'govern'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
+  const url = await until(() => /http:\/\/127\.0\.0\.1:\d+/.exec(output)?.[0] ?? null, 'the sidecar listens')
+  return {
+    child,
+    async lag() {
+      const health = (await (await fetch(`${url}/api/v1/health`)).json()) as Health
+      return health.ready ? health.lag.records : Infinity
+    },
+  }
+}
+
+async function until<T>(look: () => T | null | Promise<T | null>, what: string): Promise<T> {
+  const endMs = performance.now() + WAIT_MS_MAX
+  for (;;) {
+    const seen = await look()
+    if (seen !== null) return seen
+    if (performance.now() > endMs) throw new Error(`not within ${WAIT_MS_MAX} ms: ${what}`)
+    await delay(50)
+  }
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  const exited = once(child, 'exit')
+  child.kill('SIGTERM')
+  await exited
+}
+
+interface Run {
+  readonly measured: Measurement
+  /** Records that the sidecar was behind at the run's end; 0 where it was absent. */
+  readonly behind: number
+}
+
+const STATES = {
+  absent: async (): Promise<Run> => ({ measured: await load('open', seconds), behind: 0 }),
+  async present(): Promise<Run> {
+    const { child, lag } = await startSidecar()
+    await until(async () => ((await lag()) < rate ? true : null), 'the sidecar has caught up')
+    const measured = await load('open', seconds)
+    const behind = await lag()
+    await end(child)
+    return { measured, behind }
+  },
+  async 'catching up'(): Promise<Run> {
+    removeStore(join(dataDir, 'governance'))
+    const { child, lag } = await startSidecar()
+    const measured = await load('open', seconds)
+    const behind = await lag()
+    await end(child)
+    return { measured, behind }
+  },
+}
+type State = keyof typeof STATES
+
+const rises: Record<string, number[]> = { present: [], 'catching up': [] }
+const rows: string[] = []
+try {
+  await load('open', AHEAD_SECONDS)
+  for (let pair = 0; pair < pairs; pair++) {
+    for (const state of ['present', 'catching up'] as const) {
+      const order: State[] = pair % 2 === 0 ? ['absent', state] : [state, 'absent']
+      const runs = new Map<State, Run>()
+      for (const each of order) runs.set(each, await STATES[each]())
+      const [without, beside] = [runs.get('absent'), runs.get(state)]
+      if (without === undefined || beside === undefined) throw new Error('half a pair')
+      const [a, b] = [without.measured.raw.p99Ms, beside.measured.raw.p99Ms]
+      rises[state].push(b - a)
+      const row = `  ${String(pair + 1).padStart(4)}  ${state.padEnd(12)}${a.toFixed(2).padStart(8)}${b.toFixed(2).padStart(8)}${(b - a).toFixed(2).padStart(8)}${String(beside.behind).padStart(10)}`
+      rows.push(row)
+      console.error(row)
+    }
+  }
+  const lines = [
+    `p99 at ${rate}/s, raw, ms; ${pairs} pairs of ${seconds} s, in turn; the sidecar runs at nice 10`,
+    '',
+    '  pair  sidecar       absent  beside    rise  behind at the end, records',
+    ...rows,
+    '',
+    ...Object.entries(rises).map(([state, list]) => {
+      const interval = medianInterval(list)
+      if (interval === null) return `  ${state}: too few pairs`
+      const { low, median, high, coverage } = interval
+      const range = `[${low.toFixed(2)}, ${high.toFixed(2)}] at ${(100 * coverage).toFixed(1)} %`
+      return `${targetLine(`${state}: rise of p99, ms, median`, median, { max: RISE_MS_MAX })}   ${range}`
+    }),
+  ]
+  writeReport('governance-beside', lines, { pairs, seconds, rate, rises })
+} finally {
+  await endRun(server, folder)
+}
