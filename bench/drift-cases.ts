@@ -287,17 +287,18 @@ export interface Cost {
 
 /** CPU of the monitor per feature value, windows closed and verdicts given as on a busy server; best of the rounds. */
 export function cost(decisions: number, segments: number, rounds: number): Cost {
+  const declared = Array.from({ length: segments }, (_, at) => ({ name: `s${at}`, field: 'currency', values: ['EUR'] }))
   const rig = createRig(1)
+  rig.use({ ...POLICY, governance: { segments: declared } })
   const records = Array.from({ length: 20_000 }, (_, at) =>
     rig.decide({ model: 'fraud-xgb', atMs: START_MS + at, currency: at % 2 === 0 ? 'EUR' : 'USD' }),
   )
-  const declared = Array.from({ length: segments }, (_, at) => ({ name: `s${at}`, field: 'currency', values: ['EUR'] }))
   const values = profileOf('fraud-xgb').features.length
   let best = Infinity
   let checkpointMs = Infinity
   let checkpointBytes = 0
   for (let round = 0; round < rounds; round++) {
-    const monitor = createDriftMonitor(DEPS, { segments: declared })
+    const monitor = createDriftMonitor(DEPS)
     const before = process.cpuUsage()
     for (let at = 0; at < decisions; at++) {
       monitor.take(records[at % records.length])

@@ -162,8 +162,10 @@ export interface Limits {
   readonly driftRowsMin: number
   /** Model versions watched for drift at once, each with a week of hours; the one that answered longest ago leaves. */
   readonly driftModelsMax: number
-  /** Segments watched for drift: each costs as much as the whole again. */
+  /** Segments that a policy may declare: drift keeps for each as much as for the whole again. */
   readonly driftSegmentsMax: number
+  /** Values that one of them may name: more of them are a field of their own. */
+  readonly segmentValuesMax: number
   /** Categories of one field with a cell of their own; the rest is `unseen`. */
   readonly driftCategoriesMax: number
 }
@@ -244,6 +246,7 @@ export const LIMITS: Limits = Object.freeze({
   driftRowsMin: 500,
   driftModelsMax: 16,
   driftSegmentsMax: 16,
+  segmentValuesMax: 64,
   driftCategoriesMax: 64,
 })
 
@@ -289,6 +292,7 @@ export const TINY: Limits = Object.freeze({
   driftRowsMin: 10,
   driftModelsMax: 2,
   driftSegmentsMax: 2,
+  segmentValuesMax: 4,
   driftCategoriesMax: 4,
   modelBytesMax: 64 << 10,
   bundleJsonBytesMax: 64 << 10,

@@ -10,7 +10,8 @@ const HELP = `assay shadow run --model NAME@VERSION --since TIME --until TIME [-
     score the logged vectors of a past range with a model that did not answer them, and compare it with the champion:
     flips, alerts that would come and go with their amounts, agreement, rank correlation, thresholds of equal volume
     TIME is RFC 3339; DIR defaults to ASSAY_DATA_DIR (else ./data) and ASSAY_MODELS_DIR (else the package's models)
-    --json prints one line per champion, with every figure and bin; no server or sidecar is needed
+    one answer per champion, for all decisions and for each segment that the policy declares
+    --json prints one line for each, with every figure and bin; no server or sidecar is needed
 
 exit codes: 0 compared · 1 nothing to compare, damage, or the model is refused · 2 the command line is not valid
 `
@@ -77,9 +78,10 @@ function text(row: Row): string {
     const cell = row[column]
     return Array.isArray(cell) ? cell.map(shown).join(', ') : '–'
   }
+  const segment = row.segment === '' ? '' : ` in segment ${name('segment')}`
   return [
     `${name('shadow')} would flip ${percent('flip_share')} of ${count('pairs')} decisions of ` +
-      `${name('champion')} (${percent('flip_low')} to ${percent('flip_high')}): ${count('swap_in')} more alerts, ` +
+      `${name('champion')}${segment} (${percent('flip_low')} to ${percent('flip_high')}): ${count('swap_in')} more alerts, ` +
       `${count('swap_out')} fewer`,
     `  amounts         ${money('swap_in_amount')} newly alerted, ${money('swap_out_amount')} no longer (base currency)`,
     `  alerts          ${count('champion_alerts')} and ${count('shadow_alerts')}; difference ${percent('alert_difference')} ` +

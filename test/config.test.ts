@@ -117,6 +117,44 @@ void t.test('a policy that fits its schema but makes no sense is refused', (t) =
   t.end()
 })
 
+void t.test('segments name a field that the policy declares and values that it can have', (t) => {
+  const fields = [
+    { name: 'customer_id', type: 'string', entity: true, sensitive: true },
+    { name: 'terminal_id', type: 'string', entity: true },
+    { name: 'is_recurring', type: 'boolean' },
+    { name: 'category', type: 'integer' },
+    { name: 'weight', type: 'number' },
+  ]
+  const segment = (...segments: object[]) => faults({ policy: { schema: { fields }, governance: { segments } } })
+  const of = (field: string, ...values: unknown[]) => segment({ name: 'some', field, values })
+  t.same(of('currency', 'EUR', 'USD'), {})
+  t.same(of('is_recurring', true), {})
+  t.same(of('category', 5411, 5412), {})
+  t.same(of('weight', 0.5), {})
+  t.same(of('terminal_id', 't-1'), {})
+  const at = '/policy/governance/segments'
+  t.match(of('merchant', 'x'), { [`${at}/0/field`]: /declared field/ })
+  t.match(of('amount_minor', 5), { [`${at}/0/field`]: /declared field/ }, 'a measured quantity is no segment')
+  t.match(of('customer_id', 'c-1'), { [`${at}/0/field`]: /not sensitive/ })
+  t.match(of('is_recurring', true, 'true'), { [`${at}/0/values/1`]: /boolean/ })
+  t.match(of('category', 1.5), { [`${at}/0/values/0`]: /integer/ })
+  t.match(of('currency', 'GBX'), { [`${at}/0/values/0`]: /of the list/ })
+  t.match(of('currency', 978), { [`${at}/0/values/0`]: /capital letters/ })
+  t.match(of('terminal_id', '4111 1111 1111 1111'), { [`${at}/0/values/0`]: /never card data/ })
+  t.match(of('currency'), { [`${at}/0/values`]: /greater or equal to 1/ })
+  t.match(of('category', ...Array.from({ length: 65 }, (_, value) => value)), { [`${at}/0/values`]: /equal to 64/ })
+  const named = (name: string) => ({ name, field: 'currency', values: ['EUR'] })
+  t.match(segment(named('a'), named('b'), named('a')), { [`${at}/2/name`]: /once/ })
+  for (const name of ['', '*', '(other)', 'A']) t.match(segment(named(name)), { [`${at}/0/name`]: /./ }, name)
+  t.match(segment(...Array.from({ length: 17 }, (_, each) => named(`s${each}`))), { [at]: /equal to 16/ })
+  t.match(segment({ ...named('a'), value: 'EUR' }), { [`${at}/0/value`]: /nearest known is values/ })
+  t.match(faults({ policy: { governance: { segment: [] } } }), { '/policy/governance/segment': /known is segments/ })
+  const { policy } = loadConfig({ env: { ASSAY_POLICY__GOVERNANCE__SEGMENTS: JSON.stringify([named('euros')]) } })
+  t.same(policy.governance?.segments, [named('euros')])
+  t.equal('governance' in loadConfig({ env: {} }).policy, false, 'none are declared unless somebody does')
+  t.end()
+})
+
 void t.test('a listener beyond loopback needs keys, or insecure written out', (t) => {
   const http = (more: object) => ({ process: { http: { host: '0.0.0.0', ...more } } })
   t.match(faults(http({})), { '/process/http/host': /insecure: true/ })

@@ -182,9 +182,20 @@ export const Bin = Type.Object({
 })
 export type Bin = Static<typeof Bin>
 
+/** One window against one of the references that it has. */
+export const DriftAgainst = Type.Object({
+  kind: Type.String({ description: 'asks for it, such as hour/day_before' }),
+  reference: Type.String({ description: 'training, day_before or week_before: the same hour, or the day, before' }),
+  raises_alarms: Type.Boolean({ description: 'only training does; the others are for the eye' }),
+  reference_rows: Count,
+  ...Type.Omit(DriftWindow, ['from', 'until']).properties,
+})
+export type DriftAgainst = Static<typeof DriftAgainst>
+
 export const DriftDetail = Type.Object({
   ...DriftFeature.properties,
   window: nullable(DriftWindow),
+  against: Type.Array(DriftAgainst, { description: 'the same window against every reference, training first' }),
   reference_rows: Count,
   current_rows: Count,
   bins: Type.Array(Bin),

@@ -1,9 +1,10 @@
 // What the JSON Schema of a policy cannot say: names that clash, patterns that do not compile, fields that would hold
-// card data, a base currency without a rate. Pure; the catalogue's own sense is checked where it is compiled.
+// card data, a base currency without a rate, segments of values that no transaction has. Pure; the catalogue's own
+// sense is checked where it is compiled.
 import type { InputFault } from '../errors.js'
-import { isCardDataName } from './card-data.js'
+import { holdsCardData, isCardDataName } from './card-data.js'
 import { compileCurrencies } from './money.js'
-import type { Policy } from './policy.js'
+import type { Policy, Segment } from './policy.js'
 import type { FieldSpec } from './transaction.js'
 import { CORE_FIELDS } from './transaction-schema.js'
 
@@ -38,7 +39,7 @@ export function policyFaults(policy: Policy): InputFault[] {
       message: error instanceof Error ? error.message : 'currencies that compile',
     })
   }
-  faults.push(...routesFaults(policy))
+  faults.push(...routesFaults(policy), ...segmentsFaults(policy))
   return faults
 }
 
@@ -74,4 +75,42 @@ function routesFaults(policy: Policy): InputFault[] {
   if (share > 0 && challenger === null)
     faults.push({ path: '/policy/routes/share', message: '0 where there is no challenger' })
   return faults
+}
+
+function segmentsFaults(policy: Policy): InputFault[] {
+  const faults: InputFault[] = []
+  const seen = new Set<string>()
+  const segments = policy.governance?.segments ?? []
+  segments.forEach((segment, index) => {
+    const path = `/policy/governance/segments/${index}`
+    if (seen.has(segment.name)) faults.push({ path: `${path}/name`, message: 'declared once' })
+    seen.add(segment.name)
+    faults.push(...segmentFaults(segment, policy, path))
+  })
+  return faults
+}
+
+function segmentFaults({ field, values }: Segment, policy: Policy, path: string): InputFault[] {
+  const spec = policy.schema.fields.find(({ name }) => name === field)
+  if (spec === undefined && field !== 'currency')
+    return [{ path: `${path}/field`, message: 'a declared field, or currency' }]
+  // The policy stands in the log in clear and for ever: a person's own value could not be erased there.
+  if (spec?.sensitive === true) return [{ path: `${path}/field`, message: 'a field that is not sensitive' }]
+  const faults: InputFault[] = []
+  values.forEach((value, index) => {
+    const message = spec === undefined ? currencyFault(value, policy) : valueFault(value, spec)
+    if (message !== null) faults.push({ path: `${path}/values/${index}`, message })
+  })
+  return faults
+}
+
+function currencyFault(value: Segment['values'][number], { currencies }: Policy): string | null {
+  if (typeof value !== 'string' || !/^[A-Z]{3}$/.test(value)) return 'three capital letters by ISO 4217'
+  return currencies.unlisted === 'refuse' && !Object.hasOwn(currencies.list, value) ? 'a currency of the list' : null
+}
+
+function valueFault(value: Segment['values'][number], { type, identifier }: FieldSpec): string | null {
+  const isOfType = type === 'integer' ? Number.isInteger(value) : typeof value === type
+  if (!isOfType) return `of the type of the field: ${type}`
+  return typeof value === 'string' && identifier === undefined && holdsCardData(value) ? 'never card data' : null
 }

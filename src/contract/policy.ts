@@ -1,5 +1,6 @@
 // The policy: what must be the same on every replica. Its fingerprint stands in every decision.
 import { type Static, Type } from '@sinclair/typebox'
+import { LIMITS } from '../limits.js'
 import { canonicalDigest } from './canonical-json.js'
 import { Catalogue } from './catalogue.js'
 import { Thresholds } from './manifest.js'
@@ -44,6 +45,22 @@ export const Routes = Type.Object(
 )
 export type Routes = Static<typeof Routes>
 
+/** Decisions that the sidecar counts beside all: those whose field has one of the values. */
+export const Segment = Type.Object(
+  {
+    name: Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,63}$' }),
+    field: Type.String({ description: '`currency`, or a declared field that is not sensitive' }),
+    values: Type.Array(
+      Type.Union([Type.String({ maxLength: LIMITS.stringCharsMax }), Type.Number(), Type.Boolean()], {
+        description: 'of the type of the field',
+      }),
+      { minItems: 1, maxItems: LIMITS.segmentValuesMax },
+    ),
+  },
+  { additionalProperties: false },
+)
+export type Segment = Static<typeof Segment>
+
 export const Policy = Type.Object(
   {
     format: Type.Literal(1),
@@ -78,6 +95,13 @@ export const Policy = Type.Object(
       { additionalProperties: false },
     ),
     server_timing: Type.Boolean(),
+    /** Absent in policies of earlier releases, whose fingerprints stand. */
+    governance: Type.Optional(
+      Type.Object(
+        { segments: Type.Array(Segment, { maxItems: LIMITS.driftSegmentsMax }) },
+        { additionalProperties: false },
+      ),
+    ),
   },
   { additionalProperties: false },
 )

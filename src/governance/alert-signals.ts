@@ -3,6 +3,7 @@
 import { type Finding, isDamage } from '../decision-log/finding.js'
 import { wilsonScore } from '../stats/interval.js'
 import type { Signal } from './alert.js'
+import { ALARM_REFERENCE } from './monitors/drift-verdict.js'
 import type { Cell, DerivedRow } from './port.js'
 
 export interface SignalOptions {
@@ -28,9 +29,9 @@ export function signalOf({ table, row }: DerivedRow, options: SignalOptions = SI
 
 type Row = DerivedRow['row']
 
-/** Drift against training; against yesterday or last week it is for the eye, since weeks differ without any fault. */
+/** Drift against the reference that alarms are made from. */
 function driftSignal(row: Row): Signal | null {
-  if (row.reference !== 'training') return null
+  if (row.reference !== ALARM_REFERENCE) return null
   const [model, series, kind, state] = [text(row.model), text(row.series), text(row.kind), text(row.state)]
   const level = DRIFT_LEVELS[state] ?? 'unknown'
   const causes = text(row.causes)

@@ -15,6 +15,9 @@ void t.test('the fingerprint of a policy ignores routes and the order of keys, n
   t.equal(print({ ...policy, routes: { ...policy.routes, share: 5000 } }), base)
   t.equal(print(Object.fromEntries(Object.entries(policy).reverse()) as Policy), base)
   t.not(print({ ...policy, clock: 'replay' }), base)
+  const segments = [{ name: 'dollars', field: 'currency', values: ['USD'] }]
+  t.not(print({ ...policy, governance: { segments } }), base)
+  t.equal(print({ ...policy, governance: undefined }), base, 'what is not declared is not in it')
   // RFC 8785, section 3.2.2 and 3.2.3: the examples of that document.
   const sample =
     '{"numbers":[333333333.33333329,1E30,4.50,2e-3,0.000000000000000000000000001],"string":"\\u20ac$\\u000F\\u000aA\'\\u0042\\u0022\\u005c\\\\\\"\\/","literals":[null,true,false]}'

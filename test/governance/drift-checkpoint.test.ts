@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { FEATURE_FLAGS } from '../../src/contract/decision.js'
+import type { Segment } from '../../src/contract/policy.js'
 import { createDriftMonitor } from '../../src/governance/monitors/drift.js'
 import type { DerivedRow, Monitor, TailRecord } from '../../src/governance/port.js'
 import { TINY } from '../../src/limits.js'
@@ -17,13 +18,25 @@ function rowsOf(monitor: Monitor, records: Iterable<TailRecord>): DerivedRow[] {
   return [...monitor.drain()]
 }
 
+const of = (name: string, ...values: string[]): Segment => ({ name, field: 'currency', values })
+
+/** Record → segments from there on: added, kept in another place, given another meaning, taken away, come back. */
+const DECLARED = new Map([
+  [0, [of('dollars', 'USD')]],
+  [90, [of('euros', 'EUR'), of('dollars', 'USD')]],
+  [180, [of('dollars', 'USD', 'EUR'), of('euros', 'EUR')]],
+  [240, []],
+  [300, [of('euros', 'EUR')]],
+])
+
 /** A log that exercises everything: models, segments, hours, days, policies, cold rows, nulls. */
 function mixedLog(seed: number, length: number): TailRecord[] {
   const rig = createRig(seed)
   const models = ['fraud-lgbm', 'fraud-xgb', 'baseline']
   let atMs = START_MS
   return Array.from({ length }, (_, at) => {
-    if (at === length >> 1) rig.use({ ...POLICY, server_timing: true })
+    const segments = DECLARED.get(at)
+    if (segments !== undefined) rig.use({ ...POLICY, server_timing: at > 0, governance: { segments } })
     atMs += at % 37 === 0 ? 11 * HOUR_MS : (at * 7919) % 120_000
     const model = models[(at * at) % (at > 200 ? 3 : 2)]
     const flags = at % 5 < 3 ? FEATURE_FLAGS.cold : 0
@@ -38,9 +51,8 @@ function mixedLog(seed: number, length: number): TailRecord[] {
 }
 
 void t.test('killed at any record and restored, the monitor goes on to the same rows and the same checkpoint', (t) => {
-  const segments = [{ name: 'dollars', field: 'currency', values: ['USD'] }]
   const make = (): Monitor =>
-    createDriftMonitor(DEPS, { segments, falseAlarmsPer30Days: 3, limits: { ...TINY, driftModelsMax: 3 } })
+    createDriftMonitor(DEPS, { falseAlarmsPer30Days: 3, limits: { ...TINY, driftModelsMax: 3 } })
   const records = mixedLog(12, 360)
   const whole = make()
   const wanted = rowsOf(whole, records)

@@ -86,12 +86,13 @@ export async function startGovernance(options: RigOptions = {}): Promise<Governa
   }
 }
 
-interface Running {
+export interface Running {
   readonly sidecar: Sidecar
   readonly host: ShadowHost
 }
 
-async function startSidecar(
+/** A sidecar with its monitors and API in this process, over the log of a configuration. */
+export async function startSidecar(
   config: Config,
   options: RigOptions,
   events: { name: EventName; fields: Fields }[],

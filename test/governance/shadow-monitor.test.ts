@@ -2,6 +2,7 @@
 // sums, checkpoints at any record, and what must not count.
 import t from 'tap'
 import fc from 'fast-check'
+import type { Segment } from '../../src/contract/policy.js'
 import { differenceBin, differenceOf, edgeOf, logitOf, VOLUME_AXIS } from '../../src/governance/monitors/shadow-bins.js'
 import {
   countPair,
@@ -14,8 +15,13 @@ import {
 } from '../../src/governance/monitors/shadow-counts.js'
 import { equalVolume } from '../../src/governance/monitors/shadow-summary.js'
 import { createShadowMonitor, HOUR_MS, MINUTE_MS, type ShadowMonitor } from '../../src/governance/monitors/shadow.js'
-import type { DerivedRow, TailRecord } from '../../src/governance/port.js'
+import type { Control, DerivedRow, TailRecord } from '../../src/governance/port.js'
 import { CHAMPION, controlOf, decision, scoreOf, SHADOW, START_MS, stream } from './shadow-records.js'
+
+const declaring = (...segments: Segment[]): Control =>
+  controlOf((control) => {
+    control.policy.governance = { segments }
+  })
 
 const create = (): ShadowMonitor => createShadowMonitor({ manifestThresholds: () => undefined, keepsTotal: true })
 
@@ -109,7 +115,14 @@ void t.test(
 )
 
 void t.test('a checkpoint at any record, and a rebuild, give the same rows', (t) => {
-  const records = stream(11, 3_000, 500)
+  const some = (name: string, ...values: string[]): Segment => ({ name, field: 'currency', values })
+  const controls = [
+    declaring(some('dollars', 'USD')),
+    declaring(some('euros', 'EUR'), some('dollars', 'USD')),
+    declaring(some('dollars', 'USD', 'EUR'), some('euros', 'EUR')),
+    controlOf(),
+  ]
+  const records = stream(11, 3_000, 500).map((record, at) => ({ ...record, control: controls[Math.floor(at / 750)] }))
   const wanted = text(take(create(), records))
   fc.assert(
     fc.property(fc.array(fc.nat(records.length), { maxLength: 4 }), (cuts) => {
@@ -179,9 +192,9 @@ void t.test('evaluations, the baseline and decisions without the champion make n
 })
 
 void t.test('declared segments and the one of the decision are counted beside all', (t) => {
-  const segments = [{ name: 'dollars', field: 'currency', values: ['USD'] }]
-  const monitor = createShadowMonitor({ manifestThresholds: () => undefined, segments, keepsTotal: true })
-  const common = { decidedAtMs: START_MS, control: controlOf(), shadows: [scoreOf(SHADOW, 0.9)], score: 0.1 }
+  const monitor = create()
+  const control = declaring({ name: 'dollars', field: 'currency', values: ['USD'] })
+  const common = { decidedAtMs: START_MS, control, shadows: [scoreOf(SHADOW, 0.9)], score: 0.1 }
   monitor.take(decision({ ...common, sequence: 1, currency: 'USD' }))
   monitor.take(decision({ ...common, sequence: 2, segment: 'travel' }))
   const rows = monitor.total(START_MS, START_MS + 1).map(({ row }) => [row.segment, row.pairs])
@@ -189,6 +202,40 @@ void t.test('declared segments and the one of the decision are counted beside al
     ['', 2],
     ['dollars', 1],
     ['travel', 1],
+  ])
+  t.end()
+})
+
+void t.test('a segment that is given another meaning begins anew, and the others go on', (t) => {
+  const monitor = create()
+  const dollars = { name: 'dollars', field: 'currency', values: ['USD'] }
+  const [first, euros] = [
+    { ...dollars, name: 'first' },
+    { ...dollars, name: 'first', values: ['EUR'] },
+  ]
+  const [before, after] = [declaring(first, dollars), declaring(dollars, euros)]
+  const common = { shadows: [scoreOf(SHADOW, 0.9)], score: 0.1 }
+  const at = (minute: number) => ({ ...common, decidedAtMs: START_MS + HOUR_MS + minute * MINUTE_MS })
+  const records = [
+    decision({ ...at(0), sequence: 1, control: before, currency: 'USD' }),
+    decision({ ...at(1), sequence: 2, control: before, currency: 'USD' }),
+    decision({ ...at(1), sequence: 3, control: after, currency: 'EUR' }),
+    decision({ ...at(2), sequence: 4, control: after, currency: 'EUR' }),
+    decision({ ...at(120), sequence: 5, control: after, currency: 'EUR' }),
+  ]
+  const shown = take(monitor, records)
+    .filter(({ row }) => row.segment === 'first' || row.segment === 'dollars')
+    .map(({ row }) => [row.segment, row.window_ms, (Number(row.from_ms) - START_MS - HOUR_MS) / MINUTE_MS, row.pairs])
+  t.same(shown, [
+    ['dollars', MINUTE_MS, 0, 1],
+    ['first', MINUTE_MS, 0, 1],
+    ['dollars', HOUR_MS, -59, 1],
+    ['first', HOUR_MS, -59, 1],
+    ['dollars', MINUTE_MS, 1, 1],
+    ['first', MINUTE_MS, 1, 1],
+    ['first', MINUTE_MS, 2, 1],
+    ['dollars', HOUR_MS, 1, 1],
+    ['first', HOUR_MS, 1, 2],
   ])
   t.end()
 })

@@ -26,10 +26,10 @@ export function controlOf(edit: (control: Control) => void = () => undefined): C
   }))
   const routes = { ...policy.routes, revision: 0, experiment_key: 'ab'.repeat(32) }
   const control: Control = {
-    ...{ format: 1, policy, policy_fingerprint: digestText(policyFingerprint(policy)), routes, models },
+    ...{ format: 1, policy, policy_fingerprint: '', routes, models },
   }
   edit(control)
-  return control
+  return { ...control, policy_fingerprint: digestText(policyFingerprint(control.policy)) }
 }
 
 export interface Seen {

@@ -21,6 +21,8 @@ export interface WriterOptions {
   readonly stepMs?: number
   readonly segmentBytes?: number
   readonly policy?: Policy
+  /** Byte that the digests of the models are filled with. */
+  readonly digest?: number
   /** Ordinal of the first decision. */
   readonly ordinal?: number
 }
@@ -98,7 +100,8 @@ export async function openWriter(directory: string, options: WriterOptions = {})
   const next = (): { facts: DecisionFacts; personal: DecisionPersonal } => {
     nowMs += options.stepMs ?? 1
     const place = { ordinal: ordinal++, epoch: log.epoch, nowMs }
-    return { facts: drawFacts(random, place, fingerprint), personal: drawPersonal(random, place, vector) }
+    const applied = { policy: fingerprint, digest: options.digest ?? 0xab }
+    return { facts: drawFacts(random, place, applied), personal: drawPersonal(random, place, vector) }
   }
 
   return {
@@ -152,7 +155,11 @@ interface Place {
   readonly nowMs: number
 }
 
-function drawFacts(random: Random, { ordinal, epoch, nowMs }: Place, policy: Buffer): DecisionFacts {
+function drawFacts(
+  random: Random,
+  { ordinal, epoch, nowMs }: Place,
+  { policy, digest }: { readonly policy: Buffer; readonly digest: number },
+): DecisionFacts {
   const score = random.uniform() ** 4
   const action = ACTIONS[score > 0.9 ? 3 : score > 0.6 ? 2 : 0] ?? 'approve'
   const degraded = random.uniform() < 0.01
@@ -161,7 +168,7 @@ function drawFacts(random: Random, { ordinal, epoch, nowMs }: Place, policy: Buf
   return {
     ...{ ordinal, unfolded: false, epoch, mode: 'decide' },
     ...{ receivedAtMs: nowMs - 2, foldedAtMs: nowMs - 1, decidedAtMs: nowMs, action, score, scoreRaw: score },
-    model: { name, version: '1', digest: Buffer.alloc(32, 0xab), role },
+    model: { name, version: '1', digest: Buffer.alloc(32, digest), role },
     ...{ prescribedModel: 'fraud-lgbm@1', bucket: random.integer(10_000), routesRevision: 0 },
     ...{ experiment: 'default', arm: 'champion', propensity: 0.95, rules: [], rulesShadow: [] },
     thresholds: { challengeAt: null, reviewAt: 0.6, declineAt: 0.9 },

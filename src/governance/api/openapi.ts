@@ -34,7 +34,7 @@ const CSV = query('format', { enum: ['json', 'csv'] }, 'csv: the table of the an
 const DRIFT = [
   query('model', TEXT, 'name@version; the champion by default'),
   SEGMENT,
-  query('kind', TEXT, 'how windows are cut, and what they are held against, such as count/training'),
+  query('kind', TEXT, 'how windows are cut, and what they are held against: count/training, hour/week_before …'),
   query('windows', LIMIT, 'newest windows of each feature'),
 ]
 
@@ -80,9 +80,9 @@ function answerPaths(): Json {
       [inPath('id')],
       missing('ASSAY_DECISION_UNKNOWN'),
     ),
-    '/api/v1/drift': path('Windows of every feature against training', 'DriftOverview', [...DRIFT, CSV]),
+    '/api/v1/drift': path('Windows of every feature against a reference', 'DriftOverview', [...DRIFT, CSV]),
     '/api/v1/drift/{feature}': path(
-      'One feature, and the bins of one window',
+      'One feature, the bins of one window, and the same window against each of its references',
       'DriftDetail',
       [inPath('feature'), ...DRIFT, query('window', TEXT, 'the newest by default'), CSV],
       missing('ASSAY_ROUTE_UNKNOWN'),

@@ -3,6 +3,7 @@
 // Invariant: what was encoded decodes to the same state. Another format is refused, never guessed at.
 import { type Static, Type } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { Segment } from '../../contract/policy.js'
 import { AssayError } from '../../errors.js'
 import { decodeCounts, encodeCounts } from '../../stats/counts.js'
 import type { Cycles, WatchedField } from './drift-layout.js'
@@ -26,6 +27,8 @@ export interface DriftCheckpoint {
   readonly hour: number
   /** Decisions counted. */
   readonly decisions: number
+  /** What the windows beside those of all decisions count, in their order. */
+  readonly segments: readonly Segment[]
   readonly tracks: readonly TrackState[]
 }
 
@@ -45,6 +48,8 @@ const Header = Type.Object({
   hour: Whole,
   decisions: Whole,
   policies: Type.Array(Type.String()),
+  /** Absent where it was written before a policy could declare any. */
+  segments: Type.Optional(Type.Array(Segment)),
   /** Bytes of each blob. */
   blobs: Type.Array(Blob),
   tracks: Type.Array(
@@ -96,6 +101,7 @@ export function encodeCheckpoint(state: DriftCheckpoint): Uint8Array {
   }))
   const header: Header = {
     ...{ format: 1, hour: state.hour, decisions: state.decisions, policies: [...policies.keys()], tracks },
+    segments: [...state.segments],
     blobs: blobs.map((bytes) => bytes.length),
   }
   const text = Buffer.from(JSON.stringify(header))
@@ -139,6 +145,7 @@ function decode(buffer: Buffer): DriftCheckpoint {
   return {
     hour: header.hour,
     decisions: header.decisions,
+    segments: header.segments ?? [],
     tracks: header.tracks.map((track) => ({
       ...{
         model: track.model,

@@ -19,6 +19,9 @@ export const REFERENCES: Readonly<Record<WindowKind, readonly ReferenceKind[]>> 
   day: ['training', 'day_before'],
 }
 
+/** The reference that alarms are made from. Others are for the eye: days and weeks differ without any fault. */
+export const ALARM_REFERENCE: ReferenceKind = 'training'
+
 /**
  * cold: more than half of the rows saw a feature window not yet observed for its whole length.
  * policy_changed: inside the window, or between it and the window that it is held against.

@@ -1,24 +1,18 @@
 // The drift monitor: what each answering model version sees and says, against how it was in training, yesterday and
-// last week; for all decisions and for each declared segment; in windows by count, by the hour and by the day.
+// last week; for all decisions and for each segment that the policy declares; in windows by count, hour and day.
 // Invariant: rows follow from the records alone, so that a rebuild, or a kill at any record, gives the same ones.
 // Only what was decided for real counts: tests, observed history and answers that were never folded do not.
 import { FEATURE_FLAGS } from '../../contract/decision.js'
+import type { Segment } from '../../contract/policy.js'
 import type { DecisionFacts } from '../../contract/record-types.js'
 import { LIMITS, type Limits } from '../../limits.js'
 import type { Control, DerivedRow, Monitor, TailRecord } from '../port.js'
 import { decodeCheckpoint, encodeCheckpoint, type TrackState } from './drift-checkpoint.js'
-import {
-  type Binding,
-  bindLayout,
-  createLayout,
-  cyclesOf,
-  fieldReader,
-  type Layout,
-  watchedFields,
-} from './drift-layout.js'
+import { type Binding, bindLayout, createLayout, cyclesOf, type Layout, watchedFields } from './drift-layout.js'
 import { parseProfile } from './drift-profile.js'
 import { compareWindow, DRIFT_TABLE, NULL_CELLS, type Place, REFERENCES, type WindowKind } from './drift-verdict.js'
 import * as windows from './drift-window.js'
+import { createSegments } from './segments.js'
 
 /** A model version that answers. */
 export interface AnsweringModel {
@@ -33,22 +27,10 @@ export interface DriftDeps {
   loadProfile(model: AnsweringModel): string | null
 }
 
-/** Decisions whose field has one of these values. */
-export interface SegmentSpec {
-  readonly name: string
-  /** `currency`, or a field that the policy declares. */
-  readonly field: string
-  readonly values: readonly string[]
-}
-
 export interface DriftOptions {
-  readonly segments?: readonly SegmentSpec[]
   /** False alarms that an operator accepts in 30 days, in all; replaces a chance of 1e-4 for each verdict. */
   readonly falseAlarmsPer30Days?: number | null
-  readonly limits?: Pick<
-    Limits,
-    'driftWindowRows' | 'driftRowsMin' | 'driftModelsMax' | 'driftSegmentsMax' | 'driftCategoriesMax'
-  >
+  readonly limits?: Pick<Limits, 'driftWindowRows' | 'driftRowsMin' | 'driftModelsMax' | 'driftCategoriesMax'>
 }
 
 const ALPHA = 1e-4
@@ -72,19 +54,19 @@ interface Track {
   readonly cycles: TrackState['cycles']
   readonly layout: Layout
   readonly cells: Int32Array
-  readonly bySegment: readonly windows.Windows[]
+  /** All decisions, then the declared segments in their order. */
+  bySegment: readonly windows.Windows[]
   lastUse: number
   /** Fingerprint of the policy that `binding` is of. */
   boundTo: string
   binding: Binding
 }
 
-/** Makes the monitor. Throws RangeError for more segments than the limits allow, or two of one name. */
+/** Makes the monitor. What it counts beside all decisions is what the policy in the log declares. */
 export function createDriftMonitor(deps: DriftDeps, options: DriftOptions = {}): Monitor {
-  const { segments = [], falseAlarmsPer30Days: budget = null, limits = LIMITS } = options
-  const names = [ALL, ...segments.map((segment) => segment.name)]
-  if (segments.length > limits.driftSegmentsMax) throw new RangeError(`more than ${limits.driftSegmentsMax} segments`)
-  if (new Set(names).size !== names.length) throw new RangeError('segments need names of their own')
+  const { falseAlarmsPer30Days: budget = null, limits = LIMITS } = options
+  const segments = createSegments()
+  let names: readonly string[] = [ALL]
   let tracks: Track[] = []
   let hour = -1
   let decisions = 0
@@ -148,6 +130,19 @@ export function createDriftMonitor(deps: DriftDeps, options: DriftOptions = {}):
     hour = Math.max(hour, now)
   }
 
+  /** Windows of segments that are declared anew begin empty; those of what is declared no longer go. */
+  function follow(control: Control): void {
+    const gone = segments.follow(control)
+    const now = namesOf(segments.declared())
+    if (gone.size === 0 && names.join() === now.join()) return
+    for (const track of tracks) {
+      const held = new Map(names.map((name, at) => [name, track.bySegment[at]]))
+      const windowsOf = (name: string): windows.Windows | undefined => (gone.has(name) ? undefined : held.get(name))
+      track.bySegment = now.map((name) => windowsOf(name) ?? windows.createWindows(track.layout.size))
+    }
+    names = now
+  }
+
   function trackOf(model: NonNullable<DecisionFacts['model']>, record: TailRecord): Track {
     const { name, version } = model
     const reference = `${name}@${version}`
@@ -177,7 +172,9 @@ export function createDriftMonitor(deps: DriftDeps, options: DriftOptions = {}):
       if (record.type !== 'decision') return
       const { facts, personal } = record
       if (facts.mode !== 'decide' || facts.unfolded || facts.model === null) return
+      // Hours that ended before this record were those of the segments before it.
       advance(facts.decidedAtMs, tail)
+      follow(control)
       const track = trackOf(facts.model, tail)
       track.lastUse = ++decisions
       bind(track, control)
@@ -185,11 +182,7 @@ export function createDriftMonitor(deps: DriftDeps, options: DriftOptions = {}):
       const isCold = (facts.features & FEATURE_FLAGS.cold) !== 0
       const counted = { atMs: facts.decidedAtMs, isCold, policy: hexOf(facts.policy), cells: track.cells }
       track.bySegment.forEach((of, at) => {
-        const segment = segments[at - 1]
-        if (segment !== undefined) {
-          const value = fieldReader(control.policy, segment.field)?.(personal.transaction) ?? null
-          if (value === null || !segment.values.includes(String(value))) return
-        }
+        if (at > 0 && !segments.holds(at - 1, personal.transaction)) return
         if (of.sinceHour < 0) of.sinceHour = hour
         windows.countInto(of.hour, counted)
         windows.countInto(of.count, counted)
@@ -208,17 +201,21 @@ export function createDriftMonitor(deps: DriftDeps, options: DriftOptions = {}):
         ...{ model, digest, profile, fields, cycles, lastUse },
         windows: bySegment.map((of, at) => ({ segment: names[at] ?? ALL, windows: of })),
       }))
-      return encodeCheckpoint({ hour, decisions, tracks: states })
+      return encodeCheckpoint({ hour, decisions, segments: segments.declared(), tracks: states })
     },
     restore(checkpoint) {
       const state = decodeCheckpoint(checkpoint)
       hour = state.hour
       decisions = state.decisions
       rows = []
-      tracks = state.tracks.map((each) => restoreTrack(each, names))
+      segments.restore(state.segments)
+      names = namesOf(state.segments)
+      tracks = state.tracks.map(restoreTrack)
     },
   }
 }
+
+const namesOf = (declared: readonly Segment[]): string[] => [ALL, ...declared.map(({ name }) => name)]
 
 type Others = { readonly day_before?: windows.Window | undefined; readonly week_before?: windows.Window | undefined }
 
@@ -253,15 +250,8 @@ function createTrack(facts: TrackFacts, control: Control | null, segments: numbe
   return track
 }
 
-/** Segments that were declared since begin empty; those no longer declared are dropped. */
-function restoreTrack(state: TrackState, names: readonly string[]): Track {
-  const track = createTrack(state, null, 0)
-  const { size } = track.layout
-  const bySegment = names.map((name) => {
-    const found = state.windows.find(({ segment }) => segment === name)
-    return found?.windows ?? windows.createWindows(size)
-  })
-  return { ...track, bySegment }
+function restoreTrack(state: TrackState): Track {
+  return { ...createTrack(state, null, 0), bySegment: state.windows.map((each) => each.windows) }
 }
 
 function bind(track: Track, control: Control): void {

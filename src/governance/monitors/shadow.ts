@@ -5,6 +5,7 @@
 // paired.
 import { Buffer } from 'node:buffer'
 import type { Thresholds } from '../../contract/manifest.js'
+import type { Segment } from '../../contract/policy.js'
 import type { AppliedThresholds, DecisionFacts, DecodedRecord } from '../../contract/record-types.js'
 import { type Cuts, cutsOf, decideByScore, thresholdsOf } from '../../decision/decide.js'
 import { AssayError } from '../../errors.js'
@@ -20,6 +21,7 @@ import {
   type PairCounts,
   unpackCounts,
 } from './shadow-counts.js'
+import { createSegments, type Segments } from './segments.js'
 import { SHADOW_TABLES, summarise } from './shadow-summary.js'
 
 export const MINUTE_MS = 60_000
@@ -30,16 +32,7 @@ export const ALL = ''
 /** Where segments beyond their bound are counted. */
 const OTHER = '(other)'
 
-/** Decisions whose field (`currency`, or one that the policy declares) has one of these values. */
-export interface SegmentSpec {
-  readonly name: string
-  readonly field: string
-  readonly values: readonly string[]
-}
-
 export interface ShadowMonitorOptions {
-  /** Counted beside all decisions and beside the segment that a decision names itself. */
-  readonly segments?: readonly SegmentSpec[]
   /** Thresholds of a model's manifest; undefined for a model that the sidecar has no bundle of. */
   readonly manifestThresholds: (model: string) => Thresholds | undefined
   readonly limits?: Pick<Limits, 'amountSummedMax'>
@@ -87,6 +80,7 @@ export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonito
   let minutes: Windows = new Map()
   let hours: Windows = new Map()
   const totals: Windows = new Map()
+  const segments = createSegments()
   let rows: DerivedRow[] = []
   let appliedFor: Control | null = null
   const applied = new Map<string, Applied>()
@@ -135,15 +129,23 @@ export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonito
     return held
   }
 
+  function follow(control: Control): void {
+    const gone = segments.follow(control)
+    for (const windows of gone.size === 0 ? [] : [minutes, hours, totals]) {
+      for (const [key, { segment }] of windows) if (gone.has(segment)) windows.delete(key)
+    }
+  }
+
   function takeDecision(at: TailRecord, record: DecisionRecord): void {
+    follow(at.control)
     const { champion } = at.control.routes
     const scores = scoresOf(at, record.facts)
     const reference = scores.get(champion) ?? NOT_SCORED
-    const segments = segmentsOf(record, at.control, options.segments ?? [])
+    const lyingIn = segmentsOf(record, segments)
     for (const [shadow, scored] of scores) {
       if (shadow === champion) continue
       const pair = pairOf(at, record, { champion, shadow, reference, scored })
-      for (const segment of segments) {
+      for (const segment of lyingIn) {
         const { counts } = windowOf({ champion, shadow, segment }, at.control)
         if (pair === 'shed') counts.shed++
         else if (pair === 'failed') counts.failed++
@@ -193,12 +195,14 @@ export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonito
       return drained
     },
     checkpoint() {
-      const state: State = { format: 1, minute, minutes: packWindows(minutes), hours: packWindows(hours) }
+      const open = { minutes: packWindows(minutes), hours: packWindows(hours) }
+      const state: State = { format: 1, minute, segments: segments.declared(), ...open }
       return Buffer.from(JSON.stringify(state))
     },
     restore(checkpoint) {
       const state = parseState(checkpoint)
       minute = state.minute
+      segments.restore(state.segments ?? [])
       minutes = unpackWindows(state.minutes)
       hours = unpackWindows(state.hours)
       rows = []
@@ -226,19 +230,12 @@ function recordTimeMs(record: DecodedRecord): number | null {
 }
 
 /** All, the one that the decision names, and the declared ones that it lies in. */
-function segmentsOf(
-  { facts, personal }: DecisionRecord,
-  control: Control,
-  declared: readonly SegmentSpec[],
-): Set<string> {
+function segmentsOf({ facts, personal }: DecisionRecord, segments: Segments): Set<string> {
   const names = new Set([ALL])
   if (facts.segment !== null) names.add(facts.segment)
-  const { transaction } = personal
-  for (const { name, field, values } of declared) {
-    const at = control.policy.schema.fields.findIndex((one) => one.name === field)
-    const value = field === 'currency' ? transaction.currency : at < 0 ? null : transaction.fields[at]
-    if (value !== null && values.includes(String(value))) names.add(name)
-  }
+  segments.declared().forEach(({ name }, at) => {
+    if (segments.holds(at, personal.transaction)) names.add(name)
+  })
   return names
 }
 
@@ -345,6 +342,8 @@ type PackedWindow = Omit<Window, 'counts'> & { readonly counts: PackedCounts }
 interface State {
   readonly format: 1
   readonly minute: number
+  /** Absent where it was written before a policy could declare any. */
+  readonly segments?: readonly Segment[]
   readonly minutes: [string, PackedWindow][]
   readonly hours: [string, PackedWindow][]
 }

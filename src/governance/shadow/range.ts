@@ -3,7 +3,7 @@
 import { AssayError } from '../../errors.js'
 import { type Finding, isDamage } from '../../decision-log/finding.js'
 import { LIMITS, type Limits } from '../../limits.js'
-import { createShadowMonitor, type SegmentSpec } from '../monitors/shadow.js'
+import { createShadowMonitor } from '../monitors/shadow.js'
 import type { Batch, DerivedRow, TailRecord } from '../port.js'
 import { createTail, type Tail } from '../tail.js'
 import { chooseShadows } from './choose.js'
@@ -19,7 +19,6 @@ export interface RangeOptions {
   /** By the time of the decision: from the first, up to and without the second. */
   readonly sinceMs: number
   readonly untilMs: number
-  readonly segments?: readonly SegmentSpec[]
   readonly limits?: Limits
 }
 
@@ -40,9 +39,9 @@ const IDLE_MS = 10_000
  * model cannot score a single row of it.
  */
 export async function runShadowRange(options: RangeOptions): Promise<RangeResult> {
-  const { directory, modelsDir, model, sinceMs, untilMs, segments = [], limits = LIMITS } = options
+  const { directory, modelsDir, model, sinceMs, untilMs, limits = LIMITS } = options
   const { manifestThresholds } = await chooseShadows({ configured: [model], modelsDir, limits })
-  const monitor = createShadowMonitor({ manifestThresholds, segments, limits, keepsTotal: true })
+  const monitor = createShadowMonitor({ manifestThresholds, limits, keepsTotal: true })
   const scorer = createShadowScorer(modelsDir, limits)
   const tail = createTail({ directory, from: null, limits: { ...limits, tailGatherMs: 0 } })
   const damage: Finding[] = []

@@ -1,6 +1,7 @@
 // What a run of n rows takes, learned while running: time = per run + per row × n, by least squares over runs whose
-// weight halves about every 14 runs. Pure. Runs that the machine interrupted must not poison it: a sample counts at most
-// twice what was expected, so one of them adds 5 %, and a model that really got eight times slower is learned in fifty.
+// weight halves about every 14 runs. Pure. Runs that the machine interrupted must not poison it: a sample counts at
+// most twice what was expected, so one of them adds 5 %, and a model that really got eight times slower is learned
+// in fifty.
 
 const DECAY = 0.95
 const SURPRISE_MAX = 2

@@ -1,5 +1,8 @@
-// Drift: the strip of windows for each quantity, and one window's counts against its reference.
+// Drift: the strip of windows for each quantity, and one window's counts against its references.
+// Invariant: a window stands once. Where rows of it were derived twice (a model's file replaced within an hour, an hour
+// derived again), the newest counts.
 import type * as wire from '../../../contract/governance.js'
+import { ALARM_REFERENCE, REFERENCES } from '../../monitors/drift-verdict.js'
 import type { JsonRow } from '../../store/queries.js'
 import type { DriftDetailQuery, DriftQuery } from '../source.js'
 import * as cells from './cells.js'
@@ -47,6 +50,9 @@ async function modelsOf(held: Held, models: readonly string[]): Promise<string[]
   return [...models].sort((one, other) => Number(other === champion) - Number(one === champion))
 }
 
+/** Of the rows of one window of one quantity the one derived last. */
+const NEWEST = 'QUALIFY row_number() OVER (PARTITION BY kind, series, from_ms ORDER BY sequence DESC, rowid DESC) = 1'
+
 /** Rows of the newest windows, oldest first. */
 async function windowsOf(held: Held, chosen: Chosen, windows: number): Promise<JsonRow[]> {
   const { model, segment, windowKind, reference } = chosen
@@ -54,9 +60,9 @@ async function windowsOf(held: Held, chosen: Chosen, windows: number): Promise<J
   const parameters = [model, segment, windowKind, reference]
   return [
     ...(await held.queries().select(
-      `SELECT ${NO_LISTS} FROM ${TABLE} WHERE ${where} AND sequence >= (SELECT coalesce(min(sequence), 0) FROM
-       (SELECT DISTINCT sequence FROM ${TABLE} WHERE ${where} ORDER BY sequence DESC LIMIT ${windows}))
-       ORDER BY sequence`,
+      `SELECT ${NO_LISTS} FROM ${TABLE} WHERE ${where} AND from_ms >= (SELECT coalesce(min(from_ms), 0) FROM
+       (SELECT DISTINCT from_ms FROM ${TABLE} WHERE ${where} ORDER BY from_ms DESC LIMIT ${windows}))
+       ${NEWEST} ORDER BY until_ms, sequence`,
       [...parameters, ...parameters],
     )),
   ]
@@ -123,9 +129,10 @@ export async function driftFeature(
   const own = features.find((each) => each.feature === feature)
   if (own === undefined || kind === null) return null
   const window = query.window === null ? own.windows.at(-1) : own.windows.find((each) => each.window === query.window)
-  const row = window === undefined ? null : await rowOf(held, own, { kind, sequence: Number(window.window) })
-  if (window === undefined || row === null) {
-    return { ...own, window: null, reference_rows: 0, current_rows: 0, bins: [] }
+  const rows = window === undefined ? [] : await rowsOf(held, own, { kind, sequence: Number(window.window) })
+  const row = rows.find((each) => kindOf(each) === kind)
+  if (window === undefined || row === undefined) {
+    return { ...own, window: null, against: [], reference_rows: 0, current_rows: 0, bins: [] }
   }
   const current = cells.numbers(row, 'counts')
   const layout = await cellsOf(held, row)
@@ -134,25 +141,43 @@ export async function driftFeature(
   return {
     ...own,
     window,
+    against: rows.map(againstOf),
     reference_rows: cells.number(row, 'reference_n'),
     current_rows: cells.number(row, 'n'),
     bins: binsOf(layout, reference, current),
   }
 }
 
-async function rowOf(
+/** A window's rows of one quantity under one file of the model, one for each reference, training first. */
+async function rowsOf(
   held: Held,
   { feature, model, segment }: wire.DriftFeature,
   { kind, sequence }: { readonly kind: string; readonly sequence: number },
-): Promise<JsonRow | null> {
-  const [windowKind = '', reference = ''] = kind.split('/')
-  const rows = await held
+): Promise<JsonRow[]> {
+  const [windowKind = ''] = kind.split('/')
+  const found = await held
     .queries()
     .select(
-      `SELECT * FROM ${TABLE} WHERE sequence = ? AND model = ? AND segment = ? AND window_kind = ? AND reference = ?`,
-      [sequence, model, storedSegment(segment), windowKind, reference],
+      `SELECT * FROM ${TABLE} WHERE sequence = ? AND model = ? AND segment = ? AND window_kind = ? ORDER BY rowid DESC`,
+      [sequence, model, storedSegment(segment), windowKind],
     )
-  return rows.find((row) => nameOf(row) === feature) ?? null
+  const own = found.filter((row) => nameOf(row) === feature)
+  const digest = own.find((row) => kindOf(row) === kind)?.digest
+  const order = REFERENCES.hour.map(String)
+  const place = (row: JsonRow): number => order.indexOf(cells.text(row, 'reference'))
+  return own.filter((row) => row.digest === digest).sort((one, other) => place(one) - place(other))
+}
+
+const kindOf = (row: JsonRow): string => `${cells.text(row, 'window_kind')}/${cells.text(row, 'reference')}`
+
+function againstOf(row: JsonRow): wire.DriftAgainst {
+  const { from: _, until: __, ...verdict } = windowOf(row)
+  const reference = cells.text(row, 'reference')
+  const rows = cells.number(row, 'reference_n')
+  return {
+    ...{ kind: kindOf(row), reference, raises_alarms: reference === ALARM_REFERENCE, reference_rows: rows },
+    ...verdict,
+  }
 }
 
 /** Cells of a quantity, in order; they are written once for a model version. */
@@ -216,7 +241,7 @@ export function driftEvent(row: JsonRow): object {
   return {
     feature: nameOf(row),
     ...{ model: cells.text(row, 'model'), segment: shownSegment(cells.text(row, 'segment')) },
-    kind: `${cells.text(row, 'window_kind')}/${cells.text(row, 'reference')}`,
+    kind: kindOf(row),
     ...windowOf(row),
   }
 }

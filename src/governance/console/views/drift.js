@@ -2,7 +2,7 @@
 // the reference against the window as two outlines over shared bins.
 import { h, s } from '../dom.js'
 import { count, fullTime, number, plural, share, time, zone } from '../format.js'
-import { choice, csvButton, dataTable, empty, facts, headline, link, tag } from '../parts.js'
+import { choice, csvButton, dataTable, empty, facts, headline, link, table, tag } from '../parts.js'
 
 const RANK = { drift: 3, watch: 2, stable: 1, insufficient: 0 }
 const CELL_PX = 15
@@ -37,21 +37,33 @@ export const drift = {
         ),
       ]
     }
-    const [tone, sentence, context] = answer(rows)
+    const [tone, sentence, context] = answer(rows, overview.kind)
     return [
       headline(tone, sentence, context),
       pickers(overview, params, go),
       strip(rows, params, go),
-      params.feature ? detailCard(detail, params) : null,
+      params.feature ? detailCard(detail, overview.kind, params) : null,
     ]
   },
 }
+
+/** What a kind of window is held against, in words. Only training raises alarms. */
+function against(kind) {
+  const [cut, reference] = kind.split('/')
+  if (reference === 'training') return 'training'
+  const span = cut === 'hour' ? 'the same hour of ' : ''
+  return span + { day_before: 'the day before', week_before: 'the week before' }[reference]
+}
+
+const CUTS = { count: 'by count', hour: 'hours', day: 'days' }
+const kindInWords = (kind) => `${CUTS[kind.split('/')[0]]}, against ${against(kind)}`
+const isForTheEye = (kind) => against(kind) !== 'training'
 
 const CAUSES = {
   cold: 'windows of features are not yet observed for their whole length; history fills them',
   'policy changed': 'the policy changed inside the window, or since its reference',
   'reference cold': 'the window it is held against was cold itself',
-  calendar: 'it follows the calendar, and this window covers another part of the cycle than training',
+  calendar: 'it follows the calendar, and this window covers another part of the cycle than its reference',
   'no profile': 'the bundle has no reference profile',
 }
 
@@ -73,7 +85,7 @@ function byWorst(one, other) {
   return RANK[other.verdict] - RANK[one.verdict] || psi(other) - psi(one) || one.feature.localeCompare(other.feature)
 }
 
-function answer(rows) {
+function answer(rows, kind) {
   const of = (verdict) => rows.filter((row) => row.verdict === verdict)
   const drifting = of('drift')
   const watched = of('watch')
@@ -82,7 +94,7 @@ function answer(rows) {
   const cold = waiting === 0 ? '' : ` ${plural(waiting, 'has', 'have')} no verdict yet.`
   const named = newest(first ?? rows[0])?.cause ?? null
   const context = [
-    contextOf(rows),
+    contextOf(rows, kind),
     named === null ? null : `${named[0].toUpperCase()}${named.slice(1)}: ${inWords(named)}.`,
   ]
     .filter(Boolean)
@@ -94,7 +106,7 @@ function answer(rows) {
   const verb = drifting.length > 0 ? (drifting.length === 1 ? 'drifts' : 'drift') : 'to watch'
   const many = drifting.length > 0 ? drifting.length : watched.length
   const because = cause === null ? '' : ` Named cause: ${cause}.`
-  const tone = drifting.some((row) => newest(row).cause === null) ? 'bad' : 'warn'
+  const tone = !isForTheEye(kind) && drifting.some((row) => newest(row).cause === null) ? 'bad' : 'warn'
   return [
     tone,
     `${many} of ${rows.length} features ${verb}: ${first.feature}, PSI ${number(psi)}${bound}${since}.${because}${cold}`,
@@ -102,13 +114,16 @@ function answer(rows) {
   ]
 }
 
-function contextOf(rows) {
+function contextOf(rows, kind) {
   const last = rows
     .map(newest)
     .filter(Boolean)
     .sort((a, b) => b.until.localeCompare(a.until))[0]
   if (last === undefined) return null
-  return `Against the training of ${rows[0].model}. The newest window ended ${time(last.until)} ${zone.name()}, n = ${count(last.n)}.`
+  const held = isForTheEye(kind)
+    ? `${rows[0].model} against ${against(kind)}: for the eye, this comparison raises no alarm.`
+    : `Against the training of ${rows[0].model}.`
+  return `${held} The newest window ended ${time(last.until)} ${zone.name()}, n = ${count(last.n)}.`
 }
 
 function pickers({ models, segments, kinds, kind }, params, go) {
@@ -119,7 +134,14 @@ function pickers({ models, segments, kinds, kind }, params, go) {
     segments.length > 1
       ? choice('Segment', params.segment ?? segments[0], segments, (segment) => go({ segment, window: null }))
       : null,
-    kinds.length > 1 ? choice('Windows', kind ?? kinds[0], kinds, (next) => go({ kind: next, window: null })) : null,
+    kinds.length > 1
+      ? choice(
+          'Windows',
+          kind,
+          kinds.map((each) => [each, kindInWords(each)]),
+          (next) => go({ kind: next, window: null }),
+        )
+      : null,
   ].filter(Boolean)
   return all.length === 0 ? null : h('div', { class: 'filters' }, ...all)
 }
@@ -223,7 +245,7 @@ function moveByArrow(event) {
   next?.focus()
 }
 
-function detailCard(detail, params) {
+function detailCard(detail, kind, params) {
   if (detail === null || detail.window === null) {
     return h('section', { class: 'card' }, h('p', { class: 'empty' }, `No window of ${params.feature} is held here.`))
   }
@@ -242,7 +264,7 @@ function detailCard(detail, params) {
           'span',
           {},
           h('i', { style: { border: '2px dashed var(--faint)', background: 'none' } }),
-          `training, n = ${count(detail.reference_rows)}`,
+          `${against(kind)}, n = ${count(detail.reference_rows)}`,
         ),
         h(
           'span',
@@ -252,8 +274,8 @@ function detailCard(detail, params) {
         ),
       ),
     ),
-    h('p', {}, verdictInWords(detail)),
-    outlines(detail),
+    h('p', {}, verdictInWords(detail, kind)),
+    outlines(detail, kind),
     facts([
       ['Verdict', tag(window.verdict)],
       ['PSI, corrected', number(window.psi)],
@@ -265,7 +287,8 @@ function detailCard(detail, params) {
       ['Until', fullTime(window.until)],
       ['Decisions of that time', link(`decisions?since=${window.from}&until=${window.until}`, 'show')],
     ]),
-    dataTable('Bins', binColumns(detail), bins, {
+    references(detail, params),
+    dataTable('Bins', binColumns(detail, kind), bins, {
       csv: {
         path: `drift/${encodeURIComponent(detail.feature)}`,
         params: { model: params.model, segment: params.segment, kind: params.kind, window: params.window },
@@ -274,7 +297,31 @@ function detailCard(detail, params) {
   )
 }
 
-function verdictInWords({ feature, window, bins, current_rows: n, reference_rows: m }) {
+/** The same window against each of its references; only windows by time have more than training. */
+function references({ feature, against: held }, params) {
+  if (held.length < 2) return null
+  const open = ({ kind, window }) => `#/drift?${new URLSearchParams({ ...params, feature, kind, window })}`
+  const columns = [
+    { name: 'Reference', cell: (one) => h('a', { href: open(one) }, against(one.kind)) },
+    { name: 'Verdict', cell: ({ verdict }) => tag(verdict) },
+    { name: 'PSI', align: 'end', cell: ({ psi }) => number(psi) },
+    { name: '95 % at least', align: 'end', cell: ({ psi_low: low }) => number(low) },
+    { name: 'p', align: 'end', cell: ({ p }) => number(p) },
+    { name: 'n of the reference', align: 'end', cell: ({ reference_rows: rows }) => count(rows) },
+    { name: 'Named cause', cell: ({ cause }) => cause ?? '–' },
+    { name: 'Alarms', cell: ({ raises_alarms: does }) => (does ? 'yes' : 'no, for the eye') },
+  ]
+  return [
+    table('This window against each reference', columns, held),
+    h(
+      'p',
+      { class: 'context' },
+      'The day and the week before show whether a difference is new or belongs to the hour. They are for the eye and raise no alarm: days differ without any fault.',
+    ),
+  ]
+}
+
+function verdictInWords({ feature, window, bins, current_rows: n, reference_rows: m }, kind) {
   const { verdict, psi, p, cause } = window
   if (verdict === 'insufficient') {
     const why = cause === null ? `${count(window.n)} rows are too few` : inWords(cause)
@@ -291,15 +338,15 @@ function verdictInWords({ feature, window, bins, current_rows: n, reference_rows
   const words = {
     drift: `${feature} drifts: PSI ${number(psi)}, beyond what sampling explains and beyond 0.1.`,
     watch: `${feature} has moved (PSI ${number(psi)}), though not far: watch it.`,
-    stable: `${feature} looks like training (PSI ${number(psi)}).`,
+    stable: `${feature} looks like ${against(kind)} (PSI ${number(psi)}).`,
   }
   return `${words[verdict]}${chance}${where}${because}`
 }
 
-function binColumns({ current_rows: n, reference_rows: m }) {
+function binColumns({ current_rows: n, reference_rows: m }, kind) {
   return [
     { name: 'Bin', cell: named },
-    { name: 'Training', align: 'end', cell: ({ reference }) => count(reference) },
+    { name: isForTheEye(kind) ? 'Reference' : 'Training', align: 'end', cell: ({ reference }) => count(reference) },
     { name: 'Share', align: 'end', cell: ({ reference }) => share(reference / Math.max(1, m)) },
     { name: 'Window', align: 'end', cell: ({ current }) => count(current) },
     { name: 'Share', align: 'end', cell: ({ current }) => share(current / Math.max(1, n)) },
@@ -312,7 +359,7 @@ const wide = () => (innerWidth < 640 ? 400 : 1100)
 const HIGH = 250
 
 /** Two outlines over the same bins: equal widths, since edges are quantiles; single values and null stand apart. */
-function outlines({ bins, reference_rows: m, current_rows: n, feature }) {
+function outlines({ bins, reference_rows: m, current_rows: n, feature }, kind) {
   const WIDE = wide()
   const gap = 10
   const breaks = bins.filter((bin, i) => i > 0 && isApart(bin) !== isApart(bins[i - 1])).length
@@ -342,7 +389,7 @@ function outlines({ bins, reference_rows: m, current_rows: n, feature }) {
       class: 'chart',
       viewBox: `0 0 ${WIDE} ${HIGH}`,
       role: 'img',
-      'aria-label': `Shares of ${feature} by bin, training against this window; the table below holds the data`,
+      'aria-label': `Shares of ${feature} by bin, ${against(kind)} and this window; the table below holds the data`,
     },
     ...ticks.flatMap((tick) => [
       s('line', { x1: 50, x2: WIDE - 10, y1: y(tick), y2: y(tick), stroke: 'var(--line)' }),
