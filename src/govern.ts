@@ -17,9 +17,11 @@ import { openStore, removeStore, type Store } from './governance/store/open.js'
 import { createQueries, type Queries } from './governance/store/queries.js'
 import type { Tables } from './governance/store/tables.js'
 import { createTail, type Tail } from './governance/tail.js'
+import { createAlertJournal } from './governance/publish/alert-journal.js'
 import { createWatch, type Watch } from './governance/watch.js'
 import { LIMITS, type Limits } from './limits.js'
 import { type Clock, systemClock } from './runtime/clock.js'
+import type { Exposed } from './telemetry/exposition.js'
 import type { Logger } from './telemetry/logger.js'
 
 /** What the listener needs. `queries` is null while the store cannot be used. */
@@ -30,6 +32,8 @@ export interface ApiDeps {
   readonly logger: Logger
   queries(): Queries | null
   facts(): GovernFacts
+  /** Of the parts that the listener does not know. */
+  readonly metrics: readonly Exposed[]
 }
 
 /** A listener over what the sidecar knows; what was committed is shown to it as to any publisher. */
@@ -112,7 +116,10 @@ export async function govern(config: Config, deps: GovernDeps): Promise<Sidecar>
   }
   const facts = (): GovernFacts => base.health.facts(base.open, base.publishers)
   const queries = (): Queries | null => base.open?.queries ?? null
-  const api = (await deps.createApi?.({ config, limits, clock, logger: deps.logger, queries, facts })) ?? null
+  const journal = createAlertJournal({ logger: base.logger, open: () => base.open?.alerter?.open() ?? [] })
+  base.publishers.push(journal)
+  const shown = { queries, facts, metrics: journal.metrics() }
+  const api = (await deps.createApi?.({ config, limits, clock, logger: deps.logger, ...shown })) ?? null
   if (api !== null) base.publishers.push(api)
   base.logger.event('SidecarStarted', { directory, url: api?.url ?? null })
   const ended = runAttempts(base)

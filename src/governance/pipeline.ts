@@ -1,8 +1,8 @@
 // The order of the sidecar, in one place: tail → shadow scores → persist and monitor → alert → publish.
 // Invariants: a batch is one transaction of the store, so a process that dies at any point repeats the whole batch or
-// nothing of it; what is published was committed. Below the disk's floor nothing is written: the decision log holds what
-// waits, and nobody writes to it but the server. Where the log is ahead, the next batch is read and scored while this one
-// is written: two at most are in hand.
+// nothing of it; what is published was committed. Below the disk's floor nothing is written: the decision log holds
+// what waits, and nobody writes to it but the server. Where the log is ahead, the next batch is read and scored while
+// this one is written: two at most are in hand.
 import type { Alerter } from './alerter.js'
 import type { Batch, Control, DerivedRow, Monitor, TailRecord } from './port.js'
 import type { Store } from './store/open.js'

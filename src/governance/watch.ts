@@ -1,5 +1,5 @@
-// What the sidecar sees of itself by the clock, as signals: how far it is behind the log, and what is lost that no record
-// tells. Damage and gaps are not among it: they are findings of the log, and become alerts of record origin.
+// What the sidecar sees of itself by the clock, as signals: how far it is behind the log, and what is lost that no
+// record tells. Damage and gaps are not among it: they are findings of the log, and become alerts of record origin.
 // Reads no clock itself; a rebuild has none of these signals.
 import type { Signal } from './alert.js'
 import { lagSignal, lossSignal } from './alert-signals.js'

@@ -1,5 +1,5 @@
-// What the sidecar sees of itself becomes alerts: lag and losses, told by the clock without a record, ended by it too; and
-// nothing of it changes what follows from the log.
+// What the sidecar sees of itself becomes alerts: lag and losses, told by the clock without a record, ended by it too;
+// and nothing of it changes what follows from the log.
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -7,6 +7,7 @@ import fc from 'fast-check'
 import type { Signal } from '../../src/governance/alert.js'
 import { lagSignal } from '../../src/governance/alert-signals.js'
 import { type Alerter, createAlerter } from '../../src/governance/alerter.js'
+import { openGovernanceApi } from '../../src/governance/api/open.js'
 import type { Batch, DerivedRow } from '../../src/governance/port.js'
 import { createWatch } from '../../src/governance/watch.js'
 import { until } from '../flow/server-rig.js'
@@ -97,6 +98,17 @@ void t.test('a lag that lasts opens an alert, and it ends after the lag although
   await untilTold(sidecar, 'lag resolved')
   t.same(await told(sidecar), ['lag opened', 'lag resolved'])
   t.equal(sidecar.facts().sequence, 61)
+  const said = sidecar.events
+    .filter(({ name }) => name.startsWith('Alert'))
+    .map(({ name, fields }) => [name, fields.kind])
+  t.same(
+    said,
+    [
+      ['AlertOpened', 'lag'],
+      ['AlertResolved', 'lag'],
+    ],
+    'and the logger said so',
+  )
 })
 
 void t.test('records that the log took back are a loss that somebody is told of', async (t) => {
@@ -116,6 +128,7 @@ void t.test('records that the log took back are a loss that somebody is told of'
   renameSync(base, logDir)
   await (await openWriter(logDir, { seed: 2, ordinal: 41 })).close()
   const after = await startSidecar(t, dataDir, createAlerterOf)
+  await until(() => after.facts().rebuildsTotal === 1 && after.facts().ready, 'a store made anew')
   await untilTold(after, 'loss opened records_taken_back')
   t.equal(after.facts().takenBackTotal, 30)
 })
@@ -146,4 +159,24 @@ void t.test('damage is told once, however often the sidecar starts again, and as
   const { rows, differences } = await compareStores(join(dataDir, 'governance'), fresh)
   t.same(differences, [])
   t.match(rows, { alerts: 2, findings: 2 })
+})
+
+void t.test('what is open and what changed are metrics, by kind, level and state', async (t) => {
+  const dataDir = folder(t)
+  await writeLog(dataDir, 50)
+  const segment = join(dataDir, 'decision-log', '0000000001.segment')
+  const bytes = readFileSync(segment)
+  bytes[bytes.indexOf('t-7')] = 0x58
+  writeFileSync(segment, bytes)
+  const more = { ASSAY_PROCESS__GOVERNANCE__PORT: '0' }
+  const deps = { createAlerter: () => createAlerter(), createApi: openGovernanceApi }
+  const sidecar = await startSidecar(t, dataDir, deps, more)
+  await reached(sidecar, 50)
+  const opened = 'assay_governance_alert_changes_total{kind="log",level="critical",transition="opened"} 2'
+  const scrape = async (): Promise<string> => (await fetch(`${sidecar.url}/metrics`)).text()
+  await until(async () => (await scrape()).includes(opened), opened)
+  const body = await scrape()
+  t.match(body, 'assay_governance_alerts_open{kind="log",level="critical",state="firing"} 2')
+  t.match(body, 'assay_governance_alerts_open{kind="lag",level="warning",state="firing"} 0', 'zeros are shown')
+  t.match(body, 'assay_governance_alerts_open{kind="log",level="critical",state="silenced"} 0')
 })
