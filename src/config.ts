@@ -67,6 +67,8 @@ export const ProcessConfig = Type.Object(
           {
             /** Share of decisions that a shadow may flip before somebody is told. */
             flip_share_max: Type.Number({ minimum: 0, maximum: 1 }),
+            /** Seconds that the sidecar may be behind the log before somebody is told. */
+            lag_seconds_max: Type.Integer({ minimum: 1, maximum: 86_400 }),
             webhook: Type.Union([
               Type.Object(
                 {
@@ -139,7 +141,7 @@ const PROCESS_DEFAULTS: ProcessConfig = {
     ...{ host: '127.0.0.1', port: 8090, insecure: false, tokens_file: null, data_dir: null },
     ...{ retention_days: 90, lake_retention_days: 0, lake: true, disk_free_bytes_min: 2 ** 30 },
     ...{ memory_bytes_max: 512 << 20, threads: 2 },
-    ...{ shadows: null, alerts: { flip_share_max: 0.02, webhook: null } },
+    ...{ shadows: null, alerts: { flip_share_max: 0.02, lag_seconds_max: 60, webhook: null } },
   },
 }
 

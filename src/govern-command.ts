@@ -102,7 +102,7 @@ async function start(config: Config, { isOffline }: { readonly isOffline: boolea
     createShadows: () => createShadowHost({ modelsDir, shadows: chosen.shadows, lag, onFault }),
     createAlerter: () => createAlerter({ signals: { flipShareMax } }),
     publishers: webhook === null || isOffline ? [] : [createWebhook({ ...webhook, ...secretOf(webhook) })],
-    ...(!isOffline && { createApi: openGovernanceApi }),
+    ...(isOffline ? { isOffline } : { createApi: openGovernanceApi }),
   })
   return sidecar
 }

@@ -8,23 +8,20 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from './config.js'
 import { type Finding, isDamage } from './decision-log/finding.js'
 import { AssayError } from './errors.js'
+import type { Alerter } from './governance/alerter.js'
 import { createHealth, type GovernFacts, type Health } from './governance/health.js'
-import {
-  type Alerter,
-  type Committed,
-  type Ended,
-  type Publisher,
-  runPipeline,
-  type ShadowScorer,
-} from './governance/pipeline.js'
+import { type Committed, type Ended, type Publisher, runPipeline, type ShadowScorer } from './governance/pipeline.js'
 import type { Monitor } from './governance/port.js'
 import { createLake, takePartitionsBack } from './governance/store/lake.js'
 import { openStore, removeStore, type Store } from './governance/store/open.js'
 import { createQueries, type Queries } from './governance/store/queries.js'
 import type { Tables } from './governance/store/tables.js'
 import { createTail, type Tail } from './governance/tail.js'
+import { createAlertJournal } from './governance/publish/alert-journal.js'
+import { createWatch, type Watch } from './governance/watch.js'
 import { LIMITS, type Limits } from './limits.js'
 import { type Clock, systemClock } from './runtime/clock.js'
+import type { Exposed } from './telemetry/exposition.js'
 import type { Logger } from './telemetry/logger.js'
 
 /** What the listener needs. `queries` is null while the store cannot be used. */
@@ -35,6 +32,8 @@ export interface ApiDeps {
   readonly logger: Logger
   queries(): Queries | null
   facts(): GovernFacts
+  /** Of the parts that the listener does not know. */
+  readonly metrics: readonly Exposed[]
 }
 
 /** A listener over what the sidecar knows; what was committed is shown to it as to any publisher. */
@@ -53,6 +52,8 @@ export interface GovernDeps {
   /** Live as long as the sidecar. */
   readonly publishers?: readonly Publisher[]
   readonly createApi?: (deps: ApiDeps) => Promise<Api>
+  /** A rebuild beside which nobody waits: it does not look at itself. */
+  readonly isOffline?: boolean
   /** Bytes that can still be written to the store's file system. */
   readonly freeBytes?: (directory: string) => number
 }
@@ -101,6 +102,7 @@ interface Open {
   readonly store: Store
   readonly tail: Tail
   readonly queries: Queries
+  readonly alerter: Alerter | null
 }
 
 /** Starts it; resolves when the listener is open. */
@@ -114,10 +116,14 @@ export async function govern(config: Config, deps: GovernDeps): Promise<Sidecar>
   }
   const facts = (): GovernFacts => base.health.facts(base.open, base.publishers)
   const queries = (): Queries | null => base.open?.queries ?? null
-  const api = (await deps.createApi?.({ config, limits, clock, logger: deps.logger, queries, facts })) ?? null
+  const journal = createAlertJournal({ logger: base.logger, open: () => base.open?.alerter?.open() ?? [] })
+  base.publishers.push(journal)
+  const shown = { queries, facts, metrics: journal.metrics() }
+  const api = (await deps.createApi?.({ config, limits, clock, logger: deps.logger, ...shown })) ?? null
   if (api !== null) base.publishers.push(api)
   base.logger.event('SidecarStarted', { directory, url: api?.url ?? null })
   const ended = runAttempts(base)
+  const watching = deps.isOffline === true ? null : startWatching(base)
   // Whoever awaits `ended` sees the error; until somebody does, it is not unhandled.
   ended.catch(() => undefined)
   return {
@@ -126,6 +132,7 @@ export async function govern(config: Config, deps: GovernDeps): Promise<Sidecar>
     queries,
     ended,
     async close(deadlineMs) {
+      if (watching !== null) clearInterval(watching)
       base.stop.abort()
       base.open?.tail.close()
       await Promise.race([ended.catch(() => undefined), delay(deadlineMs, undefined, { ref: false })])
@@ -134,6 +141,23 @@ export async function govern(config: Config, deps: GovernDeps): Promise<Sidecar>
       base.logger.flush()
     },
   }
+}
+
+/** While the store cannot be used there is nobody to tell: a loss is then told by the first look after it. */
+function startWatching(base: Base): NodeJS.Timeout {
+  const watch = createWatch({ lagSecondsMax: base.config.process.governance.alerts.lag_seconds_max })
+  return setInterval(() => lookAtSelf(base, watch), base.limits.watchMs).unref()
+}
+
+function lookAtSelf({ open, health, publishers, clock }: Base, watch: Watch): void {
+  if (open === null || open.alerter === null) return
+  const { lagSeconds, takenBackTotal } = health.facts(open, publishers)
+  const losses = {
+    records_taken_back: takenBackTotal,
+    alerts_undelivered: publishers.reduce((sum, publisher) => sum + (publisher.undelivered?.() ?? 0), 0),
+    signals_unwatched: open.alerter.unwatched(),
+  }
+  if (open.alerter.observe(watch.look({ lagSeconds, losses }, clock.nowMs()))) open.tail.nudge()
 }
 
 async function runAttempts(base: Base): Promise<void> {
@@ -171,11 +195,13 @@ async function attempt(base: Base): Promise<Ended> {
   try {
     shadows = (await deps.createShadows?.(config)) ?? null
     await writeCarried(base, store)
-    const open = openParts(base, store)
+    const upkeep = await createLake(store.database, lakeOptions(base))
+    // From here on the clock's signals reach the alerter: it is restored before anything else may run.
+    const open = openParts(base, store, alerter)
     base.open = open
     const ended = await runPipeline({
       ...{ tail: open.tail, store, monitors, alerter, shadows, publishers: base.publishers },
-      upkeep: await createLake(store.database, lakeOptions(base)),
+      upkeep,
       room: () => hasRoom(base),
       onCommitted: (committed) => noteCommitted(base, committed),
     })
@@ -193,7 +219,7 @@ async function attempt(base: Base): Promise<Ended> {
   }
 }
 
-function openParts(base: Base, store: Store): Open {
+function openParts(base: Base, store: Store, alerter: Alerter | null): Open {
   const { config, limits, logger, health } = base
   const from = store.resume()
   const tail = createTail({ directory: join(config.process.data_dir, 'decision-log'), from, limits })
@@ -202,7 +228,7 @@ function openParts(base: Base, store: Store): Open {
   if (store.remade) logger.event('StoreRebuilt', { detail: 'the store was of an earlier release' })
   logger.event('StoreOpened', { epoch: from?.position.epoch ?? 0, sequence: from?.position.sequence ?? 0 })
   health.opened(store.recordedAtMs())
-  return { store, tail, queries }
+  return { store, tail, queries, alerter }
 }
 
 function lakeOptions({ config, directory, logger }: Base): Parameters<typeof createLake>[1] {
@@ -224,7 +250,7 @@ function noteCommitted({ health, logger }: Base, { batch }: Committed): void {
  */
 async function takeBack(base: Base, store: Store, { batch, to }: Ended & { kind: 'taken_back' }): Promise<void> {
   await takePartitionsBack(store.database, join(base.directory, 'lake'), to)
-  base.health.takenBack(batch)
+  base.health.takenBack(batch, { from: store.resume()?.position.sequence ?? to, to })
   base.carried = batch.findings.filter(({ kind }) => kind === 'reader_ahead')
 }
 

@@ -126,6 +126,8 @@ export interface Limits {
   readonly tailTurnRecordsMax: number
   /** Milliseconds for which a small batch is left to grow: five commits a second at low traffic. */
   readonly tailGatherMs: number
+  /** Milliseconds between two looks of the sidecar at itself: a lag that lasts for three of them is an alert. */
+  readonly watchMs: number
   /** Milliseconds between two looks at an idle log, where the back-off ends. */
   readonly tailPollMsMax: number
   /** Milliseconds before the sidecar tries again what a disk, a lock or a log refused; doubles. */
@@ -228,6 +230,7 @@ export const LIMITS: Limits = Object.freeze({
   tailTurnRecordsMax: 512,
   tailGatherMs: 200,
   tailPollMsMax: 200,
+  watchMs: 5_000,
   governRetryMs: 500,
   governRetryMsMax: 30_000,
   pageRowsMax: 1_000,
@@ -304,6 +307,7 @@ export const TINY: Limits = Object.freeze({
   tailTurnRecordsMax: 4,
   tailGatherMs: 5,
   tailPollMsMax: 10,
+  watchMs: 10,
   governRetryMs: 10,
   governRetryMsMax: 100,
   pageRowsMax: 8,

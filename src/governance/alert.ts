@@ -1,7 +1,8 @@
 // From signals to alerts: what is wrong now, since when, and whether somebody has to be told. Pure: the same signals in
 // the same order give the same alerts with the same ids; time comes with the signals, record time wherever they derive
 // from records. Nothing flaps: an alert opens after so many bad signals in a row, resolves after so many good ones, and
-// each time that it comes back soon it has to be good for twice as long, up to sixteen times.
+// each time that it comes back soon it has to be good for twice as long, up to sixteen times. A book follows one clock:
+// what records say and what this process sees stand in two.
 import { createHash } from 'node:crypto'
 import { AssayError } from '../errors.js'
 import type { DerivedRow } from './port.js'
@@ -116,7 +117,7 @@ export interface AlertBook {
   readonly tables: typeof ALERT_TABLES
   take(signal: Signal): void
   /** Time passed: ends what expired, and silences. */
-  advance(atMs: number, origin: Origin): void
+  advance(atMs: number): void
   /** A row per change since the last call. Tell nobody of a change before its row is committed. */
   drain(): { readonly rows: readonly DerivedRow[]; readonly changes: readonly AlertChange[] }
   open(): readonly Alert[]
@@ -194,9 +195,8 @@ export function createAlertBook(options: AlertBookOptions = {}): AlertBook {
     resolve(held, held.alert, held.lastBadMs + expireMs)
   }
 
-  function advance(atMs: number, origin: Origin): void {
+  function advance(atMs: number): void {
     for (const held of watched.values()) {
-      if (held.alert?.origin !== origin) continue
       expire(held, atMs)
       const { alert } = held
       const silence = silences.find(({ id }) => id === alert?.silencedBy)

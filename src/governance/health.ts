@@ -27,6 +27,8 @@ export interface GovernFacts {
   readonly damageTotal: number
   /** Times that the store was made anew because the log took records back. */
   readonly rebuildsTotal: number
+  /** Records that had been read and that the log took back. */
+  readonly takenBackTotal: number
 }
 
 export interface Health {
@@ -35,7 +37,8 @@ export interface Health {
   /** Null: there is room again. */
   paused(why: string | null): void
   failed(error: AssayError): void
-  takenBack(batch: Batch): void
+  /** The log ends at `to`: what was read beyond it, up to `from`, is gone. */
+  takenBack(batch: Batch, span: { readonly from: number; readonly to: number }): void
   closed(): void
   /** True, once, after `takenBack`. */
   wantsRebuild(): boolean
@@ -54,7 +57,14 @@ interface Watched {
 }
 
 export function createHealth(clock: Clock): Health {
-  const totals = { recordsTotal: 0, batchesTotal: 0, findingsTotal: 0, damageTotal: 0, rebuildsTotal: 0 }
+  const totals = {
+    recordsTotal: 0,
+    batchesTotal: 0,
+    findingsTotal: 0,
+    damageTotal: 0,
+    rebuildsTotal: 0,
+    takenBackTotal: 0,
+  }
   let failure: AssayError | null = null
   let pause: string | null = null
   let rebuild = false
@@ -82,8 +92,9 @@ export function createHealth(clock: Clock): Health {
     },
     paused: (why) => void (pause = why),
     failed: (error) => void (failure = error),
-    takenBack(batch) {
+    takenBack(batch, { from, to }) {
       totals.rebuildsTotal += 1
+      totals.takenBackTotal += Math.max(0, from - to)
       count(batch.findings)
       rebuild = true
     },

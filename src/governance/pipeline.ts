@@ -3,6 +3,7 @@
 // nothing of it; what is published was committed. Below the disk's floor nothing is written: the decision log holds
 // what waits, and nobody writes to it but the server. Where the log is ahead, the next batch is read and scored while
 // this one is written: two at most are in hand.
+import type { Alerter } from './alerter.js'
 import type { Batch, Control, DerivedRow, Monitor, TailRecord } from './port.js'
 import type { Store } from './store/open.js'
 import type { Tail } from './tail.js'
@@ -12,11 +13,6 @@ export interface ShadowScorer {
   /** The same records in the same order, with `shadows` filled in. */
   score(records: readonly TailRecord[]): Promise<readonly TailRecord[]>
   close(deadlineMs: number): Promise<void>
-}
-
-/** Turns derived rows into alerts: a monitor over monitors, with rows and a checkpoint of its own. */
-export interface Alerter extends Pick<Monitor, 'name' | 'tables' | 'checkpoint' | 'restore'> {
-  consider(derived: readonly DerivedRow[], batch: Batch): readonly DerivedRow[]
 }
 
 /** What was committed, as publishers see it. */
@@ -32,6 +28,8 @@ export interface Publisher {
   publish(committed: Committed): void
   /** Words for health, where something is wrong. */
   trouble(): string | null
+  /** Alerts that it could not deliver, since it was made. */
+  undelivered?(): number
   close(deadlineMs: number): Promise<void>
 }
 
@@ -65,9 +63,9 @@ export async function runPipeline(deps: PipelineDeps): Promise<Ended> {
   restore(store, remembering)
   let ahead: Promise<Scored | null> | null = null
   while (await room()) {
-    const scored: Scored | null = await (ahead ?? readScored(deps))
-    if (scored === null) break
-    const { batch, control } = scored
+    const next: Scored | null = await (ahead ?? readScored(deps))
+    if (next === null) break
+    const { batch, control } = next
     if (batch.takenBackTo !== null) return { kind: 'taken_back', batch, to: batch.takenBackTo }
 
     ahead = readAhead(deps, batch)
@@ -93,7 +91,12 @@ async function readScored({ tail, shadows }: PipelineDeps): Promise<Scored | nul
   const read = await tail.next()
   if (read === null) return null
   const control = tail.control()
-  return { batch: shadows === null ? read : { ...read, records: await shadows.score(read.records) }, control }
+  const batch = shadows === null || read.records.length === 0 ? read : await scored(read, shadows)
+  return { batch, control }
+}
+
+async function scored(batch: Batch, shadows: ShadowScorer): Promise<Batch> {
+  return { ...batch, records: await shadows.score(batch.records) }
 }
 
 /** The batch after this one, where the log has it already. */

@@ -33,6 +33,8 @@ export interface Tail {
    * to another log.
    */
   next(): Promise<Batch | null>
+  /** Makes `next` hand over a batch soon, an empty one if need be: something else wants to be written. */
+  nudge(): void
   /** What holds after the last batch. */
   control(): Control | null
   /** The last sequence that can be read now; 0 where there is none. */
@@ -51,6 +53,8 @@ interface Gathering {
   takenBackTo: number | null
 }
 
+const EMPTY: Batch = { records: [], findings: [], position: null, takenBackTo: null }
+
 export function createTail(options: TailOptions): Tail {
   const { directory, limits } = options
   const stop = new AbortController()
@@ -61,6 +65,7 @@ export function createTail(options: TailOptions): Tail {
   let fault: AssayError | null = null
   let isGrowing = false
   let isHeadReported = false
+  let isNudged = false
   let idleMs = 0
   const decoding = createDecoding()
 
@@ -112,8 +117,9 @@ export function createTail(options: TailOptions): Tail {
       if (isGrowing) await pause(limits.tailGatherMs, stop.signal)
       for (;;) {
         if (stop.signal.aborted) return null
-        const batch = await attempt()
+        const batch = (await attempt()) ?? (isNudged ? EMPTY : null)
         if (batch !== null) {
+          isNudged = false
           idleMs = 0
           return batch
         }
@@ -121,6 +127,7 @@ export function createTail(options: TailOptions): Tail {
         await pause(idleMs, stop.signal)
       }
     },
+    nudge: () => void (isNudged = true),
     control: () => at?.control ?? null,
     end: () => (existsSync(directory) ? (readHead(createDisk(directory)).head?.writtenSequence ?? 0) : 0),
     fault: () => fault,

@@ -39,6 +39,11 @@ export const EVENTS = {
   TailFailed: 'error',
   FindingReported: 'warn',
   PartitionWritten: 'info',
+  AlertOpened: 'warn',
+  AlertEscalated: 'warn',
+  AlertUnsilenced: 'warn',
+  AlertResolved: 'info',
+  AlertsLeftOut: 'warn',
 } as const satisfies Record<string, Level>
 export type EventName = keyof typeof EVENTS
 

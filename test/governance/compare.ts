@@ -11,10 +11,16 @@ export interface Comparison {
   readonly differences: readonly string[]
 }
 
+/** Rows that follow from the log alone, where a table holds others too. */
+const OF_THE_LOG = new Map([
+  ['findings', ` WHERE kind <> 'reader_ahead'`],
+  ['alerts', ` WHERE origin = 'record'`],
+])
+
 /**
  * Directories of two stores that nobody uses. A finding of records taken back is left out: it tells what happened to a
- * sidecar, and a log read afresh holds nothing of it. So is the name of a finding's segment: a recovery may have copied
- * the segment into another file since.
+ * sidecar, and a log read afresh holds nothing of it. So is an alert that a clock saw, and the name of a finding's
+ * segment: a recovery may have copied the segment into another file since.
  */
 export async function compareStores(left: string, right: string): Promise<Comparison> {
   const options = {
@@ -44,7 +50,7 @@ export async function compareStores(left: string, right: string): Promise<Compar
         differences.push(`${table}: columns ${ours.get(table)} | ${theirs.get(table)}`)
         continue
       }
-      const where = table === 'findings' ? ` WHERE kind <> 'reader_ahead'` : ''
+      const where = OF_THE_LOG.get(table) ?? ''
       const count = async (from: string): Promise<number> =>
         Number((await database.select(`SELECT count(*) AS n FROM ${from}`))[0]?.n)
       const shown = table === 'findings' ? '* EXCLUDE (log_segment)' : '*'

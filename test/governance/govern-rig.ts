@@ -12,7 +12,7 @@ import { until } from '../flow/server-rig.js'
 import { createWindowMonitor } from './window-monitor.js'
 import { openWriter } from './written-log.js'
 
-const QUICK = { ...LIMITS, tailGatherMs: 1, tailPollMsMax: 5, governRetryMs: 5, governRetryMsMax: 50 }
+const QUICK = { ...LIMITS, tailGatherMs: 1, tailPollMsMax: 5, watchMs: 5, governRetryMs: 5, governRetryMsMax: 50 }
 export const SIDECAR = fileURLToPath(new URL('./sidecar.js', import.meta.url))
 
 export interface GovernRig extends Sidecar {
@@ -27,8 +27,13 @@ export function folder(t: Test): string {
   return made
 }
 
-export async function startSidecar(t: Test, dataDir: string, deps: Partial<GovernDeps> = {}): Promise<GovernRig> {
-  const env = { ASSAY_DATA_DIR: dataDir, ASSAY_PROCESS__GOVERNANCE__DISK_FREE_BYTES_MIN: '1000' }
+export async function startSidecar(
+  t: Test,
+  dataDir: string,
+  deps: Partial<GovernDeps> = {},
+  more: Readonly<Record<string, string>> = {},
+): Promise<GovernRig> {
+  const env = { ASSAY_DATA_DIR: dataDir, ASSAY_PROCESS__GOVERNANCE__DISK_FREE_BYTES_MIN: '1000', ...more }
   const events: GovernRig['events'] = []
   const sidecar = await govern(loadConfig({ env }), {
     logger: { event: (name, fields = {}) => void events.push({ name, fields }), flush: () => undefined },

@@ -38,6 +38,8 @@ export interface Webhook {
   readonly name: 'webhook'
   publish(committed: { readonly alerts: readonly DerivedRow[] }): void
   figures(): WebhookFigures
+  /** Alerts refused or dropped. */
+  undelivered(): number
   /** Words for health; null while all is well. */
   trouble(): string | null
   /** Sends what waits, until the deadline. */
@@ -147,6 +149,7 @@ export function createWebhook(options: WebhookOptions): Webhook {
       if (waiting.size > 0) schedule(failuresInRow > 0 ? pauseMs() : gatherMs)
     },
     figures: () => ({ ...figures, waiting: waiting.size }),
+    undelivered: () => figures.refused + figures.dropped,
     trouble: () => (lastFailure === null ? null : `${lastFailure}; ${waiting.size} alerts wait`),
     async close(deadlineMs) {
       isClosing = true
