@@ -1,6 +1,6 @@
 // What the sidecar costs a payment: the server's p99 with the sidecar present, and with it catching up, each against
-// absent, in interleaved pairs on one server. Judged raw: what the sidecar does to the machine is what is asked here, and
-// leaving out the control's gaps would leave it out.
+// absent, in interleaved pairs on one server. Judged raw: what the sidecar does to the machine is what is asked here,
+// and leaving out the control's gaps would leave it out.
 //   node dist/bench/governance-beside.js [--pairs 10] [--seconds 10] [--rate 2000] [--folder DIR]
 //                                                                            → bench/results/governance-beside.txt
 import { type ChildProcess, spawn } from 'node:child_process'

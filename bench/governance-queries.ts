@@ -1,6 +1,7 @@
 // What the console's questions cost over ten million decisions. A log of 20,000 is read by the release's sidecar; its
-// rows are then repeated in the store, each block later in time and with ids of its own, over one day, whose minutes and
-// hours each have a window of shadow scores; the sidecar is started over it (without the log, which such a store would be ahead of) and its API is asked, as the console asks.
+// rows are then repeated in the store, each block later in time and with ids of its own, over about a day, whose
+// minutes and hours each have a window of shadow scores; the sidecar is started over it (without the log, which such a
+// store would be ahead of) and its API is asked, as the console asks.
 //   node dist/bench/governance-queries.js [--decisions 10000000] [--rounds 7] [--folder DIR]
 //                                                                           → bench/results/governance-queries.txt
 import { execFileSync, spawn } from 'node:child_process'
@@ -28,7 +29,7 @@ const SPAN_MS = 86_400_000
 const MS_MAX = 1_000
 const START_MS_MAX = 120_000
 const blocks = Math.ceil(Number(values.decisions) / BLOCK)
-const stepMs = SPAN_MS / (blocks * BLOCK)
+const stepMs = Math.max(1, Math.floor(SPAN_MS / (blocks * BLOCK)))
 const decisions = blocks * BLOCK
 const rounds = Number(values.rounds)
 

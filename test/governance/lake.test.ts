@@ -52,3 +52,19 @@ void t.test('with the lake off, retention alone is followed', async (t) => {
     Date.UTC(2026, 10, 24),
   )
 })
+
+void t.test('a decision of a clock that stood at 1970 closes the days since at once, each once', async (t) => {
+  const { store, queries } = await filled(t, 60, { stepMs: DAY_MS / 12 })
+  await store.database.run(
+    'UPDATE decisions SET decided_at_ms = 5 WHERE sequence = (SELECT min(sequence) FROM decisions)',
+  )
+  const lake = await createLake(store.database, lakeFolder(t))
+  await lake.follow(store.recordedAtMs())
+  const closed = Math.floor((store.recordedAtMs() - 60_000) / DAY_MS)
+  const [row] = await queries.select(
+    'SELECT count(*) AS n, count(DISTINCT day) AS days, min(day) AS first FROM partitions',
+  )
+  t.same(row, { n: closed, days: closed, first: '1970-01-01' })
+  const filledDays = await queries.select('SELECT day FROM partitions WHERE decisions > 0 ORDER BY day')
+  t.equal(filledDays.length, 6)
+})

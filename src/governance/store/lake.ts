@@ -44,9 +44,25 @@ export async function createLake(database: Database, options: LakeOptions): Prom
       decisions,
       Number(counted?.last_sequence ?? 0),
     ])
-    if (options.rowDays > 0) await dropRows(database, (day + 1 - options.rowDays) * DAY_MS)
+    await commitClosed(day + 1)
+  }
+
+  /** Ends the transaction, and lets go what is too old once all before `openDay` is closed. */
+  async function commitClosed(openDay: number): Promise<void> {
+    if (options.rowDays > 0) await dropRows(database, (openDay - options.rowDays) * DAY_MS)
     await database.run('COMMIT')
-    if (options.partitionDays > 0) dropPartitions(options.directory, dayName(day + 1 - options.partitionDays))
+    if (options.partitionDays > 0) dropPartitions(options.directory, dayName(openDay - options.partitionDays))
+  }
+
+  /** Days without a decision, all at once: a server that once had the time of 1970 leaves twenty thousand of them. */
+  async function closeEmptyDays(from: number, until: number): Promise<void> {
+    await database.run('BEGIN TRANSACTION')
+    await database.run(
+      `INSERT INTO partitions SELECT CAST(DATE '1970-01-01' + CAST(day AS INTEGER) AS VARCHAR), 0, 0
+       FROM range(CAST(? AS BIGINT), CAST(? AS BIGINT)) AS days(day)`,
+      [from, until],
+    )
+    await commitClosed(until)
   }
 
   return {
@@ -55,7 +71,12 @@ export async function createLake(database: Database, options: LakeOptions): Prom
         const openDay = Math.floor((recordedAtMs - CLOSED_AFTER_MS) / DAY_MS)
         nextDay ??= await oldestDay(database)
         if (nextDay === null) return
-        for (; nextDay < openDay; nextDay++) await closeDay(nextDay)
+        while (nextDay < openDay) {
+          const filled = Math.min(openDay, (await oldestDay(database, nextDay)) ?? openDay)
+          if (filled > nextDay) await closeEmptyDays(nextDay, filled)
+          nextDay = filled
+          if (nextDay < openDay) await closeDay(nextDay++)
+        }
       }),
   }
 }
@@ -73,8 +94,11 @@ async function firstOpenDay(database: Database): Promise<number | null> {
   return oldestDay(database)
 }
 
-async function oldestDay(database: Database): Promise<number | null> {
-  const [row] = await database.ask('SELECT min(decided_at_ms) AS oldest FROM decisions')
+/** The first day from `from` that has a decision. */
+async function oldestDay(database: Database, from = 0): Promise<number | null> {
+  const [row] = await database.ask('SELECT min(decided_at_ms) AS oldest FROM decisions WHERE decided_at_ms >= ?', [
+    from * DAY_MS,
+  ])
   return typeof row?.oldest === 'number' ? Math.floor(row.oldest / DAY_MS) : null
 }
 

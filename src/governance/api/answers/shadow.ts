@@ -129,13 +129,12 @@ interface Windows {
 /** The bins of these windows, added up in the store. */
 async function binsOf(held: Held, windows: Windows): Promise<Pick<PairCounts, keyof typeof BINS>> {
   const { model, champion, segment, rows } = windows
-  const of = (windowMs: number): string =>
-    rows
-      .filter((row) => cells.number(row, 'window_ms') === windowMs)
-      .map((row) => cells.number(row, 'from_ms'))
-      .join(', ') || 'NULL'
-  const where = `shadow = ? AND champion = ? AND segment = ? AND
-    (window_ms = ${HOUR_MS} AND from_ms IN (${of(HOUR_MS)}) OR window_ms = ${MINUTE_MS} AND from_ms IN (${of(MINUTE_MS)}))`
+  const of = (windowMs: number): string => {
+    const own = rows.filter((row) => cells.number(row, 'window_ms') === windowMs)
+    const starts = own.map((row) => cells.number(row, 'from_ms')).join(', ')
+    return `window_ms = ${windowMs} AND from_ms IN (${starts || 'NULL'})`
+  }
+  const where = `shadow = ? AND champion = ? AND segment = ? AND (${of(HOUR_MS)} OR ${of(MINUTE_MS)})`
   const added = async ([places, counts]: readonly [string, string]): Promise<Map<number, number>> => {
     const found = await held.queries().select(
       `SELECT place, CAST(sum(held) AS BIGINT) AS held FROM
