@@ -7,8 +7,8 @@ import { DECISION_COLUMNS } from './decision-columns.js'
 export type Columns = Readonly<Record<string, string>>
 export type Tables = Readonly<Record<string, Columns>>
 
-/** Raised whenever a table or the meaning of a column changes; a store of another version is made anew. */
-export const STORE_VERSION = 1
+/** Raised whenever a table, the meaning of a column or a checkpoint changes; an older store is made anew. */
+export const STORE_VERSION = 2
 
 const DECISIONS: Columns = Object.fromEntries(DECISION_COLUMNS.map(([name, type]) => [name, type]))
 
