@@ -270,13 +270,11 @@ const logit = (column: string): string => `ln(greatest(${column}, 1e-7) / greate
 /** Pairs on which the models take different actions, the furthest apart first, each with its decision. */
 async function flipsOf(held: Held, { row }: Added, limit: number): Promise<wire.ShadowFlip[]> {
   if (!(await held.hasTable('shadow_pairs'))) return []
-  const found = await held.queries().select(
-    `SELECT pair.*, decision_id, transaction_id, amount_minor, currency FROM
-     (SELECT * FROM shadow_pairs WHERE shadow = ? AND champion = ? AND decided_at_ms >= ? AND decided_at_ms < ?
-      AND champion_action <> shadow_action AND why IS NULL
-      ORDER BY abs(${logit('shadow_score')} - ${logit('champion_score')}) DESC, sequence LIMIT ${limit}) AS pair
-     JOIN decisions ON decisions.sequence = pair.sequence
-     ORDER BY abs(${logit('shadow_score')} - ${logit('champion_score')}) DESC, pair.sequence`,
+  const queries = held.queries()
+  const furthest = await queries.select(
+    `SELECT * FROM shadow_pairs WHERE shadow = ? AND champion = ? AND decided_at_ms >= ? AND decided_at_ms < ?
+     AND champion_action <> shadow_action AND why IS NULL
+     ORDER BY abs(${logit('shadow_score')} - ${logit('champion_score')}) DESC, sequence LIMIT ${limit}`,
     [
       cells.text(row, 'shadow'),
       cells.text(row, 'champion'),
@@ -284,6 +282,18 @@ async function flipsOf(held: Held, { row }: Added, limit: number): Promise<wire.
       cells.number(row, 'until_ms'),
     ],
   )
+  if (furthest.length === 0) return []
+  // By their sequences, in order of which the table lies: a join would read all of it.
+  const sequences = furthest.map((pair) => cells.number(pair, 'sequence'))
+  const own = await queries.select(
+    `SELECT sequence, decision_id, transaction_id, amount_minor, currency FROM decisions
+     WHERE sequence IN (${sequences.join(', ')})`,
+  )
+  const decisions = new Map(own.map((decision) => [cells.number(decision, 'sequence'), decision]))
+  const found = furthest.flatMap((pair) => {
+    const decision = decisions.get(cells.number(pair, 'sequence'))
+    return decision === undefined ? [] : [{ ...pair, ...decision }]
+  })
   const control = await held.control()
   return found.map((pair) => {
     const currency = cells.text(pair, 'currency')
