@@ -35,7 +35,7 @@ export async function shadowModel(held: Held, model: string, query: ShadowQuery)
   if (!(await held.hasTable(TABLE))) return null
   const own = await summaryOf(held, model, query)
   if (own === null) return null
-  const [segments, flips] = await Promise.all([segmentsOf(held, model, query), flipsOf(held, own, query.limit)])
+  const [segments, flips] = await Promise.all([segmentsOf(held, own, query), flipsOf(held, own, query.limit)])
   return {
     summary: own.summary,
     segments,
@@ -151,12 +151,14 @@ async function binsOf(held: Held, windows: Windows): Promise<Pick<PairCounts, ke
   }
 }
 
-async function segmentsOf(held: Held, model: string, query: ShadowQuery): Promise<wire.ShadowModel[]> {
+async function segmentsOf(held: Held, own: Added, query: ShadowQuery): Promise<wire.ShadowModel[]> {
+  const { model, segment } = own.summary
   const found = await held
     .queries()
     .select(`SELECT DISTINCT segment FROM ${TABLE} WHERE shadow = ? ORDER BY segment LIMIT 64`, [model])
+  const names = found.map((row) => shownSegment(cells.text(row, 'segment')))
   const all = await Promise.all(
-    found.map((row) => summaryOf(held, model, { ...query, segment: shownSegment(cells.text(row, 'segment')) })),
+    names.map((name) => (name === segment ? own : summaryOf(held, model, { ...query, segment: name }))),
   )
   return all.flatMap((one) => (one === null ? [] : [one.summary]))
 }
