@@ -158,7 +158,7 @@ async function segmentsOf(held: Held, own: Added, query: ShadowQuery): Promise<w
     .select(`SELECT DISTINCT segment FROM ${TABLE} WHERE shadow = ? ORDER BY segment LIMIT 64`, [model])
   const names = found.map((row) => shownSegment(cells.text(row, 'segment')))
   const all = await Promise.all(
-    names.map((name) => (name === segment ? own : summaryOf(held, model, { ...query, segment: name }))),
+    names.map(async (name) => (name === segment ? own : summaryOf(held, model, { ...query, segment: name }))),
   )
   return all.flatMap((one) => (one === null ? [] : [one.summary]))
 }
