@@ -41,6 +41,11 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const waiting: ((connection: DuckDBConnection) => void)[] = []
   const all = new Set<DuckDBConnection>([writer])
   let closed = false
+  let running = 0
+  const end = (): void => {
+    for (const connection of all) connection.closeSync()
+    instance.closeSync()
+  }
 
   const lend = async (): Promise<DuckDBConnection> => {
     const free = idle.pop()
@@ -72,12 +77,16 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     async select(sql, parameters = []) {
       if (closed) throw new AssayError('ASSAY_STORE_IO', 'the store is closed')
       const connection = await lend()
+      if (closed) throw new AssayError('ASSAY_STORE_IO', 'the store is closed')
+      running++
       const timer = setTimeout(() => connection.interrupt(), options.queryMsMax)
       try {
         return await read(connection, sql, parameters)
       } finally {
         clearTimeout(timer)
+        running--
         giveBack(connection)
+        if (closed && running === 0) end()
       }
     },
     ask: (sql, parameters = []) => read(writer, sql, parameters),
@@ -85,8 +94,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       if (closed) return
       closed = true
       for (const connection of all) connection.interrupt()
-      for (const connection of all) connection.closeSync()
-      instance.closeSync()
+      for (const next of waiting.splice(0)) next(writer)
+      // A connection that is closed under a query may never answer: the last query that ends closes them.
+      if (running === 0) end()
     },
   }
 }
