@@ -7,10 +7,10 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import type { Health } from '../src/contract/governance.js'
 import { removeStore } from '../src/governance/store/open.js'
+import { until } from '../test/governance/rig.js'
 import { medianInterval } from './interval.js'
 import { measure, type Measurement } from './measure.js'
 import { targetLine, writeReport } from './report.js'
@@ -28,7 +28,7 @@ const { values } = parseArgs({
 const [pairs, seconds, rate] = [Number(values.pairs), Number(values.seconds), Number(values.rate)]
 /** What the 99th percentile may rise by, ms. */
 const RISE_MS_MAX = 1
-/** Decisions in the log before the first pair: a catch-up that outlasts a run. */
+/** Seconds of load before the first pair: a catch-up that outlasts a run. */
 const AHEAD_SECONDS = 60
 const WAIT_MS_MAX = 120_000
 
@@ -38,10 +38,10 @@ const dataDir = join(folder, 'data')
 const server = await startServer({ dataDir })
 let pools = 0
 
-function load(kind: 'open' | 'closed', forSeconds: number): Promise<Measurement> {
+function load(forSeconds: number): Promise<Measurement> {
   pools += 1
   return measure({
-    ...{ kind, port: server.scorePort, pid: server.pid, folder, connections: 64, seconds: forSeconds },
+    ...{ kind: 'open', port: server.scorePort, pid: server.pid, folder, connections: 64, seconds: forSeconds },
     ratePerSecond: rate,
     pool: createRequestPool({ seed: pools, size: 50_000, prefix: `g${pools}-`, ...POPULATION }),
   })
@@ -53,23 +53,14 @@ async function startSidecar(): Promise<{ child: ChildProcess; lag: () => Promise
   const child = spawn(process.execPath, [CLI, 'govern'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
-  const url = await until(() => /http:\/\/127\.0\.0\.1:\d+/.exec(output)?.[0] ?? null, 'the sidecar listens')
+  const address = (): string => /http:\/\/127\.0\.0\.1:\d+/.exec(output)?.[0] ?? ''
+  await until(() => address() !== '', 'the sidecar listens', WAIT_MS_MAX)
   return {
     child,
     async lag() {
-      const health = (await (await fetch(`${url}/api/v1/health`)).json()) as Health
+      const health = (await (await fetch(`${address()}/api/v1/health`)).json()) as Health
       return health.ready ? health.lag.records : Infinity
     },
-  }
-}
-
-async function until<T>(look: () => T | null | Promise<T | null>, what: string): Promise<T> {
-  const endMs = performance.now() + WAIT_MS_MAX
-  for (;;) {
-    const seen = await look()
-    if (seen !== null) return seen
-    if (performance.now() > endMs) throw new Error(`not within ${WAIT_MS_MAX} ms: ${what}`)
-    await delay(50)
   }
 }
 
@@ -85,31 +76,27 @@ interface Run {
   readonly behind: number
 }
 
+async function beside({ caughtUp }: { readonly caughtUp: boolean }): Promise<Run> {
+  if (!caughtUp) removeStore(join(dataDir, 'governance'))
+  const { child, lag } = await startSidecar()
+  if (caughtUp) await until(async () => (await lag()) < rate, 'the sidecar has caught up', WAIT_MS_MAX)
+  const measured = await load(seconds)
+  const behind = await lag()
+  await end(child)
+  return { measured, behind }
+}
+
 const STATES = {
-  absent: async (): Promise<Run> => ({ measured: await load('open', seconds), behind: 0 }),
-  async present(): Promise<Run> {
-    const { child, lag } = await startSidecar()
-    await until(async () => ((await lag()) < rate ? true : null), 'the sidecar has caught up')
-    const measured = await load('open', seconds)
-    const behind = await lag()
-    await end(child)
-    return { measured, behind }
-  },
-  async 'catching up'(): Promise<Run> {
-    removeStore(join(dataDir, 'governance'))
-    const { child, lag } = await startSidecar()
-    const measured = await load('open', seconds)
-    const behind = await lag()
-    await end(child)
-    return { measured, behind }
-  },
+  absent: async (): Promise<Run> => ({ measured: await load(seconds), behind: 0 }),
+  present: () => beside({ caughtUp: true }),
+  'catching up': () => beside({ caughtUp: false }),
 }
 type State = keyof typeof STATES
 
 const rises: Record<string, number[]> = { present: [], 'catching up': [] }
 const rows: string[] = []
 try {
-  await load('open', AHEAD_SECONDS)
+  await load(AHEAD_SECONDS)
   for (let pair = 0; pair < pairs; pair++) {
     for (const state of ['present', 'catching up'] as const) {
       const order: State[] = pair % 2 === 0 ? ['absent', state] : [state, 'absent']

@@ -80,7 +80,7 @@ async function repeatBlock(): Promise<void> {
     await database.run(`INSERT INTO shadow_windows ${select}`, [Math.floor(SPAN_MS / windowMs)])
   }
   await database.run('CHECKPOINT')
-  database.close()
+  await database.close()
 }
 
 mkdirSync(values.folder, { recursive: true })
@@ -130,7 +130,7 @@ async function transactionInMiddle(): Promise<string> {
   ])
   const id = decisionId(logId, Number(row?.epoch), Number(row?.ordinal), false)
   await database.run('UPDATE decisions SET decision_id = ? WHERE sequence = ?', [id, sequence])
-  database.close()
+  await database.close()
   return String(row?.transaction_id)
 }
 

@@ -214,7 +214,7 @@ async function attempt(base: Base): Promise<Ended> {
     base.open = null
     health.closed()
     await shadows?.close(PART_CLOSE_MS)
-    store.close()
+    await store.close()
     if (health.wantsRebuild()) removeStore(directory)
   }
 }

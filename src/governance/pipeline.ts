@@ -91,12 +91,8 @@ async function readScored({ tail, shadows }: PipelineDeps): Promise<Scored | nul
   const read = await tail.next()
   if (read === null) return null
   const control = tail.control()
-  const batch = shadows === null || read.records.length === 0 ? read : await scored(read, shadows)
-  return { batch, control }
-}
-
-async function scored(batch: Batch, shadows: ShadowScorer): Promise<Batch> {
-  return { ...batch, records: await shadows.score(batch.records) }
+  if (shadows === null || read.records.length === 0) return { batch: read, control }
+  return { batch: { ...read, records: await shadows.score(read.records) }, control }
 }
 
 /** The batch after this one, where the log has it already. */

@@ -62,6 +62,6 @@ export async function compareStores(left: string, right: string): Promise<Compar
     }
     return { rows, differences }
   } finally {
-    database.close()
+    await database.close()
   }
 }

@@ -158,7 +158,7 @@ void t.test('an hour that was derived again stands once, where it was, as derive
     `INSERT INTO drift SELECT * REPLACE ((SELECT max(sequence) + 1 FROM drift) AS sequence, n + 1000 AS n)
      FROM drift WHERE window_kind = 'hour' AND from_ms = ${Date.parse(from)}`,
   )
-  database.close()
+  await database.close()
   await start()
   const after = await amount('hour/training')
   t.same(startsOf(after), startsOf(before))

@@ -178,6 +178,6 @@ async function notOnce(directory: string, told: ReadonlySet<string>): Promise<st
       ...[...told].filter((id) => !held.has(id)).map((id) => `${id}: told to a client, not in the store`),
     ]
   } finally {
-    database.close()
+    await database.close()
   }
 }

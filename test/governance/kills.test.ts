@@ -46,7 +46,7 @@ void t.test('the comparison finds one row too many, one too few and one that dif
     }
     const database = await openDatabase(options)
     await database.run(sql)
-    database.close()
+    await database.close()
     return (await compareStores(left, right)).differences
   }
   t.same(await spoil('UPDATE decisions SET score = score / 2 WHERE sequence = 7'), [

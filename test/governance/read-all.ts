@@ -48,6 +48,6 @@ export async function readAll(options: ReadAllOptions): Promise<ReadAll> {
     tail.close()
     return { ended: ended.kind, batches }
   } finally {
-    store.close()
+    await store.close()
   }
 }

@@ -309,7 +309,7 @@ async function follow(test: Pick<typeof t, 'teardown'>, untils: readonly number[
   const held: Record<string, unknown[]> = {}
   for (const table of Object.keys(tables))
     held[table] = await store.database.select(`SELECT * FROM ${table} ORDER BY ALL`)
-  store.close()
+  await store.close()
   return held
 }
 
@@ -332,5 +332,5 @@ void t.test('windows and alerts fit the columns that they declare', async (t) =>
     t.ok(wanted > 0, `${table} has something to store`)
     t.equal(held?.n, wanted)
   }
-  store.close()
+  await store.close()
 })

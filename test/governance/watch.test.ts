@@ -29,6 +29,15 @@ async function told(sidecar: GovernRig): Promise<string[]> {
 const untilTold = (sidecar: GovernRig, wanted: string): Promise<void> =>
   until(async () => (await told(sidecar)).includes(wanted), wanted)
 
+/** Fifty decisions, a byte of the seventh another. */
+async function writeDamagedLog(dataDir: string): Promise<void> {
+  await writeLog(dataDir, 50)
+  const segment = join(dataDir, 'decision-log', '0000000001.segment')
+  const bytes = readFileSync(segment)
+  bytes[bytes.indexOf('t-7')] = 0x58
+  writeFileSync(segment, bytes)
+}
+
 void t.test('a loss is told by the look that first sees it; a lag by every look', (t) => {
   const watch = createWatch({ lagSecondsMax: 60 })
   const levels = (lagSeconds: number, lost: number): string[] =>
@@ -135,11 +144,7 @@ void t.test('records that the log took back are a loss that somebody is told of'
 
 void t.test('damage is told once, however often the sidecar starts again, and as a rebuild tells it', async (t) => {
   const dataDir = folder(t)
-  await writeLog(dataDir, 50)
-  const segment = join(dataDir, 'decision-log', '0000000001.segment')
-  const bytes = readFileSync(segment)
-  bytes[bytes.indexOf('t-7')] = 0x58
-  writeFileSync(segment, bytes)
+  await writeDamagedLog(dataDir)
   let nowMs = Date.now()
   const clock = { nowMs: () => nowMs, monoMs: () => performance.now() }
   const deps = { createAlerter: () => createAlerter(), clock }
@@ -163,11 +168,7 @@ void t.test('damage is told once, however often the sidecar starts again, and as
 
 void t.test('what is open and what changed are metrics, by kind, level and state', async (t) => {
   const dataDir = folder(t)
-  await writeLog(dataDir, 50)
-  const segment = join(dataDir, 'decision-log', '0000000001.segment')
-  const bytes = readFileSync(segment)
-  bytes[bytes.indexOf('t-7')] = 0x58
-  writeFileSync(segment, bytes)
+  await writeDamagedLog(dataDir)
   const more = { ASSAY_PROCESS__GOVERNANCE__PORT: '0' }
   const deps = { createAlerter: () => createAlerter(), createApi: openGovernanceApi }
   const sidecar = await startSidecar(t, dataDir, deps, more)

@@ -16,12 +16,13 @@ export interface AlertJournal extends Publisher {
   metrics(): readonly Exposed[]
 }
 
-const EVENT_OF: Readonly<Record<Transition, EventName>> = {
+const EVENT_OF = {
   opened: 'AlertOpened',
   escalated: 'AlertEscalated',
   resolved: 'AlertResolved',
   unsilenced: 'AlertUnsilenced',
-}
+} as const satisfies Record<Transition, EventName>
+const EVENTS = new Map<string, EventName>(Object.entries(EVENT_OF))
 const LEVELS = ['warning', 'critical'] as const
 const STATES = ['firing', 'silenced'] as const
 /** Changes of one batch that the logger names; all of them stand in the store. */
@@ -63,16 +64,14 @@ export function createAlertJournal({ logger, open }: AlertJournalDeps): AlertJou
 }
 
 function tell(logger: Logger, { row }: DerivedRow): void {
-  const transition = TRANSITIONS.find((each) => each === row.transition)
-  if (transition === undefined) return
-  logger.event(EVENT_OF[transition], {
+  const name = EVENTS.get(String(row.transition))
+  if (name === undefined) return
+  logger.event(name, {
     ...{ alert_id: String(row.alert_id), kind: String(row.kind), severity: String(row.level) },
     ...{ summary: String(row.summary), labels: String(row.labels) },
     silenced_by: row.silenced_by === null ? null : String(row.silenced_by),
   })
 }
-
-const TRANSITIONS: readonly Transition[] = ['opened', 'escalated', 'resolved', 'unsilenced']
 
 /** Every combination, zeros too: a rule over a metric that is absent says nothing. */
 function openSamples(alerts: readonly Alert[]): Sample[] {

@@ -19,7 +19,8 @@ export interface Database {
   select(sql: string, parameters?: readonly Parameter[]): Promise<StoredRow[]>
   /** Rows of what the store itself must know: on the writing connection, without a limit. */
   ask(sql: string, parameters?: readonly Parameter[]): Promise<StoredRow[]>
-  close(): void
+  /** Ends what is asked, and resolves once the file is let go of. */
+  close(): Promise<void>
 }
 
 export interface DatabaseOptions {
@@ -41,11 +42,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const waiting: ((connection: DuckDBConnection) => void)[] = []
   const all = new Set<DuckDBConnection>([writer])
   let closed = false
-  let running = 0
-  const end = (): void => {
-    for (const connection of all) connection.closeSync()
-    instance.closeSync()
-  }
+  const running = new Set<Promise<unknown>>()
 
   const lend = async (): Promise<DuckDBConnection> => {
     const free = idle.pop()
@@ -78,25 +75,27 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       if (closed) throw new AssayError('ASSAY_STORE_IO', 'the store is closed')
       const connection = await lend()
       if (closed) throw new AssayError('ASSAY_STORE_IO', 'the store is closed')
-      running++
       const timer = setTimeout(() => connection.interrupt(), options.queryMsMax)
+      const reading = read(connection, sql, parameters)
+      running.add(reading)
       try {
-        return await read(connection, sql, parameters)
+        return await reading
       } finally {
         clearTimeout(timer)
-        running--
+        running.delete(reading)
         giveBack(connection)
-        if (closed && running === 0) end()
       }
     },
     ask: (sql, parameters = []) => read(writer, sql, parameters),
-    close() {
+    async close() {
       if (closed) return
       closed = true
       for (const connection of all) connection.interrupt()
       for (const next of waiting.splice(0)) next(writer)
-      // A connection that is closed under a query may never answer: the last query that ends closes them.
-      if (running === 0) end()
+      // A connection that is closed under a query may never answer.
+      await Promise.allSettled(running)
+      for (const connection of all) connection.closeSync()
+      instance.closeSync()
     },
   }
 }

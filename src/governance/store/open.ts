@@ -60,7 +60,8 @@ export interface Store {
   write(write: StoreWrite): Promise<void>
   /** Record time of the newest record, ms; 0 before the first. */
   recordedAtMs(): number
-  close(): void
+  /** Resolves once the file is let go of. */
+  close(): Promise<void>
 }
 
 /** Name of the database file. */
@@ -93,10 +94,10 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     const state = await prepare(database, options)
     if (state !== 'outdated') return await createStore(database, options, false)
   } catch (error) {
-    database.close()
+    await database.close()
     throw error
   }
-  database.close()
+  await database.close()
   removeStore(options.directory)
   const fresh = await open(options)
   await prepare(fresh, options)
