@@ -19,7 +19,7 @@ const NO_RECORDS: Batch = { records: [], findings: [], position: null, takenBack
 
 /** Alert rows of the store in the order in which they were written: kind, transition, and the label that tells. */
 async function told(sidecar: GovernRig): Promise<string[]> {
-  const rows = (await sidecar.queries()?.select('SELECT * FROM alerts ORDER BY rowid')) ?? []
+  const rows = (await sidecar.queries()?.select('SELECT * FROM alerts')) ?? []
   return rows.map(({ kind, transition, labels }) => {
     const { counter, finding } = JSON.parse(String(labels)) as Record<string, string>
     return [kind, transition, counter ?? finding].filter((word) => word !== undefined).join(' ')

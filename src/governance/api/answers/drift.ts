@@ -50,8 +50,9 @@ async function modelsOf(held: Held, models: readonly string[]): Promise<string[]
   return [...models].sort((one, other) => Number(other === champion) - Number(one === champion))
 }
 
-/** Of the rows of one window of one quantity the one derived last. */
-const NEWEST = 'QUALIFY row_number() OVER (PARTITION BY kind, series, from_ms ORDER BY sequence DESC, rowid DESC) = 1'
+/** Of the rows that come out alike under `by`, the one derived last. Never by sorting rowids: see answers/alerts.ts. */
+const newest = (where: string, by: string): string =>
+  `rowid IN (SELECT max(rowid) FROM ${TABLE} WHERE ${where} GROUP BY ${by})`
 
 /** Rows of the newest windows, oldest first. */
 async function windowsOf(held: Held, chosen: Chosen, windows: number): Promise<JsonRow[]> {
@@ -62,8 +63,8 @@ async function windowsOf(held: Held, chosen: Chosen, windows: number): Promise<J
     ...(await held.queries().select(
       `SELECT ${NO_LISTS} FROM ${TABLE} WHERE ${where} AND from_ms >= (SELECT coalesce(min(from_ms), 0) FROM
        (SELECT DISTINCT from_ms FROM ${TABLE} WHERE ${where} ORDER BY from_ms DESC LIMIT ${windows}))
-       ${NEWEST} ORDER BY until_ms, sequence`,
-      [...parameters, ...parameters],
+       AND ${newest(where, 'kind, series, from_ms')} ORDER BY until_ms, sequence`,
+      [...parameters, ...parameters, ...parameters],
     )),
   ]
 }
@@ -155,12 +156,14 @@ async function rowsOf(
   { kind, sequence }: { readonly kind: string; readonly sequence: number },
 ): Promise<JsonRow[]> {
   const [windowKind = ''] = kind.split('/')
+  const where = 'sequence = ? AND model = ? AND segment = ? AND window_kind = ?'
+  const parameters = [sequence, model, storedSegment(segment), windowKind]
   const found = await held
     .queries()
-    .select(
-      `SELECT * FROM ${TABLE} WHERE sequence = ? AND model = ? AND segment = ? AND window_kind = ? ORDER BY rowid DESC`,
-      [sequence, model, storedSegment(segment), windowKind],
-    )
+    .select(`SELECT * FROM ${TABLE} WHERE ${where} AND ${newest(where, 'kind, series, reference')}`, [
+      ...parameters,
+      ...parameters,
+    ])
   const own = found.filter((row) => nameOf(row) === feature)
   const digest = own.find((row) => kindOf(row) === kind)?.digest
   const order = REFERENCES.hour.map(String)

@@ -162,9 +162,7 @@ async function newAlerts(
   // Fewer than told: the store was made anew, and what only a clock had seen is gone.
   if (!isWanted || count <= told) return { rows: [], told: count }
   // Rows of this table are never deleted, so that rowid counts them.
-  const rows = await held
-    .queries()
-    .select(`SELECT * FROM alerts WHERE rowid >= ? ORDER BY rowid LIMIT ${limit}`, [told])
+  const rows = await held.queries().select(`SELECT * FROM alerts WHERE rowid >= ? LIMIT ${limit}`, [told])
   return { rows, told: told + rows.length }
 }
 
