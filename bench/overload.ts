@@ -14,6 +14,7 @@ import type { OverloadCount, OverloadOrder } from './overload-thread.js'
 import { cpuSeconds } from './proc.js'
 import { targetLine, writeReport } from './report.js'
 import { createRequestPool, POPULATION } from './requests.js'
+import { scrape, type Scrape } from './scrape.js'
 import { endRun, ROOT, startServer, type RunningServer } from './server.js'
 
 const { values } = parseArgs({
@@ -31,19 +32,6 @@ const POOL_SIZE = 20_000
 const SETTLE_SECONDS = 2
 const PROMISED_TICK_S = 0.002
 const seconds = values.quick ? 5 : Number(values.seconds)
-
-/** Counters and buckets of /metrics by their sample's whole name. */
-type Scrape = ReadonlyMap<string, number>
-
-async function scrape(server: RunningServer): Promise<Scrape> {
-  const text = await (await fetch(`http://127.0.0.1:${server.operationsPort}/metrics`)).text()
-  return new Map(
-    text.split('\n').flatMap((line): [string, number][] => {
-      const space = line.lastIndexOf(' ')
-      return line.startsWith('#') || space === -1 ? [] : [[line.slice(0, space), Number(line.slice(space + 1))]]
-    }),
-  )
-}
 
 interface Ticks {
   readonly count: number

@@ -9,7 +9,10 @@ export interface IdIndexOptions {
   readonly idsMax: number
   /** Milliseconds an entry is held at most, by the clock at its ordinal. */
   readonly windowMs: number
-  /** Bytes kept of the decisions' facts; the oldest entries leave when they are used up. */
+  /**
+   * Bytes kept of the decisions' facts at most, fewer where `idsMax` needs no more; the oldest entries leave when they
+   * are used up.
+   */
   readonly factsBytesMax: number
 }
 
@@ -38,6 +41,10 @@ export interface SettledDecision {
 }
 
 const OPEN = -1
+
+/** Bytes of facts and id that an entry is given room for on average; twice what the reference policy takes. */
+const FACTS_BYTES_EACH = 512
+const FACTS_BYTES_MIN = 64 << 10
 
 export class IdIndex {
   readonly #idsMax: number
@@ -79,7 +86,8 @@ export class IdIndex {
     this.#sequence = new Float64Array(entries)
     this.#factsAt = new Float64Array(entries)
     this.#factsBytes = new Uint32Array(entries)
-    this.#arena = Buffer.alloc(options.factsBytesMax)
+    const room = Math.max(entries * FACTS_BYTES_EACH, FACTS_BYTES_MIN)
+    this.#arena = Buffer.alloc(Math.min(options.factsBytesMax, room))
   }
 
   /** Entry of this id (64-bit keyed hash), or -1. Valid until the next insert or settle. */

@@ -223,6 +223,11 @@ function registerGauges(deps: StatusDeps): void {
     labels: ['entity'],
     read: () => Object.entries(features.size().entities).map(([entity, value]) => ({ labels: { entity }, value })),
   })
+  metrics.gauge({
+    name: 'assay_feature_bytes',
+    help: 'Bytes of the windows, tables and free room included',
+    read: () => [{ labels: {}, value: features.size().bytes }],
+  })
   metrics.counter({
     name: 'assay_feature_evictions_total',
     help: 'Entities that left for want of room',

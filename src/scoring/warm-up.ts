@@ -11,7 +11,7 @@ import { IdIndex } from './id-index.js'
 import type { LaneListener } from './lane/port.js'
 import { createOrder } from './order.js'
 
-/** Requests of the warm-up: the optimising compiler has settled after a few thousand (bench/results/warm-up.txt). */
+/** Requests of the warm-up: the optimising compiler has settled after a few thousand. */
 const REQUESTS = 6_000
 const CONNECTIONS = 16
 const SCRATCH_IDS = 16_384
@@ -34,7 +34,7 @@ export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
     index: new IdIndex({
       idsMax: SCRATCH_IDS,
       windowMs: policy.idempotency.window_ms,
-      factsBytesMax: SCRATCH_IDS * 512,
+      factsBytesMax: limits.factsBytesMax,
     }),
     order: createOrder(clock, { ordinal: 0, ms: 0 }),
     log: createScratchLog(limits.recordBytesMax, () => scratch.progress()),
