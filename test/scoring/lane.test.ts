@@ -249,6 +249,17 @@ void t.test('a probe does not close the breaker while runs are slower than the d
   await close(rig)
 })
 
+void t.test('a slow model is probed with runs as short as those of payments', async (t) => {
+  // All golden rows in one run would take 26 ms and more, every time.
+  const { limits, deadlineMs } = { limits: { laneBatchRowsMax: 64, laneRowsMax: 64 }, deadlineMs: 20 }
+  const rig = await createRig('heavy', { limits, deadlineMs, breaker: { probe_after_ms: 30 } })
+  rig.lane.forceOpen()
+  rig.lane.release()
+  await rig.until(() => rig.lane.breakerState() === 'closed')
+  t.equal(rig.lane.counters.probesMatched, 1)
+  await close(rig)
+})
+
 void t.test('close lets the thread finish what waits, and abandons one that does not', async (t) => {
   const rig = await createRig('hangs')
   rig.offer(0, busyFor(100))

@@ -100,7 +100,9 @@ async function prepare(wire: LaneWire, deps: ThreadDeps, stopped: () => boolean)
     Atomics.store(control, CONTROL.runNs, Math.min(cost.perRunUs() * 1000, 0x7fffffff))
     Atomics.add(control, CONTROL.rounds, 1)
   }
-  const first = await matchGolden(bundle.golden, batchRowsMax, timedUnlessStopped)
+  const rowsNow = (): number => cost.rowsWithin(batchMicrosMax, batchRowsMax)
+  const match = (): Promise<Probed> => matchGolden(bundle.golden, batchRowsMax, { timed: timedUnlessStopped, rowsNow })
+  const first = await match()
   if (!first.matched) {
     throw new AssayError('ASSAY_BUNDLE_REFUSED', `${bundle.directory}: the golden rows do not score as the bundle says`)
   }
@@ -112,7 +114,7 @@ async function prepare(wire: LaneWire, deps: ThreadDeps, stopped: () => boolean)
   })
   publish()
   return {
-    rowsNow: () => cost.rowsWithin(batchMicrosMax, batchRowsMax),
+    rowsNow,
     async run(batch) {
       if (batch.packed() === 0) return null
       try {
@@ -126,7 +128,7 @@ async function prepare(wire: LaneWire, deps: ThreadDeps, stopped: () => boolean)
     async probe() {
       cost.reset()
       try {
-        return await matchGolden(bundle.golden, batchRowsMax, timedUnlessStopped)
+        return await match()
       } catch {
         return { matched: false, slowestMs: 0 }
       }
@@ -160,13 +162,20 @@ async function runApart(batch: Batch, session: ModelSession): Promise<void> {
 
 type Timed = (rows: Float32Array | Float64Array, count: number, out: Batch['out']) => Promise<number>
 
-/** Whether every golden row scores as the bundle says, and how long the slowest run of them took. */
-async function matchGolden(golden: Bundle['golden'], rowsMax: number, timed: Timed): Promise<Probed> {
+/**
+ * Whether every golden row scores as the bundle says, and how long the slowest run of them took. Runs are as long as
+ * those of payments would be: a slow model is not held against a deadline with a batch that it would never be given.
+ */
+async function matchGolden(
+  golden: Bundle['golden'],
+  rowsMax: number,
+  { timed, rowsNow }: { timed: Timed; rowsNow: () => number },
+): Promise<Probed> {
   const out = { raw: new Float64Array(rowsMax), scores: new Float64Array(rowsMax) }
   let slowestMs = 0
   let matched = true
-  for (let from = 0; from < golden.count; from += rowsMax) {
-    const count = Math.min(rowsMax, golden.count - from)
+  for (let from = 0, count = 1; from < golden.count; from += count) {
+    count = from === 0 ? 1 : Math.min(rowsNow(), golden.count - from)
     const rows = golden.values.subarray(from * golden.columns, (from + count) * golden.columns)
     slowestMs = Math.max(slowestMs, await timed(rows, count, out))
     for (let i = 0; i < count; i++) {
