@@ -1,6 +1,6 @@
 // What is left of the server when five times its capacity is offered (semantics 2): finds the peak in a closed loop,
 // offers a multiple of it in an open loop over many connections, and looks at the closed loop again. Two set-ups:
-//   heavy      the model is what bounds: some 0.4 ms a row, a deadline of 50 ms; judged
+//   heavy      the model is what bounds: some 2 ms a row, a deadline of 50 ms; judged
 //   reference  the reference models, where the main thread bounds. The generator shares two cores with the server and
 //              cannot offer five times as much, nor could any server take it: a bare request costs a third of a whole
 //              decision on that thread. Shown as far as it goes.
@@ -41,7 +41,7 @@ interface Setup {
 const SETUPS: readonly Setup[] = [
   {
     name: 'heavy',
-    peakConnections: 32,
+    peakConnections: 16,
     isJudged: true,
     config: {
       process: { models_dir: join(ROOT, 'test/fixtures/models') },

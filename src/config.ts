@@ -11,7 +11,9 @@ import { Value, type ValueError, ValueErrorType } from '@sinclair/typebox/value'
 import { parse as parseYaml, stringify as stringifyYaml } from 'yaml'
 import { policyFaults } from './contract/policy-check.js'
 import { Policy } from './contract/policy.js'
+import { instantMs } from './contract/time.js'
 import { AssayError, type InputFault } from './errors.js'
+import { ALERT_KINDS } from './governance/alert.js'
 
 const Port = Type.Integer({ minimum: 0, maximum: 65_535 })
 const File = Type.Union([Type.String({ minLength: 1 }), Type.Null()])
@@ -69,6 +71,22 @@ export const ProcessConfig = Type.Object(
             flip_share_max: Type.Number({ minimum: 0, maximum: 1 }),
             /** Seconds that the sidecar may be behind the log before somebody is told. */
             lag_seconds_max: Type.Integer({ minimum: 1, maximum: 86_400 }),
+            /** Alerts that nobody is told of, by record time; they are kept and shown all the same. */
+            silences: Type.Array(
+              Type.Object(
+                {
+                  id: Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' }),
+                  kind: Type.Union([...ALERT_KINDS.map((kind) => Type.Literal(kind)), Type.Null()]),
+                  /** Each has to be equal; none fits every alert of the kind. */
+                  labels: Type.Record(Type.String({ maxLength: 64 }), Type.String({ maxLength: 256 })),
+                  /** RFC 3339. */
+                  from: Type.String(),
+                  until: Type.String(),
+                },
+                { additionalProperties: false },
+              ),
+              { maxItems: 256 },
+            ),
             webhook: Type.Union([
               Type.Object(
                 {
@@ -141,7 +159,7 @@ const PROCESS_DEFAULTS: ProcessConfig = {
     ...{ host: '127.0.0.1', port: 8090, insecure: false, tokens_file: null, data_dir: null },
     ...{ retention_days: 90, lake_retention_days: 0, lake: true, disk_free_bytes_min: 2 ** 30 },
     ...{ memory_bytes_max: 512 << 20, threads: 2 },
-    ...{ shadows: null, alerts: { flip_share_max: 0.02, lag_seconds_max: 60, webhook: null } },
+    ...{ shadows: null, alerts: { flip_share_max: 0.02, lag_seconds_max: 60, silences: [], webhook: null } },
   },
 }
 
@@ -157,7 +175,11 @@ export function loadConfig(options: { file?: string; env: Environment }): Config
   const config = applyEnvironment(merged, env)
   checkShape(ConfigSchema, config, '')
   const checked = config as Config
-  const faults = [...policyFaults(checked.policy), ...listenerFaults(checked.process)]
+  const faults = [
+    ...policyFaults(checked.policy),
+    ...listenerFaults(checked.process),
+    ...silenceFaults(checked.process),
+  ]
   if (faults.length > 0) throw invalid(faults)
   return deepFreeze(checked)
 }
@@ -310,6 +332,22 @@ function listenerFaults(process: ProcessConfig): InputFault[] {
     faults.push({ path: '/process/governance/host', message: message('tokens_file') })
   }
   return faults
+}
+
+function silenceFaults({ governance }: ProcessConfig): InputFault[] {
+  return governance.alerts.silences.flatMap(({ id, from, until }, at) => {
+    const path = `/process/governance/alerts/silences/${at}`
+    const [fromMs, untilMs] = [instantMs(from), instantMs(until)]
+    const faults: InputFault[] = []
+    if (fromMs === null)
+      faults.push({ path: `${path}/from`, message: 'expected a time such as 2026-11-22T10:00:00Z (RFC 3339)' })
+    if (untilMs === null)
+      faults.push({ path: `${path}/until`, message: 'expected a time such as 2026-11-22T10:00:00Z (RFC 3339)' })
+    else if (fromMs !== null && untilMs <= fromMs) faults.push({ path: `${path}/until`, message: 'must be after from' })
+    if (governance.alerts.silences.findIndex((one) => one.id === id) < at)
+      faults.push({ path: `${path}/id`, message: 'another silence has this id' })
+    return faults
+  })
 }
 
 function deepFreeze<Value>(value: Value): Value {

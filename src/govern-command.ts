@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from './config.js'
 import { AssayError } from './errors.js'
 import { govern, type Sidecar, storeDirectory } from './govern.js'
+import { instantMs } from './contract/time.js'
 import { createAlerter } from './governance/alerter.js'
 import { openGovernanceApi } from './governance/api/open.js'
 import { createDriftMonitor } from './governance/monitors/drift.js'
@@ -88,6 +89,9 @@ async function start(config: Config, { isOffline }: { readonly isOffline: boolea
   const logger = loggerOf(config)
   const { models_dir: modelsDir, governance } = config.process
   const { webhook, flip_share_max: flipShareMax } = governance.alerts
+  const silences = governance.alerts.silences.map(({ from, until, ...rest }) => {
+    return { ...rest, fromMs: instantMs(from) ?? 0, untilMs: instantMs(until) ?? 0 }
+  })
   const chosen = await chooseShadows({ configured: governance.shadows, modelsDir })
   for (const model of chosen.leftOut) logger.event('ModelRefused', { model, detail: 'more shadows than the bound' })
   let sidecar: Sidecar | null = null
@@ -100,7 +104,7 @@ async function start(config: Config, { isOffline }: { readonly isOffline: boolea
       createShadowMonitor({ manifestThresholds: chosen.manifestThresholds }),
     ],
     createShadows: () => createShadowHost({ modelsDir, shadows: chosen.shadows, lag, onFault }),
-    createAlerter: () => createAlerter({ signals: { flipShareMax } }),
+    createAlerter: () => createAlerter({ signals: { flipShareMax }, silences }),
     publishers: webhook === null || isOffline ? [] : [createWebhook({ ...webhook, ...secretOf(webhook) })],
     ...(isOffline ? { isOffline } : { createApi: openGovernanceApi }),
   })

@@ -85,6 +85,21 @@ void t.test('wrong values are refused with their path, all at once', (t) => {
   t.end()
 })
 
+void t.test('silences name the place where their times or ids make no sense', (t) => {
+  const silence = (change: object) => ({
+    ...{ id: 's', kind: 'drift', labels: {}, from: '2026-11-22T10:00:00Z', until: '2026-11-22T12:00:00+01:00' },
+    ...change,
+  })
+  const silences = (...list: object[]) => faults({ process: { governance: { alerts: { silences: list } } } })
+  const at = '/process/governance/alerts/silences'
+  t.same(silences(silence({}), silence({ id: 'other', kind: null, labels: { model: 'm@1' } })), {})
+  t.match(silences(silence({ until: '2026-11-22T11:00:00+01:00' })), { [`${at}/0/until`]: /after from/ })
+  t.match(silences(silence({ from: 'yesterday' })), { [`${at}/0/from`]: /RFC 3339/ })
+  t.match(silences(silence({}), silence({})), { [`${at}/1/id`]: /another silence/ })
+  t.match(silences(silence({ kind: 'weather' })), { [`${at}/0/kind`]: /one of: drift, shadow, log, lag, loss/ })
+  t.end()
+})
+
 void t.test('a policy that fits its schema but makes no sense is refused', (t) => {
   const schema = (field: object) => ({
     policy: { schema: { fields: [{ name: 'customer_id', type: 'string', entity: true }, field] } },

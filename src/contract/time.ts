@@ -27,6 +27,12 @@ export function createInstant(): InstantTarget {
   return { occurredAtMs: NaN, offsetMinutes: 0 }
 }
 
+/** Milliseconds since 1970 of an RFC 3339 text; null where it is none. For what is read once. */
+export function instantMs(text: string): number | null {
+  const instant = createInstant()
+  return parseRfc3339(text, instant) ? instant.occurredAtMs : null
+}
+
 /** True where the number is an integer of epoch milliseconds within the range. */
 export function isEpochMs(value: number): boolean {
   return Number.isInteger(value) && value >= TIME_MS_MIN && value <= TIME_MS_MAX

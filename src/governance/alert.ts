@@ -31,7 +31,7 @@ export interface Signal {
   readonly summary: string
 }
 
-export type Transition = 'opened' | 'escalated' | 'resolved' | 'unsilenced'
+export type Transition = 'opened' | 'escalated' | 'resolved' | 'silenced' | 'unsilenced'
 
 export interface Alert {
   /** a_ and 20 hexadecimal digits: of kind, labels and the time of opening. */
@@ -123,7 +123,6 @@ export interface AlertBook {
   open(): readonly Alert[]
   /** Signals about things beyond the bound. */
   unwatched(): number
-  silence(silences: readonly Silence[]): void
   checkpoint(): Uint8Array
   restore(checkpoint: Uint8Array): void
 }
@@ -146,7 +145,7 @@ const RETURNS_MAX = 4
 export function createAlertBook(options: AlertBookOptions = {}): AlertBook {
   const rules = options.rules ?? ALERT_RULES
   const watchedMax = options.watchedMax ?? WATCHED_MAX
-  let silences = options.silences ?? []
+  const silences = options.silences ?? []
   let watched = new Map<string, Watched>()
   let unwatched = 0
   let changes: AlertChange[] = []
@@ -168,7 +167,7 @@ export function createAlertBook(options: AlertBookOptions = {}): AlertBook {
       // Twice as long to resolve with each return: whatever comes and goes, its changes become few.
       const isReturn = held.endedAtMs !== null && atMs - held.endedAtMs <= rule.returnMs
       held.returns = isReturn ? Math.min(RETURNS_MAX, held.returns + 1) : 0
-      change(held, 'opened', atMs, opened(signal, level, silencedBy(silences, signal)))
+      change(held, 'opened', atMs, opened(signal, level, silenceFor(silences, signal)?.id ?? null))
     } else if (level === 'critical' && held.alert.level === 'warning') {
       change(held, 'escalated', atMs, { ...held.alert, level, value, summary })
     }
@@ -195,15 +194,26 @@ export function createAlertBook(options: AlertBookOptions = {}): AlertBook {
     resolve(held, held.alert, held.lastBadMs + expireMs)
   }
 
+  /** Silences begin and end between signals too: as of when they did, however late one looks. */
+  function hush(held: Watched, atMs: number): void {
+    const { alert } = held
+    if (alert === null) return
+    const silence = silenceFor(silences, { ...alert, atMs })
+    if (silence?.id === (alert.silencedBy ?? undefined)) return
+    if (silence === undefined) {
+      const over = silences.find(({ id }) => id === alert.silencedBy)
+      change(held, 'unsilenced', over?.untilMs ?? atMs, { ...alert, silencedBy: null })
+    } else {
+      const hushed = { ...alert, silencedBy: silence.id }
+      if (alert.silencedBy === null) change(held, 'silenced', Math.max(silence.fromMs, alert.openedAtMs), hushed)
+      else held.alert = hushed
+    }
+  }
+
   function advance(atMs: number): void {
     for (const held of watched.values()) {
       expire(held, atMs)
-      const { alert } = held
-      const silence = silences.find(({ id }) => id === alert?.silencedBy)
-      if (alert === null || alert.silencedBy === null || (silence !== undefined && atMs < silence.untilMs)) continue
-      const next = silencedBy(silences, { ...alert, atMs })
-      if (next === null) change(held, 'unsilenced', silence?.untilMs ?? atMs, { ...alert, silencedBy: null })
-      else held.alert = { ...alert, silencedBy: next }
+      hush(held, atMs)
     }
   }
 
@@ -226,6 +236,7 @@ export function createAlertBook(options: AlertBookOptions = {}): AlertBook {
         watched.set(key, held)
       }
       expire(held, signal.atMs)
+      hush(held, signal.atMs)
       if (level === 'good') takeGood(key, held, signal)
       else takeBad(held, { ...signal, level })
     },
@@ -237,9 +248,6 @@ export function createAlertBook(options: AlertBookOptions = {}): AlertBook {
     },
     open: () => [...watched.values()].flatMap(({ alert }) => (alert === null ? [] : [alert])),
     unwatched: () => unwatched,
-    silence(next) {
-      silences = next
-    },
     checkpoint: () => Buffer.from(JSON.stringify({ format: 1, watched: [...watched] } satisfies State)),
     restore(checkpoint) {
       watched = new Map(parseState(checkpoint).watched)
@@ -265,18 +273,17 @@ function opened(signal: Signal, level: 'warning' | 'critical', silenced: string 
   }
 }
 
-function silencedBy(
+function silenceFor(
   silences: readonly Silence[],
   { kind, labels, atMs }: Pick<Signal, 'kind' | 'labels' | 'atMs'>,
-): string | null {
-  const silence = silences.find(
+): Silence | undefined {
+  return silences.find(
     (one) =>
       (one.kind === null || one.kind === kind) &&
       one.fromMs <= atMs &&
       atMs < one.untilMs &&
       Object.entries(one.labels).every(([name, value]) => labels[name] === value),
   )
-  return silence?.id ?? null
 }
 
 /** Makes room: what is over is remembered only to know its returns. */

@@ -13,6 +13,8 @@ import { createOrder } from './order.js'
 
 /** Requests of the warm-up: the optimising compiler has settled after a few thousand. */
 const REQUESTS = 6_000
+/** A slow model ends it by time. */
+const WARM_MS_MAX = 10_000
 const CONNECTIONS = 16
 const SCRATCH_IDS = 16_384
 
@@ -45,9 +47,11 @@ export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
   try {
     const requests = sampleBodies(policy, REQUESTS, clock.nowMs()).map(toRequest)
     const share = Math.ceil(requests.length / CONNECTIONS)
+    const untilMs = clock.monoMs() + WARM_MS_MAX
+    const isOver = (): boolean => clock.monoMs() > untilMs
     await Promise.all(
       Array.from({ length: CONNECTIONS }, (_, at) => {
-        return sendAll(listener.port, requests.slice(at * share, (at + 1) * share))
+        return sendAll(listener.port, requests.slice(at * share, (at + 1) * share), isOver)
       }),
     )
   } finally {
@@ -62,12 +66,12 @@ function toRequest(body: string): Buffer {
 }
 
 /** One connection, one request after the other. Answers are counted by their status lines, not read. */
-function sendAll(port: number, requests: readonly Buffer[]): Promise<void> {
+function sendAll(port: number, requests: readonly Buffer[], isOver: () => boolean): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1')
     let next = 0
     const send = (): void => {
-      if (next === requests.length) socket.end()
+      if (next === requests.length || isOver()) socket.end()
       else socket.write(requests[next++])
     }
     socket.on('connect', send)

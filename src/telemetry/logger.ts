@@ -41,6 +41,7 @@ export const EVENTS = {
   PartitionWritten: 'info',
   AlertOpened: 'warn',
   AlertEscalated: 'warn',
+  AlertSilenced: 'info',
   AlertUnsilenced: 'warn',
   AlertResolved: 'info',
   AlertsLeftOut: 'warn',

@@ -116,6 +116,21 @@ void t.test('a silence keeps the row and tells nobody until it is over', (t) => 
   t.end()
 })
 
+void t.test('an alert that is open falls silent when a silence begins, however late one looks', (t) => {
+  const silence = { id: 's1', kind: 'drift' as const, labels: {}, fromMs: 10 * MINUTE_MS, untilMs: 20 * MINUTE_MS }
+  const run = (looks: readonly number[]): string[] => {
+    const book = createAlertBook({ silences: [silence] })
+    book.take(signal('warning', 1))
+    for (const minute of looks) book.advance(minute * MINUTE_MS)
+    book.take(signal('critical', 15))
+    book.advance(30 * MINUTE_MS)
+    return book.drain().changes.map(({ transition, atMs }) => `${transition} ${atMs / MINUTE_MS}`)
+  }
+  t.same(run([9, 10, 12]), ['opened 1', 'silenced 10', 'escalated 15', 'unsilenced 20'])
+  t.same(run([]), run([9, 10, 12]))
+  t.end()
+})
+
 void t.test('what is watched is bounded, and what the bound leaves out is counted', (t) => {
   const book = createAlertBook({ watchedMax: 2 })
   for (const model of ['a', 'b', 'c']) book.take(signal('warning', 1, { labels: { model } }))

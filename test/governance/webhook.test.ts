@@ -189,6 +189,26 @@ void t.test('silenced alerts are not told', async (t) => {
   t.equal(webhook.figures().sent, 1)
 })
 
+void t.test('an alert that is silenced while it is open is not told again', async (t) => {
+  const hook = await receiver(t, [])
+  const webhook = open(t, hook.url, { format: 'v2', repeatMs: 5 })
+  const silence = { id: 's1', kind: null, labels: { series: 'amount' }, fromMs: 5_000, untilMs: 10_000 }
+  const book = createAlertBook({ silences: [silence] })
+  bad(book, 'amount')
+  bad(book, 'hour')
+  webhook.publish(rows(book))
+  const before = await hook.taken(2)
+  t.match(before[1], [{ labels: { series: 'amount' } }, { labels: { series: 'hour' } }])
+  book.advance(6_000)
+  webhook.publish(rows(book))
+  const seen = before.length
+  const after = (await hook.taken(seen + 4)).slice(-2)
+  for (const body of after) {
+    t.match(body, [{ labels: { series: 'hour' } }])
+    t.equal((body as unknown[]).length, 1)
+  }
+})
+
 void t.test("Alertmanager's own API gets a list, and open alerts again and again", async (t) => {
   const hook = await receiver(t, [])
   const webhook = open(t, hook.url, { format: 'v2', repeatMs: 20, authorization: 'Bearer x' })

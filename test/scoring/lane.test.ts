@@ -250,7 +250,7 @@ void t.test('a probe does not close the breaker while runs are slower than the d
 })
 
 void t.test('a slow model is probed with runs as short as those of payments', async (t) => {
-  // All golden rows in one run would take 26 ms and more, every time.
+  // All golden rows in one run would take 100 ms and more, every time.
   const { limits, deadlineMs } = { limits: { laneBatchRowsMax: 64, laneRowsMax: 64 }, deadlineMs: 20 }
   const rig = await createRig('heavy', { limits, deadlineMs, breaker: { probe_after_ms: 30 } })
   rig.lane.forceOpen()

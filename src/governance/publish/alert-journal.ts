@@ -20,6 +20,7 @@ const EVENT_OF = {
   opened: 'AlertOpened',
   escalated: 'AlertEscalated',
   resolved: 'AlertResolved',
+  silenced: 'AlertSilenced',
   unsilenced: 'AlertUnsilenced',
 } as const satisfies Record<Transition, EventName>
 const EVENTS = new Map<string, EventName>(Object.entries(EVENT_OF))
@@ -55,7 +56,7 @@ export function createAlertJournal({ logger, open }: AlertJournalDeps): AlertJou
       },
       {
         ...{ kind: 'counter', name: 'assay_governance_alert_changes_total' },
-        ...{ help: 'Alerts opened, escalated, resolved, unsilenced since the start' },
+        ...{ help: 'Alerts opened, escalated, resolved, silenced, unsilenced since the start' },
         ...{ labels: ['kind', 'level', 'transition'], read: () => [...changes.values()] },
       },
     ],

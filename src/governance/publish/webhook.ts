@@ -73,6 +73,12 @@ export function createWebhook(options: WebhookOptions): Webhook {
     }
   }
 
+  /** Whoever silences an alert is not to hear of it again, of what waits neither. */
+  function forget({ row }: DerivedRow): void {
+    open.delete(String(row.alert_id))
+    waiting.delete(String(row.alert_id))
+  }
+
   function schedule(ms: number): void {
     if (timer !== null || isSending) return
     timer = setTimeout(() => {
@@ -141,7 +147,10 @@ export function createWebhook(options: WebhookOptions): Webhook {
       if (isClosing) return
       for (const row of alerts) {
         const notice = noticeOf(row)
-        if (notice === null) continue
+        if (notice === null) {
+          forget(row)
+          continue
+        }
         if (notice.status === 'firing' && open.size < waitingMax) open.set(notice.id, notice)
         if (notice.status === 'resolved') open.delete(notice.id)
         enqueue(notice)
