@@ -41,7 +41,7 @@ interface Setup {
 const SETUPS: readonly Setup[] = [
   {
     name: 'heavy',
-    peakConnections: 16,
+    peakConnections: 12,
     isJudged: true,
     config: {
       process: { models_dir: join(ROOT, 'test/fixtures/models') },

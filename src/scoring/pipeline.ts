@@ -60,6 +60,11 @@ export interface Pipeline extends LaneListener {
   tick(): void
 }
 
+/**
+ * A predicted wait may turn out so much longer. Without it a queue under overload stands right at the deadline, every
+ * hiccup makes flights miss it, and they open the breaker.
+ */
+const WAIT_MARGIN = 1.5
 const RETRY_ADVICE = 'retry with the same transaction_id'
 
 /** Builds the pipeline over its stages. It owns nothing and closes nothing. */
@@ -113,7 +118,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   function isBehind(exchange: Exchange): boolean {
     const lane = models.champion.lane
     if (lane === null || lane.state() !== 'ready' || lane.breakerState() !== 'closed') return false
-    return clock.monoMs() + lane.predictedMs() > exchange.receivedAtMs + exchange.deadlineMs
+    return clock.monoMs() + lane.predictedMs() * WAIT_MARGIN > exchange.receivedAtMs + exchange.deadlineMs
   }
 
   function admit(transaction: Transaction, exchange: Exchange): void {

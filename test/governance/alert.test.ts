@@ -117,7 +117,7 @@ void t.test('a silence keeps the row and tells nobody until it is over', (t) => 
 })
 
 void t.test('an alert that is open falls silent when a silence begins, however late one looks', (t) => {
-  const silence = { id: 's1', kind: 'drift' as const, labels: {}, fromMs: 10 * MINUTE_MS, untilMs: 20 * MINUTE_MS }
+  const silence = { id: 's1', kind: 'shadow' as const, labels: {}, fromMs: 10 * MINUTE_MS, untilMs: 20 * MINUTE_MS }
   const run = (looks: readonly number[]): string[] => {
     const book = createAlertBook({ silences: [silence] })
     book.take(signal('warning', 1))
