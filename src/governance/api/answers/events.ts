@@ -33,9 +33,11 @@ function parse(text: string): Cursor {
   return { log, epoch: Number(epoch), sequence: Number(sequence) - 1, alerts: Number(alerts) }
 }
 
-/** Tables whose rows carry their sequence. Only columns that are shown are read. */
+/**
+ * Tables whose rows carry their sequence. Only columns that are shown are read. Of one sequence the decision comes last
+ * and carries the id, behind the windows that it closed: however a reader breaks off, it is told of no decision twice.
+ */
 const SOURCES: readonly { readonly kind: StreamKind; readonly table: string; readonly from: string }[] = [
-  { kind: 'decision', table: 'decisions', from: "(SELECT * EXCLUDE (vector) FROM decisions WHERE kind = 'decision')" },
   { kind: 'control', table: 'controls', from: 'controls' },
   { kind: 'drift', table: 'drift', from: '(SELECT * EXCLUDE (counts, reference_counts) FROM drift)' },
   {
@@ -44,6 +46,7 @@ const SOURCES: readonly { readonly kind: StreamKind; readonly table: string; rea
     from: `(SELECT epoch, sequence, window_ms, from_ms, until_ms, champion, shadow, segment, pairs, shed, flips, flip_share,
       flip_low, flip_high FROM shadow_windows)`,
   },
+  { kind: 'decision', table: 'decisions', from: "(SELECT * EXCLUDE (vector) FROM decisions WHERE kind = 'decision')" },
 ]
 
 /** Where the store stands now. */
