@@ -5,7 +5,7 @@
 //              cannot offer five times as much, nor could any server take it: a bare request costs a third of a whole
 //              decision on that thread. Shown as far as it goes.
 //   --factor N, --connections N, --seconds N, --folder DIR; --quick: a few seconds of each, written nowhere
-// Goodput is replies with status 200 a second; what was really offered is printed. Exit code 1 where a target was missed.
+// Goodput is replies with status 200 a second; what was really offered is printed. Exit code 1: a target was missed.
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

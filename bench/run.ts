@@ -1,6 +1,6 @@
 // `npm run bench`: the whole server under load, measured by semantics 14, written to bench/results/.
 //   (nothing)   open loop at 2,000/s for 60 s, then closed loop at 64 connections, turns of 8 s → score.txt, .json
-//   --memory    open loop at 2,000/s for 10 minutes, resident memory and windows once a second → memory.txt, memory.json
+//   --memory    open loop at 2,000/s for 10 minutes, resident memory and windows once a second → memory.txt, .json
 //   --rate N, --seconds N, --connections N, --tries N, --folder DIR; --quick: a few seconds of each, written nowhere
 // Exit code 1 where a target was missed, an answer was wrong or every try was void.
 import { mkdirSync, mkdtempSync } from 'node:fs'

@@ -11,9 +11,8 @@ import { Value, type ValueError, ValueErrorType } from '@sinclair/typebox/value'
 import { parse as parseYaml, stringify as stringifyYaml } from 'yaml'
 import { policyFaults } from './contract/policy-check.js'
 import { Policy } from './contract/policy.js'
-import { instantMs } from './contract/time.js'
+import { silenceFaults, Silences } from './contract/silence.js'
 import { AssayError, type InputFault } from './errors.js'
-import { ALERT_KINDS } from './governance/alert.js'
 
 const Port = Type.Integer({ minimum: 0, maximum: 65_535 })
 const File = Type.Union([Type.String({ minLength: 1 }), Type.Null()])
@@ -72,21 +71,7 @@ export const ProcessConfig = Type.Object(
             /** Seconds that the sidecar may be behind the log before somebody is told. */
             lag_seconds_max: Type.Integer({ minimum: 1, maximum: 86_400 }),
             /** Alerts that nobody is told of, by record time; they are kept and shown all the same. */
-            silences: Type.Array(
-              Type.Object(
-                {
-                  id: Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' }),
-                  kind: Type.Union([...ALERT_KINDS.map((kind) => Type.Literal(kind)), Type.Null()]),
-                  /** Each has to be equal; none fits every alert of the kind. */
-                  labels: Type.Record(Type.String({ maxLength: 64 }), Type.String({ maxLength: 256 })),
-                  /** RFC 3339. */
-                  from: Type.String(),
-                  until: Type.String(),
-                },
-                { additionalProperties: false },
-              ),
-              { maxItems: 256 },
-            ),
+            silences: Silences,
             webhook: Type.Union([
               Type.Object(
                 {
@@ -178,7 +163,7 @@ export function loadConfig(options: { file?: string; env: Environment }): Config
   const faults = [
     ...policyFaults(checked.policy),
     ...listenerFaults(checked.process),
-    ...silenceFaults(checked.process),
+    ...silenceFaults(checked.process.governance.alerts.silences),
   ]
   if (faults.length > 0) throw invalid(faults)
   return deepFreeze(checked)
@@ -332,22 +317,6 @@ function listenerFaults(process: ProcessConfig): InputFault[] {
     faults.push({ path: '/process/governance/host', message: message('tokens_file') })
   }
   return faults
-}
-
-function silenceFaults({ governance }: ProcessConfig): InputFault[] {
-  return governance.alerts.silences.flatMap(({ id, from, until }, at) => {
-    const path = `/process/governance/alerts/silences/${at}`
-    const [fromMs, untilMs] = [instantMs(from), instantMs(until)]
-    const faults: InputFault[] = []
-    if (fromMs === null)
-      faults.push({ path: `${path}/from`, message: 'expected a time such as 2026-11-22T10:00:00Z (RFC 3339)' })
-    if (untilMs === null)
-      faults.push({ path: `${path}/until`, message: 'expected a time such as 2026-11-22T10:00:00Z (RFC 3339)' })
-    else if (fromMs !== null && untilMs <= fromMs) faults.push({ path: `${path}/until`, message: 'must be after from' })
-    if (governance.alerts.silences.findIndex((one) => one.id === id) < at)
-      faults.push({ path: `${path}/id`, message: 'another silence has this id' })
-    return faults
-  })
 }
 
 function deepFreeze<Value>(value: Value): Value {

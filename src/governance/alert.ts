@@ -4,11 +4,9 @@
 // each time that it comes back soon it has to be good for twice as long, up to sixteen times. A book follows one clock:
 // what records say and what this process sees stand in two.
 import { createHash } from 'node:crypto'
+import type { AlertKind } from '../contract/silence.js'
 import { AssayError } from '../errors.js'
 import type { DerivedRow } from './port.js'
-
-export const ALERT_KINDS = ['drift', 'shadow', 'log', 'lag', 'loss'] as const
-export type AlertKind = (typeof ALERT_KINDS)[number]
 
 /** How bad. `unknown` is neither bad nor good: too little was seen. */
 export type Level = 'good' | 'unknown' | 'warning' | 'critical'

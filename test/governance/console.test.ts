@@ -89,9 +89,13 @@ else {
     await page.selectOption('select[name=action]', 'decline')
     await holds(page, "location.hash.includes('action=decline')")
     const { decisions } = await rig.ask('decisions?action=decline&limit=50')
-    await until(async () => (await page.locator('tbody tr').count()) === decisions.length, 'declines alone', WAIT_MS)
-    const shown = await page.locator('tbody .tag').allInnerTexts()
-    t.ok(shown.length > 0 && shown.every((text) => text.includes('decline')))
+    t.ok(decisions.length > 0)
+    // The table before may have as many rows.
+    const areDeclines = async (): Promise<boolean> => {
+      const shown = await page.locator('tbody .tag').allInnerTexts()
+      return shown.length >= decisions.length && shown.every((text) => text.includes('decline'))
+    }
+    await until(areDeclines, 'declines alone', WAIT_MS)
     const other = await open({ width: 1280 })
     await show(other, await page.evaluate<string>('location.hash'))
     t.equal(

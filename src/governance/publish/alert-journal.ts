@@ -2,7 +2,8 @@
 // start, and what is open now. Bounded: a storm of changes is named up to a number, the rest counted in one line.
 import type { EventName, Logger } from '../../telemetry/logger.js'
 import type { Exposed, Sample } from '../../telemetry/exposition.js'
-import { type Alert, ALERT_KINDS, type Transition } from '../alert.js'
+import { ALERT_KINDS } from '../../contract/silence.js'
+import type { Alert, Transition } from '../alert.js'
 import type { Publisher } from '../pipeline.js'
 import type { DerivedRow } from '../port.js'
 
