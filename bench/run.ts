@@ -65,7 +65,7 @@ function wrongAnswers({ errors, unanswered }: Measurement): number {
 }
 
 function report(name: string, lines: string[], data: unknown): void {
-  if (values.quick) console.log(lines.join('\n') + '\n')
+  if (values.quick) console.log(lines.join('\n'))
   else writeReport(name, lines, data)
   if (lines.some((line) => /(MISSED|void)$/.test(line))) process.exitCode = 1
 }

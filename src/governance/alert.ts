@@ -197,7 +197,7 @@ export function createAlertBook(options: AlertBookOptions = {}): AlertBook {
     const { alert } = held
     if (alert === null) return
     const silence = silenceFor(silences, { ...alert, atMs })
-    if (silence?.id === (alert.silencedBy ?? undefined)) return
+    if ((silence?.id ?? null) === alert.silencedBy) return
     if (silence === undefined) {
       const over = silences.find(({ id }) => id === alert.silencedBy)
       change(held, 'unsilenced', over?.untilMs ?? atMs, { ...alert, silencedBy: null })

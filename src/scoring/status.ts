@@ -226,7 +226,7 @@ function registerGauges(deps: StatusDeps): void {
   metrics.gauge({
     name: 'assay_feature_bytes',
     help: 'Bytes of the windows, tables and free room included',
-    read: () => [{ labels: {}, value: features.size().bytes }],
+    read: () => features.size().bytes,
   })
   metrics.counter({
     name: 'assay_feature_evictions_total',
