@@ -122,7 +122,7 @@ async function breakerUs(failed: boolean): Promise<number> {
   const flights = 50_000
   const from = threadNs()
   for (let flight = 0; flight < flights; flight++) {
-    breaker.record(failed)
+    breaker.record(failed, failed)
     if (flight % 16 === 0) await Promise.resolve()
   }
   const us = (threadNs() - from) / 1000 / flights

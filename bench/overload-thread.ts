@@ -110,7 +110,8 @@ function turn(): void {
   }
   const wallMs = Date.now()
   for (let at = before; at < due; at++) {
-    const connection = idle.pop()
+    // The one that rests longest, so that none rests into the server's timeout.
+    const connection = idle.shift()
     if (connection === undefined) break
     sentAt[connection] = monoMs()
     sockets[connection]?.write(pool.next(wallMs))

@@ -46,7 +46,7 @@ export interface Limits {
   readonly laneRestartMsMax: number
   /** Deaths in a row after which a lane's model stays unloaded: a thread that cannot live costs more than it gives. */
   readonly laneRestartsMax: number
-  /** Flights failed in a row that open a breaker at low traffic. */
+  /** Flights failed in a row, those of one stall counted once, that open a breaker at low traffic. */
   readonly breakerFailuresInRow: number
   /** Bytes of one record in the decision log, both sections and the frame. */
   readonly recordBytesMax: number

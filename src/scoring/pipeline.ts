@@ -61,10 +61,10 @@ export interface Pipeline extends LaneListener {
 }
 
 /**
- * A predicted wait may turn out so much longer. Without it a queue under overload stands right at the deadline, every
- * hiccup makes flights miss it, and they open the breaker.
+ * A predicted wait may turn out so much longer: a core whose other threads are busy runs a model at half its speed.
+ * Without a margin a queue under overload stands right at the deadline, and every hiccup makes flights miss it.
  */
-const WAIT_MARGIN = 1.5
+const WAIT_MARGIN = 2
 const RETRY_ADVICE = 'retry with the same transaction_id'
 
 /** Builds the pipeline over its stages. It owns nothing and closes nothing. */

@@ -14,6 +14,25 @@ void t.test('flights', (t) => {
     return { outcomes, flights: createFlights(rowsMax, (failed) => outcomes.push(failed)) }
   }
 
+  void t.test('a failure is news where its flight left after the last news', (t) => {
+    const said: string[] = []
+    const flights = createFlights(8, (failed, isNews) => said.push(failed ? (isNews ? 'news' : 'known') : 'ok'))
+    const leave = (ticket: number): void => {
+      flights.add(ticket)
+      flights.end()
+    }
+    for (const ticket of [1, 2, 3]) leave(ticket)
+    flights.expire(1)
+    leave(4)
+    flights.expire(2)
+    flights.expire(4)
+    leave(5)
+    for (let row = 0; row < 4; row++) flights.settle(false, false)
+    flights.settle(true, false)
+    t.same(said, ['news', 'known', 'news', 'ok', 'news'])
+    t.end()
+  })
+
   void t.test('half of the rows bad fails a flight, fewer do not', (t) => {
     for (const [rows, bad, failed] of [
       [1, 0, false],
@@ -177,24 +196,33 @@ void t.test('breaker', (t) => {
   void t.test('at one request a minute three failures in a row open it, though its window forgets each', async (t) => {
     const { breaker, states } = rig()
     for (const failed of [true, true, false, true, true]) {
-      breaker.record(failed)
+      breaker.record(failed, failed)
       await counted()
       mock.timers.tick(60_000)
     }
     t.same(states, [], 'two in a row are not enough')
-    breaker.record(true)
+    breaker.record(true, true)
     t.same(states, ['open'])
     t.equal(breaker.closed(), false)
+  })
+
+  void t.test('flights that one stall failed count once in a row', (t) => {
+    const { breaker, states } = rig()
+    for (const isNews of [true, false, false, false, true, false]) breaker.record(true, isNews)
+    t.same(states, [])
+    breaker.record(true, true)
+    t.same(states, ['open'])
+    t.end()
   })
 
   void t.test('at high traffic the rate opens it, though never three in a row', async (t) => {
     const { breaker, states } = rig()
     for (let i = 0; i < 19; i++) {
-      breaker.record(i % 3 !== 0)
+      breaker.record(i % 3 !== 0, i % 3 !== 0)
       await counted()
     }
     t.same(states, [], 'not before its volume')
-    breaker.record(true)
+    breaker.record(true, true)
     await counted()
     t.same(states, ['open'])
   })
@@ -202,7 +230,7 @@ void t.test('breaker', (t) => {
   void t.test('half of the flights failing is not more than half', async (t) => {
     const { breaker, states } = rig()
     for (let i = 0; i < 60; i++) {
-      breaker.record(i % 2 === 1)
+      breaker.record(i % 2 === 1, i % 2 === 1)
       await counted()
     }
     t.same(states, [])
@@ -210,13 +238,13 @@ void t.test('breaker', (t) => {
 
   void t.test('it asks for a probe when its time is over, and only a match closes it', (t) => {
     const { breaker, states, probes } = rig(1)
-    breaker.record(true)
+    breaker.record(true, true)
     mock.timers.tick(999)
     t.equal(probes(), 0)
     mock.timers.tick(1)
     t.equal(probes(), 1)
     t.equal(breaker.closed(), false, 'half open lets no payment pass')
-    breaker.record(false)
+    breaker.record(false, false)
     t.equal(breaker.state(), 'half_open', 'a flight that left before it opened closes nothing')
     breaker.probed(false)
     mock.timers.tick(1_000)

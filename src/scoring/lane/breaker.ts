@@ -1,7 +1,8 @@
 // The lane's breaker: opossum counts flights, we drive its half-open state. While it is not closed no payment passes;
 // when its reset time is over it asks for a probe of golden rows, and only their match closes it.
 // Opens at opossum's thresholds, or after `failuresInRow` failed flights in a row, which low traffic needs: its rolling
-// window would forget them before its volume is reached.
+// window would forget them before its volume is reached. Flights that one stall failed count once in that row, else a
+// stall just longer than the deadline would open it at any traffic where three are under way.
 // Refuses opossum's own trial call, its timeouts (a timer cannot interrupt a synchronous run) and its snapshots.
 
 import CircuitBreaker from 'opossum'
@@ -23,8 +24,11 @@ export interface Breaker {
   closed(): boolean
   forced(): boolean
   state(): BreakerState
-  /** The outcome of one flight; ignored while not closed, since those flights left before. */
-  record(failed: boolean): void
+  /**
+   * The outcome of one flight; ignored while not closed, since those flights left before. `isNews`: it left after the
+   * last failure that was news (flights.ts).
+   */
+  record(failed: boolean, isNews: boolean): void
   /** Golden rows matched in time, or not. */
   probed(matched: boolean): void
   forceOpen(): void
@@ -74,7 +78,7 @@ export function createBreaker(options: BreakerOptions, hooks: BreakerHooks): Bre
     closed: () => state === 'closed',
     forced: () => forced,
     state: () => state,
-    record(failed) {
+    record(failed, isNews) {
       if (state !== 'closed') return
       const fired = circuit.fire(failed)
       if (!failed) {
@@ -82,7 +86,7 @@ export function createBreaker(options: BreakerOptions, hooks: BreakerHooks): Bre
         return
       }
       fired.catch(ignore)
-      if (++inRow >= options.failuresInRow) circuit.open()
+      if (isNews && ++inRow >= options.failuresInRow) circuit.open()
     },
     probed(matched) {
       if (state === 'closed' || forced) return

@@ -78,10 +78,10 @@ export function createLane(options: LaneOptions, deps: LaneDeps): Promise<Lane> 
         ...life,
         onScore: (ticket, score, raw) => deps.listener.onScore(lane, ticket, score, raw),
         onFailure: (ticket, reason) => deps.listener.onFailure(lane, ticket, reason),
-        onFlight(failed) {
+        onFlight(failed, isNews) {
           if (failed) counters.flightsFailed++
           else counters.flightsOk++
-          breaker.record(failed)
+          breaker.record(failed, isNews)
         },
         onProbed(matched, slowestMs) {
           const fits = matched && slowestMs <= options.deadlineMs

@@ -3,6 +3,8 @@
 // so both are plain queues in typed arrays: a row's generation is its place in that order, and nothing is allocated.
 // Invariant: every flight is reported exactly once; it fails if it threw, if a row of it expired (reported at once) or
 // if half of its rows were bad. It refuses nothing: the caller looks at `queued` before `add`.
+// Flights that were under way together share the cause that fails them: a failure is news only where its flight left
+// after the last news was known.
 
 import type { Ticket } from './port.js'
 
@@ -38,8 +40,11 @@ export interface Flights {
   settle(bad: boolean, threw: boolean): void
 }
 
-/** Makes the table for at most `rowsMax` rows; `onFlight` hears of each flight once. */
-export function createFlights(rowsMax: number, onFlight: (failed: boolean) => void): Flights {
+/** Hears of each flight once; `isNews` says of a failed one that it left after the last news was heard. */
+export type OnFlight = (failed: boolean, isNews: boolean) => void
+
+/** Makes the table for at most `rowsMax` rows. */
+export function createFlights(rowsMax: number, onFlight: OnFlight): Flights {
   let capacity = 1
   while (capacity < rowsMax) capacity *= 2
   const mask = capacity - 1
@@ -53,13 +58,21 @@ export function createFlights(rowsMax: number, onFlight: (failed: boolean) => vo
   const left = new Int32Array(capacity * 2)
   const bad = new Int32Array(capacity * 2)
   const marks = new Uint8Array(capacity * 2)
+  /** Of each flight: how much news there had been when it left. */
+  const knew = new Int32Array(capacity * 2)
   let head = 0
   let tail = 0
   let firstAwaited = 0
   let awaited = 0
   let flightHead = 0
   let flightTail = 0
+  let news = 0
 
+  const report = (flight: number, failed: boolean): void => {
+    const isNews = failed && knew[flight] === news
+    if (isNews) news = (news + 1) | 0
+    onFlight(failed, isNews)
+  }
   const find = (ticket: Ticket): number => {
     while (firstAwaited !== head && waits[firstAwaited & mask] === 0) firstAwaited = (firstAwaited + 1) >>> 0
     for (let at = firstAwaited; at !== head; at = (at + 1) >>> 0) {
@@ -91,6 +104,7 @@ export function createFlights(rowsMax: number, onFlight: (failed: boolean) => vo
       const flight = flightHead & flightMask
       if (rows[flight] === 0) return false
       marks[flight] |= ENDED
+      knew[flight] = news
       flightHead = (flightHead + 1) >>> 0
       const next = flightHead & flightMask
       rows[next] = left[next] = bad[next] = marks[next] = 0
@@ -105,7 +119,7 @@ export function createFlights(rowsMax: number, onFlight: (failed: boolean) => vo
       const flight = flightOf[at]
       if ((marks[flight] & TIMED_OUT) === 0) {
         marks[flight] |= TIMED_OUT
-        onFlight(true)
+        report(flight, true)
       }
       return true
     },
@@ -123,7 +137,8 @@ export function createFlights(rowsMax: number, onFlight: (failed: boolean) => vo
       if (threw) marks[flight] |= THREW
       if (--left[flight] > 0 || (marks[flight] & ENDED) === 0) return
       flightTail = (flightTail + 1) >>> 0
-      if ((marks[flight] & TIMED_OUT) === 0) onFlight((marks[flight] & THREW) !== 0 || bad[flight] * 2 >= rows[flight])
+      if ((marks[flight] & TIMED_OUT) !== 0) return
+      report(flight, (marks[flight] & THREW) !== 0 || bad[flight] * 2 >= rows[flight])
     },
   }
 }

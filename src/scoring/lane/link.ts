@@ -9,7 +9,7 @@ import type { FallbackReason } from '../../contract/decision.js'
 import type { Limits } from '../../limits.js'
 import type { Bundle } from '../../models/bundle.js'
 import { createRingBuffer, ringFrameBytes, ringReader, ringWriter } from '../../runtime/ring.js'
-import { createFlights } from './flights.js'
+import { createFlights, type OnFlight } from './flights.js'
 import type { LaneCounters, Ticket } from './port.js'
 import type { LaneWire, ThreadMessage } from './wire.js'
 import { CONTROL, CONTROL_BYTES, isNarrow, OUTCOME, PROBE_BYTES, PROBED_BYTES } from './wire.js'
@@ -33,7 +33,7 @@ export interface LinkDeps {
 export interface LinkHooks {
   onScore(ticket: Ticket, score: number, raw: number): void
   onFailure(ticket: Ticket, reason: FallbackReason): void
-  onFlight(failed: boolean): void
+  onFlight: OnFlight
   onProbed(matched: boolean, slowestMs: number): void
   onReady(): void
   onThrew(detail: string): void
@@ -70,7 +70,7 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
   const { counters, batchRows } = deps
   const rowsMax = limits.laneRowsMax
   const frameBytes = rowBytes(bundle)
-  const flights = createFlights(rowsMax, (failed) => hooks.onFlight(failed))
+  const flights = createFlights(rowsMax, (failed, isNews) => hooks.onFlight(failed, isNews))
   const wire: LaneWire = {
     bundle,
     // Twice what the frames take: a pad at the wrap costs less than one frame, and a probe waits beside the rows.
