@@ -108,6 +108,11 @@ async function closedTurns(server: RunningServer): Promise<Turn[]> {
   return turns
 }
 
+/** A server that is saturated, or kept from its core, may refuse one now and then: semantics 2 wants it to. */
+function wrongLine(name: string, wrong: number, answers: number): string {
+  return targetLine(name, (1e6 * wrong) / answers, { max: 100 })
+}
+
 function median(list: readonly number[]): number {
   return [...list].sort((a, b) => a - b)[list.length >> 1] ?? NaN
 }
@@ -123,8 +128,7 @@ function closedLines(turns: readonly Turn[]): string[] {
   const wrong = turns.reduce((sum, { full }) => sum + wrongAnswers(full), 0)
   const answers = turns.reduce((sum, { full }) => sum + full.raw.count, 0)
   return [
-    // A saturated server may refuse one now and then: semantics 2 wants it to.
-    targetLine('closed: refused or wrong, per million', (1e6 * wrong) / answers, { max: 100 }),
+    wrongLine('closed: refused or wrong, per million', wrong, answers),
     targetLine(
       'closed: decisions per second',
       median(judged.map(({ full }) => full.perSecond)),
@@ -216,7 +220,7 @@ async function memoryRun(server: RunningServer): Promise<void> {
     `  the rest after the first ${(100 * SETTLING_SHARE).toFixed(0)} %: least ${mib(Math.min(...settled)).trim()}, ` +
       `most ${mib(Math.max(...settled)).trim()} MiB; slope ${((60 * slope) / MIB).toFixed(2)} MiB a minute, ` +
       `${(slope / run.perSecond).toFixed(1)} bytes a decision`,
-    targetLine('wrong or missing answers', wrongAnswers(run), { max: 0 }),
+    wrongLine('refused or wrong, per million', wrongAnswers(run), run.raw.count),
     targetLine('the rest, last third / before', growth(rest), { max: 1.05 }),
   ]
   report('memory', lines, { run, windows, slopeBytesPerSecond: slope })
