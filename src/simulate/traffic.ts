@@ -57,7 +57,8 @@ export function startTraffic(deps: TrafficDeps, plan: TrafficPlan): Traffic {
   const startedMs = clock.monoMs()
   const labels: Due[] = []
   const labelCounts = { sent: 0, failed: 0 }
-  let nextMs = startedMs
+  /** Of the run, not of the clock: sums of steps stay exact. */
+  let nextMs = 0
   let underWay = 0
   let reason: TrafficEnd['reason'] | null = null
   let switched = false
@@ -92,12 +93,12 @@ export function startTraffic(deps: TrafficDeps, plan: TrafficPlan): Traffic {
     }
   }
   const sendDue = (nowMs: number): void => {
-    for (; nextMs <= nowMs; nextMs += 1000 / rateAt(nextMs - startedMs)) {
-      if (!switched && nextMs - startedMs >= plan.afterMs) {
+    for (; nextMs <= nowMs - startedMs; nextMs += 1000 / rateAt(nextMs)) {
+      if (!switched && nextMs >= plan.afterMs) {
         switched = true
         simulator.apply(plan.switches)
       }
-      if (nextMs - startedMs >= plan.durationMs) {
+      if (nextMs >= plan.durationMs) {
         reason ??= 'done'
         return
       }
@@ -106,7 +107,7 @@ export function startTraffic(deps: TrafficDeps, plan: TrafficPlan): Traffic {
         reason ??= 'caught_up'
         return
       }
-      if (underWay < UNDER_WAY_MAX) send(each, nextMs)
+      if (underWay < UNDER_WAY_MAX) send(each, startedMs + nextMs)
       else tally.skip()
     }
   }

@@ -25,7 +25,7 @@ export interface Breaker {
   forced(): boolean
   state(): BreakerState
   /**
-   * The outcome of one flight; ignored while not closed, since those flights left before. `isNews`: it left after the
+   * The outcome of one flight, or of one that finds the ring full of rows that nobody waits for any more; ignored while not closed, since those flights left before. `isNews`: it left after the
    * last failure that was news (flights.ts).
    */
   record(failed: boolean, isNews: boolean): void

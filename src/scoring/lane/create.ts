@@ -123,7 +123,10 @@ function present(
     offer(ticket, vector, at) {
       if (keeper.state() !== 'ready') return 'not_loaded'
       if (!breaker.closed()) return breaker.forced() ? 'forced' : 'breaker_open'
-      return keeper.link().offer(ticket, vector, at) ? null : 'queue_full'
+      if (keeper.link().offer(ticket, vector, at)) return null
+      // No flight can leave any more whose failure would open the breaker: the refusal stands for one.
+      if (keeper.link().awaitedRows() === 0) breaker.record(true, true)
+      return 'queue_full'
     },
     flush() {
       if (keeper.state() === 'ready') keeper.link().flush()

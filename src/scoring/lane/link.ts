@@ -49,6 +49,8 @@ export interface Link {
   hear(): void
   expire(ticket: Ticket): boolean
   queued(): number
+  /** Of these, the rows that somebody still waits for. */
+  awaitedRows(): number
   predictedMs(): number
   /** Sends golden rows; one answer follows through `onProbed` unless the thread ends. */
   probe(): void
@@ -153,6 +155,7 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
     hear: heard,
     expire: (ticket) => flights.expire(ticket),
     queued: () => flights.queued(),
+    awaitedRows: () => flights.awaitedRows(),
     predictedMs() {
       // Rows that nobody waits for are skipped. A run that takes longer than it should is no wait to be predicted: what
       // cannot be known is left to deadline and breaker, else a blocked lane would look like overload.
