@@ -28,3 +28,8 @@ export function medianInterval(values: readonly number[], coverage = 0.95): Inte
   const middle = (sorted[(count - 1) >> 1] ?? NaN) + (sorted[count >> 1] ?? NaN)
   return { low: sorted[rank - 1] ?? NaN, median: middle / 2, high: sorted[count - rank] ?? NaN, coverage: 1 - missed }
 }
+
+/** The middle one, of an even number the upper; NaN of none. */
+export function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? NaN
+}

@@ -14,6 +14,7 @@ import { createHangs } from '../src/scoring/lane/hangs.js'
 import { createLane } from '../src/scoring/lane/create.js'
 import type { LaneListener } from '../src/scoring/lane/port.js'
 import { startTicker } from './control.js'
+import { median } from './interval.js'
 import { machineSeconds } from './proc.js'
 
 const POLICY = { error_percent: 50, volume: 20, window_ms: 10_000, probe_after_ms: 1_000 }
@@ -130,7 +131,6 @@ async function breakerUs(failed: boolean): Promise<number> {
   return us
 }
 
-const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] ?? NaN
 const range = (values: number[], digits: number): string => {
   const sorted = values.sort((a, b) => a - b)
   return `${median(sorted).toFixed(digits)} (${sorted[0]?.toFixed(digits)} … ${sorted.at(-1)?.toFixed(digits)})`

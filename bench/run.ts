@@ -7,6 +7,7 @@ import { mkdirSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { median } from './interval.js'
 import { measure, type Measurement } from './measure.js'
 import { measurementLines, slopePerSecond, targetLine, writeReport } from './report.js'
 import { createRequestPool, POPULATION } from './requests.js'
@@ -111,10 +112,6 @@ async function closedTurns(server: RunningServer): Promise<Turn[]> {
 /** A server that is saturated, or kept from its core, may refuse one now and then: semantics 2 wants it to. */
 function wrongLine(name: string, wrong: number, answers: number): string {
   return targetLine(name, (1e6 * wrong) / answers, { max: 100 })
-}
-
-function median(list: readonly number[]): number {
-  return [...list].sort((a, b) => a - b)[list.length >> 1] ?? NaN
 }
 
 /**

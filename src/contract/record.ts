@@ -5,7 +5,7 @@
 import { Buffer } from 'node:buffer'
 import avsc, { type Type } from 'avsc'
 import { AssayError } from '../errors.js'
-import { walkAvro } from './avro-guard.js'
+import { createAvroGuard } from './avro-guard.js'
 import type { Label } from './label.js'
 import { createRecordEncoder, type RecordEncoder } from './record-encode.js'
 import { type AvroSchema, camelNames, recordSchemas, SECTION_NAMES, type SectionName } from './record-schema.js'
@@ -155,8 +155,9 @@ function createSectionReader(writer: AvroSchema, current: AvroSchema): SectionRe
   const writerType = avroType(camelNames(writer))
   const readerType = avroType(withDeclared(camelNames(current), camelNames(writer)))
   const resolver = readerType.createResolver(writerType)
+  const guard = createAvroGuard(writerType)
   return (body, at, end) => {
-    if (walkAvro(writerType, body, { at, end }) !== end) throw damaged('a record does not fit its schema')
+    if (guard(body, at, end) !== end) throw damaged('a record does not fit its schema')
     const buffer = Buffer.from(body.buffer, body.byteOffset, end)
     const result = readerType.decode(buffer, at, resolver) as { value: unknown }
     return result.value

@@ -4,7 +4,7 @@
 import { Buffer } from 'node:buffer'
 import avsc from 'avsc'
 import { reject, type Rejection } from '../errors.js'
-import { walkAvro } from './avro-guard.js'
+import { createAvroGuard } from './avro-guard.js'
 import { transactionAvroSchema } from './record-schema.js'
 import type { TransactionSchema } from './transaction.js'
 
@@ -21,11 +21,12 @@ export interface TransactionAvro {
 export function compileTransactionAvro(schema: TransactionSchema): TransactionAvro {
   const avroSchema = transactionAvroSchema(schema)
   const type = avsc.Type.forSchema(avroSchema as Parameters<typeof avsc.Type.forSchema>[0], { registry: {} })
+  const guard = createAvroGuard(type)
   return {
     schema: JSON.stringify(avroSchema),
     encode: (value) => type.toBuffer(value),
     decode: (bytes) => {
-      if (walkAvro(type, bytes, { at: 0, end: bytes.length }) !== bytes.length) {
+      if (guard(bytes, 0, bytes.length) !== bytes.length) {
         return reject('ASSAY_BODY_MALFORMED', 'The body is not a transaction in Avro', [
           { path: '', message: 'the bytes of one record of the transaction schema, and nothing behind them' },
         ])

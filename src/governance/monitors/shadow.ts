@@ -114,15 +114,13 @@ export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonito
     minute = now
   }
 
-  function windowOf(names: Names, control: Control): Window {
-    const championCuts = appliedTo(names.champion, control).stated
-    const shadowCuts = appliedTo(names.shadow, control).stated
-    const segment = placeOf(minutes, names, keysMax)
-    const key = keyOf({ ...names, segment })
-    const held = minutes.get(key)
+  function windowOf(names: Names, championCuts: AppliedThresholds, shadowCuts: AppliedThresholds): Window {
+    const own = minutes.get(keyOf(names))
+    const segment = own === undefined ? placeOf(minutes, names, keysMax) : names.segment
+    const held = own ?? minutes.get(keyOf({ ...names, segment }))
     if (held === undefined) {
       const made = { ...names, segment, championCuts, shadowCuts, cutsChanged: false, counts: emptyCounts() }
-      minutes.set(key, made)
+      minutes.set(keyOf(made), made)
       return made
     }
     noteCuts(held, championCuts, shadowCuts)
@@ -142,36 +140,18 @@ export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonito
     const scores = scoresOf(at, record.facts)
     const reference = scores.get(champion) ?? NOT_SCORED
     const lyingIn = segmentsOf(record, segments)
+    const ofChampion = appliedTo(champion, at.control)
     for (const [shadow, scored] of scores) {
       if (shadow === champion) continue
-      const pair = pairOf(at, record, { champion, shadow, reference, scored })
+      const ofShadow = appliedTo(shadow, at.control)
+      const pair = pairOf(at, record, { champion, shadow, reference, scored, ofChampion, ofShadow })
       for (const segment of lyingIn) {
-        const { counts } = windowOf({ champion, shadow, segment }, at.control)
+        const { counts } = windowOf({ champion, shadow, segment }, ofChampion.stated, ofShadow.stated)
         if (pair === 'shed') counts.shed++
         else if (pair === 'failed') counts.failed++
         else countPair(counts, pair, limits.amountSummedMax)
       }
-      const { decidedAtMs } = record.facts
-      const place = { epoch: at.epoch, sequence: at.sequence, decided_at_ms: decidedAtMs, champion, shadow }
-      rows.push({ table: 'shadow_pairs', row: { ...place, ...pairCells(pair) } })
-    }
-  }
-
-  /** Both scores and what they would decide; or why one is missing. */
-  function pairOf(at: TailRecord, { facts, personal }: DecisionRecord, of: Compared): Pair | 'shed' | 'failed' {
-    const { champion, shadow, reference, scored } = of
-    if (scored.why === 'shed' || reference.why === 'shed') return 'shed'
-    if (scored.score === null || reference.score === null) return 'failed'
-    const { cuts } = appliedTo(champion, at.control)
-    const answered = reference.answered ? facts.scoreAction : null
-    return {
-      ...{ epoch: at.epoch, sequence: at.sequence, champion: reference.score, shadow: scored.score },
-      championAction: answered ?? decideByScore(cuts, reference.score),
-      shadowAction: decideByScore(appliedTo(shadow, at.control).cuts, scored.score),
-      shadowAtChampion: decideByScore(cuts, scored.score),
-      amountBaseMinor: personal.transaction.amountBaseMinor,
-      answeredBy: answeredBy(facts, champion, shadow),
-      ruled: facts.rules.length > 0,
+      rows.push({ table: 'shadow_pairs', row: pairRow(at, record.facts.decidedAtMs, { champion, shadow, pair }) })
     }
   }
 
@@ -230,14 +210,18 @@ function recordTimeMs(record: DecodedRecord): number | null {
 }
 
 /** All, the one that the decision names, and the declared ones that it lies in. */
-function segmentsOf({ facts, personal }: DecisionRecord, segments: Segments): Set<string> {
+function segmentsOf({ facts, personal }: DecisionRecord, segments: Segments): Iterable<string> {
+  const declared = segments.declared()
+  if (facts.segment === null && declared.length === 0) return ALL_ALONE
   const names = new Set([ALL])
   if (facts.segment !== null) names.add(facts.segment)
-  segments.declared().forEach(({ name }, at) => {
+  declared.forEach(({ name }, at) => {
     if (segments.holds(at, personal.transaction)) names.add(name)
   })
   return names
 }
+
+const ALL_ALONE: Iterable<string> = [ALL]
 
 interface Scored {
   readonly score: number | null
@@ -252,7 +236,31 @@ interface Compared {
   readonly shadow: string
   readonly reference: Scored
   readonly scored: Scored
+  readonly ofChampion: Applied
+  readonly ofShadow: Applied
 }
+
+/** Both scores and what they would decide; or why one is missing. */
+function pairOf({ epoch, sequence }: Place, { facts, personal }: DecisionRecord, of: Compared): Outcome {
+  const { champion, shadow, reference, scored, ofChampion, ofShadow } = of
+  if (scored.why === 'shed' || reference.why === 'shed') return 'shed'
+  if (scored.score === null || reference.score === null) return 'failed'
+  const answered = reference.answered ? facts.scoreAction : null
+  return {
+    epoch,
+    sequence,
+    champion: reference.score,
+    shadow: scored.score,
+    championAction: answered ?? decideByScore(ofChampion.cuts, reference.score),
+    shadowAction: decideByScore(ofShadow.cuts, scored.score),
+    shadowAtChampion: decideByScore(ofChampion.cuts, scored.score),
+    amountBaseMinor: personal.transaction.amountBaseMinor,
+    answeredBy: answeredBy(facts, champion, shadow),
+    ruled: facts.rules.length > 0,
+  }
+}
+
+type Outcome = Pair | 'shed' | 'failed'
 
 /**
  * Every model's score of this decision: the answered one and the shadows'; the baseline's answers are no comparison.
@@ -277,11 +285,23 @@ function answeredBy({ model }: DecisionFacts, champion: string, shadow: string):
   return reference === shadow ? 'shadow' : 'other'
 }
 
-function pairCells(pair: Pair | 'shed' | 'failed'): DerivedRow['row'] {
-  if (typeof pair === 'string') return { why: pair }
+function pairRow(
+  { epoch, sequence }: Place,
+  decidedAtMs: number,
+  of: { champion: string; shadow: string; pair: Outcome },
+): DerivedRow['row'] {
+  const { champion, shadow, pair } = of
+  if (typeof pair === 'string') return { epoch, sequence, decided_at_ms: decidedAtMs, champion, shadow, why: pair }
   return {
-    ...{ champion_score: pair.champion, shadow_score: pair.shadow },
-    ...{ champion_action: pair.championAction, shadow_action: pair.shadowAction },
+    epoch,
+    sequence,
+    decided_at_ms: decidedAtMs,
+    champion,
+    shadow,
+    champion_score: pair.champion,
+    shadow_score: pair.shadow,
+    champion_action: pair.championAction,
+    shadow_action: pair.shadowAction,
   }
 }
 

@@ -67,11 +67,10 @@ export function createTableAppender<Item>(table: string, columns: readonly Colum
   const chunkOf = (items: readonly Item[]): DuckDBDataChunk => {
     const chunk = DuckDBDataChunk.create(types, items.length)
     kinds.forEach(({ value }, at) => {
-      const get = columns[at].get
-      chunk.setColumnValues(
-        at,
-        items.map((item) => value(get(item))),
-      )
+      const { get } = columns[at]
+      const vector = chunk.getColumnVector(at)
+      for (let row = 0; row < items.length; row++) vector.setItem(row, value(get(items[row])))
+      vector.flush()
     })
     return chunk
   }

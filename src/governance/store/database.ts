@@ -34,6 +34,12 @@ export interface DatabaseOptions {
 /** Queries that run at once; each costs a connection. */
 const READERS_MAX = 4
 
+/**
+ * How much stands in the file's journal before it is folded in: each fold writes the last row group (122,880 rows) anew.
+ * At DuckDB's 16 MiB that is a fifth of a catch-up's time; reading 64 MiB at a start takes half a second.
+ */
+const CHECKPOINT_BYTES = '64MiB'
+
 /** Opens or makes the file. Throws ASSAY_STORE_LOCKED, ASSAY_STORE_REFUSED or ASSAY_STORE_IO. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const instance = await open(options)
@@ -119,6 +125,7 @@ async function open(options: DatabaseOptions): Promise<DuckDBInstance> {
       memory_limit: `${Math.floor(memoryBytesMax / 2 ** 20)}MiB`,
       temp_directory: join(directory, 'temporary'),
       autoinstall_known_extensions: 'false',
+      checkpoint_threshold: CHECKPOINT_BYTES,
     })
   } catch (error) {
     const text = firstLine(error)
