@@ -112,7 +112,7 @@ try {
     }
   }
   const lines = [
-    `p99 at ${rate}/s, raw, ms; ${pairs} pairs of ${seconds} s, in turn; the sidecar runs at nice 10`,
+    `p99 at ${rate}/s, raw, ms; ${pairs} pairs of ${seconds} s, in turn; the sidecar runs at idle priority`,
     '',
     '  pair  sidecar       absent  beside    rise  behind at the end, records',
     ...rows,

@@ -62,6 +62,11 @@ export const ProcessConfig = Type.Object(
         disk_free_bytes_min: Type.Integer({ minimum: 0 }),
         memory_bytes_max: Type.Integer({ minimum: 64 << 20 }),
         threads: Type.Integer({ minimum: 1, maximum: 64 }),
+        /**
+         * What the sidecar gets of cores that others want: nothing (SCHED_IDLE, by util-linux's chrt), or a tenth (nice
+         * 10), for machines whose cores are busy for longer than it may be behind.
+         */
+        priority: Type.Union([Type.Literal('idle'), Type.Literal('nice')]),
         /** name@version of the models to compare with the champion; null: every ONNX bundle, up to the bound. */
         shadows: Type.Union([Type.Array(Type.String({ pattern: '^[^@/]+@[^@/]+$' }), { maxItems: 64 }), Type.Null()]),
         alerts: Type.Object(
@@ -143,7 +148,7 @@ const PROCESS_DEFAULTS: ProcessConfig = {
   governance: {
     ...{ host: '127.0.0.1', port: 8090, insecure: false, tokens_file: null, data_dir: null },
     ...{ retention_days: 90, lake_retention_days: 0, lake: true, disk_free_bytes_min: 2 ** 30 },
-    ...{ memory_bytes_max: 512 << 20, threads: 2 },
+    ...{ memory_bytes_max: 512 << 20, threads: 2, priority: 'idle' },
     ...{ shadows: null, alerts: { flip_share_max: 0.02, lag_seconds_max: 60, silences: [], webhook: null } },
   },
 }

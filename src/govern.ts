@@ -195,7 +195,7 @@ async function attempt(base: Base): Promise<Ended> {
   try {
     shadows = (await deps.createShadows?.(config)) ?? null
     await writeCarried(base, store)
-    const upkeep = await createLake(store.database, lakeOptions(base))
+    const upkeep = await createLake(store.database, lakeOptions(base, monitors))
     // From here on the clock's signals reach the alerter: it is restored before anything else may run.
     const open = openParts(base, store, alerter)
     base.open = open
@@ -231,10 +231,12 @@ function openParts(base: Base, store: Store, alerter: Alerter | null): Open {
   return { store, tail, queries, alerter }
 }
 
-function lakeOptions({ config, directory, logger }: Base): Parameters<typeof createLake>[1] {
+function lakeOptions(base: Base, monitors: readonly Monitor[]): Parameters<typeof createLake>[1] {
+  const { config, directory, logger } = base
   const { lake, retention_days: rowDays, lake_retention_days: partitionDays } = config.process.governance
+  const ages = Object.fromEntries(monitors.flatMap((one) => Object.entries(one.ages ?? {})))
   const onWritten = (day: string, decisions: number): void => logger.event('PartitionWritten', { day, decisions })
-  return { directory: join(directory, 'lake'), enabled: lake, rowDays, partitionDays, onWritten }
+  return { directory: join(directory, 'lake'), enabled: lake, rowDays, partitionDays, ages, onWritten }
 }
 
 function noteCommitted({ health, logger }: Base, { batch }: Committed): void {

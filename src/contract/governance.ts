@@ -361,7 +361,16 @@ export const Health = Type.Object({
   findings: Type.Array(Finding),
   store_bytes: MaybeNumber,
   disk_free_bytes: MaybeNumber,
+  disk_hours_left: nullable(
+    Type.Number({
+      description: 'until log or store is full at the pace of the last hour; null where nothing was decided',
+    }),
+  ),
   policy: MaybeText,
+  policy_differences: Type.Array(Type.String(), {
+    description:
+      'paths at which the policy of the newest record is not that of the configuration the sidecar was started with',
+  }),
   streams: Count,
 })
 export type Health = Static<typeof Health>

@@ -111,3 +111,25 @@ export type Policy = Static<typeof Policy>
 export function policyFingerprint(policy: Policy): Buffer {
   return canonicalDigest({ ...policy, routes: undefined })
 }
+
+/** Differences that are named; whoever sees so many has another file in hand. */
+const DIFFERENCES_MAX = 20
+
+/** JSON pointers to where two policies differ, as deep as both have it. Routes are left out: the log's win. */
+export function policyDifferences(one: Policy, other: Policy): string[] {
+  const found: string[] = []
+  const compare = (left: unknown, right: unknown, path: string): void => {
+    if (found.length >= DIFFERENCES_MAX) return
+    if (isBranch(left) && isBranch(right) && Array.isArray(left) === Array.isArray(right)) {
+      for (const key of new Set([...Object.keys(left), ...Object.keys(right)])) {
+        compare(left[key], right[key], `${path}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`)
+      }
+    } else if (left !== right) found.push(path)
+  }
+  compare({ ...one, routes: null }, { ...other, routes: null }, '')
+  return found
+}
+
+function isBranch(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null
+}

@@ -56,6 +56,8 @@ export interface Monitor {
   readonly name: string
   /** Columns of the tables that it writes, as SQL types: table → column → type. */
   readonly tables: Readonly<Record<string, Readonly<Record<string, string>>>>
+  /** Table → its column of record time, ms: rows leave with retention. A table without one is kept. */
+  readonly ages?: Readonly<Record<string, string>>
   take(record: TailRecord): void
   /** The rows derived since the last call. */
   drain(): readonly DerivedRow[]

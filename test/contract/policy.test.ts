@@ -5,7 +5,7 @@ import t from 'tap'
 import { packageRoot } from '../../src/config.js'
 import { canonicalJson } from '../../src/contract/canonical-json.js'
 import { openApiDocument } from '../../src/contract/openapi.js'
-import { type Policy, policyFingerprint } from '../../src/contract/policy.js'
+import { type Policy, policyDifferences, policyFingerprint } from '../../src/contract/policy.js'
 import { ERRORS } from '../../src/errors.js'
 
 void t.test('the fingerprint of a policy ignores routes and the order of keys, nothing else', (t) => {
@@ -25,6 +25,22 @@ void t.test('the fingerprint of a policy ignores routes and the order of keys, n
     '{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],"string":"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'
   t.equal(canonicalJson(JSON.parse(sample)), canonical)
   for (const bad of [NaN, Infinity, '\ud800', undefined, 1n, [undefined]]) t.throws(() => canonicalJson(bad), TypeError)
+  t.end()
+})
+
+void t.test('differences of two policies are named by path, routes and equal parts left out', (t) => {
+  const policy = JSON.parse(readFileSync(join(packageRoot, 'models/policy.json'), 'utf8')) as Policy
+  const other = structuredClone(policy)
+  t.same(policyDifferences(policy, other), [])
+  other.routes.share = 5000
+  t.same(policyDifferences(policy, other), [])
+  other.budgets.deadline_ms += 1
+  other.thresholds['a/b@1'] = { decline_at: 0.5 }
+  other.catalogue.features.pop()
+  const last = `/catalogue/features/${policy.catalogue.features.length - 1}`
+  const found = ['/budgets/deadline_ms', '/thresholds/a~1b@1', last]
+  t.same(policyDifferences(policy, other).sort(), found.sort())
+  t.same(policyDifferences(other, policy).sort(), found)
   t.end()
 })
 

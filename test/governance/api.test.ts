@@ -180,6 +180,23 @@ void t.test('the OpenAPI document names what is served, and only that', async (t
   t.equal((await fetch(`${rig.url}/readyz`)).status, 200)
 })
 
+void t.test('health says how long the disks last, and where the configuration is not what decided', async (t) => {
+  const health = await rig.ask('health')
+  t.ok(health.disk_hours_left > 1, `${health.disk_hours_left} hours`)
+  t.same(health.policy_differences, [])
+  const { deadline_ms: deadline } = rig.config.policy.budgets
+  rig.config.policy.budgets.deadline_ms = deadline + 1
+  await rig.stop()
+  rig.config.process.log.disk_bytes_max = 1
+  await rig.restart()
+  await rig.caughtUp()
+  t.match(await rig.ask('health'), { disk_hours_left: 0, policy_differences: ['/budgets/deadline_ms'] })
+  await rig.stop()
+  rig.config.policy.budgets.deadline_ms = deadline
+  rig.config.process.log.disk_bytes_max = 2 ** 36
+  await rig.restart()
+})
+
 void t.test('with a tokens file only viewers and operators read; the page and the probes stay open', async (t) => {
   const file = join(rig.dataDir, 'tokens.json')
   const key = (name: string, role?: string) => {

@@ -68,3 +68,17 @@ void t.test('a decision of a clock that stood at 1970 closes the days since at o
   const filledDays = await queries.select('SELECT day FROM partitions WHERE decisions > 0 ORDER BY day')
   t.equal(filledDays.length, 6)
 })
+
+void t.test('what monitors derived leaves with the rows it is of, where they state its age', async (t) => {
+  const { store, queries } = await filled(t, 60, { stepMs: DAY_MS / 12 })
+  for (const table of ['aged', 'kept']) {
+    await store.database.run(`CREATE TABLE ${table} AS SELECT sequence, decided_at_ms AS until_ms FROM decisions`)
+  }
+  const options = { ...lakeFolder(t), rowDays: 1, ages: { aged: 'until_ms' } }
+  await (await createLake(store.database, options)).follow(store.recordedAtMs())
+  const counted = async (table: string): Promise<number> =>
+    Number((await queries.select(`SELECT count(*) AS n FROM ${table}`))[0]?.n)
+  t.equal(await counted('kept'), 60)
+  t.ok((await counted('decisions')) < 60)
+  t.equal(await counted('aged'), await counted('decisions'))
+})

@@ -13,11 +13,17 @@ const PORTS = {
   ASSAY_PROCESS__GOVERNANCE__PORT: '0',
 }
 
+const PRIORITY = 'ASSAY_PROCESS__GOVERNANCE__PRIORITY'
+const [NICE, POLICY, SCHED_IDLE] = [16, 38, 5]
+
 /** Both, once the sidecar is there. */
-async function startUp(t: Test): Promise<{ up: Child; sidecars: () => number[] }> {
+async function startUp(
+  t: Test,
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ up: Child; sidecars: () => number[] }> {
   const dataDir = mkdtempSync(join(tmpdir(), 'assay-up-'))
   t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
-  const up = child(t, process.execPath, [CLI, 'up'], { ASSAY_DATA_DIR: dataDir, ...PORTS })
+  const up = child(t, process.execPath, [CLI, 'up'], { ASSAY_DATA_DIR: dataDir, ...PORTS, ...env })
   const sidecars = (): number[] => childrenOf(up.process.pid ?? 0)
   await until(() => sidecars().length === 1, 'a sidecar', { msMax: 60_000 })
   return { up, sidecars }
@@ -27,9 +33,9 @@ void t.test(
   'a sidecar that ends is started again, and the end of the server ends it',
   { timeout: 110_000 },
   async (t) => {
-    const { up, sidecars } = await startUp(t)
+    const { up, sidecars } = await startUp(t, { [PRIORITY]: 'nice' })
     const [first] = sidecars()
-    await until(() => niceOf(first ?? 0) === 10, 'that it gives way')
+    await until(() => statOf(first ?? 0, NICE) === 10, 'that it gives way', { msMax: 30_000 })
     process.kill(first ?? 0, 'SIGKILL')
     await until(() => sidecars().length === 1 && sidecars()[0] !== first, 'another sidecar', { msMax: 30_000 })
     t.equal(up.process.exitCode, null, 'the server goes on')
@@ -42,8 +48,9 @@ void t.test(
 )
 
 void t.test('a sidecar whose server was killed ends itself', { timeout: 110_000 }, async (t) => {
-  const { up, sidecars } = await startUp(t)
+  const { up, sidecars } = await startUp(t, { [PRIORITY]: 'idle' })
   const [pid] = sidecars()
+  await until(() => statOf(pid ?? 0, POLICY) === SCHED_IDLE, 'that it gives way at once', { msMax: 30_000 })
   up.process.kill('SIGKILL')
   await up.exited
   await until(() => !isAlive(pid ?? 0), 'the end of the sidecar', { msMax: 30_000 })
@@ -59,11 +66,12 @@ function childrenOf(pid: number): number[] {
     .map(Number)
 }
 
-function niceOf(pid: number): number {
+/** A field of /proc/<pid>/stat, counted from the one behind the name. */
+function statOf(pid: number, field: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
     .replace(/^.*\) /, '')
     .split(' ')
-  return Number(fields[16])
+  return Number(fields[field])
 }
 
 function isAlive(pid: number): boolean {

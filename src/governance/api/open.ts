@@ -41,7 +41,10 @@ export async function openGovernanceApi(deps: GovernanceApiDeps): Promise<Govern
     { clock, masks: createMasks(limits.masksMax), queries, facts },
     {
       version,
+      policy: config.policy,
       directory: dataDir ?? join(config.process.data_dir, 'governance'),
+      logDirectory: join(config.process.data_dir, 'decision-log'),
+      logBytesMax: config.process.log.disk_bytes_max,
       streams: () => opened?.streams.count() ?? 0,
     },
   )

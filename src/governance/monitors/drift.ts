@@ -167,6 +167,7 @@ export function createDriftMonitor(deps: DriftDeps, options: DriftOptions = {}):
   return {
     name: 'drift',
     tables: { drift: DRIFT_TABLE, drift_cells: DRIFT_CELLS_TABLE },
+    ages: { drift: 'until_ms' },
     take(tail) {
       const { record, control } = tail
       if (record.type !== 'decision') return

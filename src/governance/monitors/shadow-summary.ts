@@ -15,12 +15,12 @@ import { listOf, type PairCounts } from './shadow-counts.js'
 export const SHADOW_TABLES = {
   /**
    * One per decision and model that was compared, or would have been: `why` is shed or failed where a score is
-   * missing.
+   * missing. `flip_distance`: between the scores, in logits, where the actions differ; null where they agree.
    */
   shadow_pairs: {
     ...{ epoch: 'BIGINT', sequence: 'BIGINT', decided_at_ms: 'BIGINT', champion: 'VARCHAR', shadow: 'VARCHAR' },
     ...{ champion_score: 'DOUBLE', shadow_score: 'DOUBLE', champion_action: 'VARCHAR', shadow_action: 'VARCHAR' },
-    why: 'VARCHAR',
+    ...{ flip_distance: 'DOUBLE', why: 'VARCHAR' },
   },
   shadow_windows: {
     epoch: 'BIGINT',

@@ -19,6 +19,7 @@ import {
   type PackedCounts,
   type Pair,
   type PairCounts,
+  tells,
   unpackCounts,
 } from './shadow-counts.js'
 import { createSegments, type Segments } from './segments.js'
@@ -158,6 +159,7 @@ export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonito
   return {
     name: 'shadow',
     tables: SHADOW_TABLES,
+    ages: { shadow_pairs: 'decided_at_ms', shadow_windows: 'until_ms' },
     take(at) {
       const { record } = at
       const timeMs = recordTimeMs(record)
@@ -302,6 +304,7 @@ function pairRow(
     shadow_score: pair.shadow,
     champion_action: pair.championAction,
     shadow_action: pair.shadowAction,
+    flip_distance: pair.championAction === pair.shadowAction ? null : tells(pair),
   }
 }
 

@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Upkeep } from '../pipeline.js'
 import { type Database, guarded } from './database.js'
+import { quoted } from './tables.js'
 
 export interface LakeOptions {
   /** `<data>/governance/lake` */
@@ -15,6 +16,8 @@ export interface LakeOptions {
   /** Days; 0 keeps for ever. */
   readonly rowDays: number
   readonly partitionDays: number
+  /** Tables of monitors whose rows leave with the others: table → column of record time. */
+  readonly ages?: Readonly<Record<string, string>>
   readonly onWritten?: (day: string, decisions: number) => void
 }
 
@@ -49,7 +52,7 @@ export async function createLake(database: Database, options: LakeOptions): Prom
 
   /** Ends the transaction, and lets go what is too old once all before `openDay` is closed. */
   async function commitClosed(openDay: number): Promise<void> {
-    if (options.rowDays > 0) await dropRows(database, (openDay - options.rowDays) * DAY_MS)
+    if (options.rowDays > 0) await dropRows(database, (openDay - options.rowDays) * DAY_MS, options.ages)
     await database.run('COMMIT')
     if (options.partitionDays > 0) dropPartitions(options.directory, dayName(openDay - options.partitionDays))
   }
@@ -116,11 +119,13 @@ async function writePartition(
   renameSync(partial, join(directory, 'decisions.parquet'))
 }
 
+/** Control records, policies, findings and alerts have no age: they are few, and evidence of what was done and known. */
+const AGES = { decisions: 'decided_at_ms', labels: 'folded_at_ms', replies: 'at_ms', superseded: 'at_ms' }
+
 /** Rows of every table with a record time that lies before. */
-async function dropRows(database: Database, beforeMs: number): Promise<void> {
-  const dated = { decisions: 'decided_at_ms', labels: 'folded_at_ms', replies: 'at_ms', superseded: 'at_ms' }
-  for (const [table, column] of Object.entries(dated)) {
-    await database.run(`DELETE FROM ${table} WHERE ${column} < ?`, [beforeMs])
+async function dropRows(database: Database, beforeMs: number, ages: LakeOptions['ages'] = {}): Promise<void> {
+  for (const [table, column] of Object.entries({ ...AGES, ...ages })) {
+    await database.run(`DELETE FROM ${quoted(table)} WHERE ${quoted(column)} < ?`, [beforeMs])
   }
 }
 

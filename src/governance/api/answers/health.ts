@@ -1,28 +1,33 @@
 // Whether what the console shows can be trusted: lag, position, findings, sizes, versions.
-import { statfsSync, statSync } from 'node:fs'
-import { join } from 'node:path'
 import type * as wire from '../../../contract/governance.js'
-import { STORE_FILE } from '../../store/open.js'
+import { type Policy, policyDifferences } from '../../../contract/policy.js'
 import * as cells from './cells.js'
+import { type Disks, freeBytes, hoursLeft, storeBytes } from './disk.js'
 import type { Held } from './held.js'
 import { findings } from './tables.js'
 
-export interface HealthFacts {
+export interface HealthFacts extends Disks {
   readonly version: string
-  /** Where the store lies. */
-  readonly directory: string
+  /** Of the configuration that the sidecar was started with. */
+  readonly policy: Policy
   readonly streams: () => number
 }
 
 const TABLES = ['decisions', 'labels', 'controls', 'findings'] as const
 
-export async function health(held: Held, { version, directory, streams }: HealthFacts): Promise<wire.Health> {
+export async function health(held: Held, of: HealthFacts): Promise<wire.Health> {
+  const { version, directory, streams } = of
   const facts = held.facts()
   const counts = TABLES.map((table) => `(SELECT count(*) FROM ${table}) AS ${table}`)
   // Health answers most of all when the store cannot.
-  const [rows, control, found] = held.isOpen()
-    ? await Promise.all([held.queries().select(`SELECT ${counts.join(', ')}`), held.control(), findings(held)])
-    : [[], null, []]
+  const [rows, control, found, hours] = held.isOpen()
+    ? await Promise.all([
+        held.queries().select(`SELECT ${counts.join(', ')}`),
+        held.control(),
+        findings(held),
+        hoursLeft(held, of),
+      ])
+    : [[], null, [], null]
   const { logId, epoch, sequence } = facts
   return {
     ...{ ready: facts.ready, reasons: [...facts.troubles], at: cells.time(held.clock.nowMs()) },
@@ -31,22 +36,11 @@ export async function health(held: Held, { version, directory, streams }: Health
     position: logId === null || sequence < 0 ? null : { log_id: logId, epoch, sequence },
     records: Object.fromEntries(TABLES.map((table) => [table, cells.number(rows[0] ?? {}, table)])),
     findings: found,
-    store_bytes: sizeOf(join(directory, STORE_FILE)),
-    disk_free_bytes: freeOf(directory),
+    store_bytes: storeBytes(directory),
+    disk_free_bytes: freeBytes(directory),
+    disk_hours_left: hours,
     policy: control?.policy_fingerprint ?? null,
+    policy_differences: control === null ? [] : policyDifferences(control.policy, of.policy),
     streams: streams(),
-  }
-}
-
-function sizeOf(file: string): number | null {
-  return statSync(file, { throwIfNoEntry: false })?.size ?? null
-}
-
-function freeOf(directory: string): number | null {
-  try {
-    const { bavail, bsize } = statfsSync(directory)
-    return bavail * bsize
-  } catch {
-    return null
   }
 }

@@ -266,17 +266,13 @@ function quadrantsOf(row: JsonRow): wire.ShadowDetail['quadrants'] {
   }))
 }
 
-/** Log-odds, bounded where a score is 0 or 1. */
-const logit = (column: string): string => `ln(greatest(${column}, 1e-7) / greatest(1 - ${column}, 1e-7))`
-
 /** Pairs on which the models take different actions, the furthest apart first, each with its decision. */
 async function flipsOf(held: Held, { row }: Added, limit: number): Promise<wire.ShadowFlip[]> {
   if (!(await held.hasTable('shadow_pairs'))) return []
   const queries = held.queries()
   const furthest = await queries.select(
     `SELECT * FROM shadow_pairs WHERE shadow = ? AND champion = ? AND decided_at_ms >= ? AND decided_at_ms < ?
-     AND champion_action <> shadow_action AND why IS NULL
-     ORDER BY abs(${logit('shadow_score')} - ${logit('champion_score')}) DESC, sequence LIMIT ${limit}`,
+     AND flip_distance IS NOT NULL ORDER BY flip_distance DESC, sequence LIMIT ${limit}`,
     [
       cells.text(row, 'shadow'),
       cells.text(row, 'champion'),

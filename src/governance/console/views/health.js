@@ -47,10 +47,23 @@ function sidecar(state) {
       ...Object.entries(state.records).map(([type, records]) => [`Rows: ${type}`, count(records)]),
       ['Store on disk', bytes(state.store_bytes)],
       ['Disk free', bytes(state.disk_free_bytes)],
+      ['Disk lasts', lasts(state.disk_hours_left)],
       ['Open streams', count(state.streams)],
       ['Policy', digest(state.policy)],
+      ['Policy against the configuration', differences(state.policy_differences)],
     ]),
   )
+}
+
+function lasts(hours) {
+  if (hours === null) return 'unknown: nothing was decided in the last hour'
+  const text = hours < 48 ? `${count(Math.floor(hours))} hours` : `${count(Math.floor(hours / 24))} days`
+  return `${text} at the pace of the last hour`
+}
+
+function differences(paths) {
+  if (paths.length === 0) return 'the same'
+  return `differs at ${paths.join(', ')}: the server has not been started with this configuration`
 }
 
 function alertTable(alerts) {
