@@ -2,7 +2,7 @@
 // and nothing of it changes what follows from the log.
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import fc from 'fast-check'
 import type { Signal } from '../../src/governance/alert.js'
 import { lagSignal } from '../../src/governance/alert-signals.js'
@@ -24,6 +24,20 @@ async function told(sidecar: GovernRig): Promise<string[]> {
     const { counter, finding } = JSON.parse(String(labels)) as Record<string, string>
     return [kind, transition, counter ?? finding].filter((word) => word !== undefined).join(' ')
   })
+}
+
+/** Reads the stream from now on; the alerts that it told so far. */
+async function alertsStreamed(t: Test, { url }: GovernRig): Promise<() => unknown[]> {
+  const stop = new AbortController()
+  t.teardown(() => stop.abort())
+  const { body } = await fetch(`${url}/api/v1/stream`, { signal: stop.signal })
+  let text = ''
+  const read = async (): Promise<void> => {
+    for await (const chunk of body ?? []) text += Buffer.from(chunk as Uint8Array).toString()
+  }
+  read().catch(() => undefined)
+  return () =>
+    [...text.matchAll(/^event: alert\n(?:id: .*\n)?data: (.*)$/gm)].map(([, data]) => JSON.parse(data) as unknown)
 }
 
 const untilTold = (sidecar: GovernRig, wanted: string): Promise<void> =>
@@ -91,8 +105,10 @@ void t.test('a lag that lasts opens an alert, and it ends after the lag although
     return { ...alerter, observe: (signals) => alerter.observe(signals) && ++opened > 0 }
   }
   const clock = { nowMs: () => nowMs, monoMs: () => performance.now() }
-  const sidecar = await startSidecar(t, dataDir, { createAlerter: createCounting, freeBytes: () => free, clock })
+  const deps = { createAlerter: createCounting, freeBytes: () => free, clock, createApi: openGovernanceApi }
+  const sidecar = await startSidecar(t, dataDir, deps, { ASSAY_PROCESS__GOVERNANCE__PORT: '0' })
   await reached(sidecar, 50)
+  const streamed = await alertsStreamed(t, sidecar)
   await until(() => sidecar.facts().lagRecords === 0, 'caught up')
   free = 0
   // The batch that is waited for is still read; before the one after it there is no room.
@@ -118,6 +134,8 @@ void t.test('a lag that lasts opens an alert, and it ends after the lag although
     ],
     'and the logger said so',
   )
+  await until(() => streamed().length === 2, 'the stream, which no record moved on')
+  t.match(streamed(), [{ state: 'firing' }, { state: 'resolved' }])
 })
 
 void t.test('records that the log took back are a loss that somebody is told of', async (t) => {

@@ -95,8 +95,8 @@ export async function events(
   const at = parse(after)
   const queries = held.queries()
   const now = await committed(queries)
-  // The store is being made anew: it has not come so far again.
-  if (now.sequence <= at.sequence) return { events: [], cursor: after, more: false }
+  // The store is being made anew: it has not come so far again. Equally far there may be an alert of the clock.
+  if (now.sequence < at.sequence) return { events: [], cursor: after, more: false }
   const wanted = await asyncFilter(
     SOURCES,
     async ({ kind, table }) => kinds.includes(kind) && (await held.hasTable(table)),
