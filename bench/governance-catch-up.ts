@@ -1,6 +1,7 @@
 // How fast the sidecar catches up with a log that is far ahead, and what it holds in memory meanwhile.
 // The sidecar is the real one, a process of its own; the log is written beforehand, with the codecs of the release.
-//   node dist/bench/governance-catch-up.js [--decisions 1000000] [--folder DIR]  → bench/results/governance-catch-up.txt
+//   node dist/bench/governance-catch-up.js [--decisions 1000000] [--folder DIR]
+//                                                                        → bench/results/governance-catch-up.txt
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
@@ -42,10 +43,11 @@ const seconds = (performance.now() - beganMs) / 1000
 if (code !== 0 || !output.includes(`sequence ${decisions},`))
   throw new Error(`the rebuild ended with ${code}: ${output}`)
 
-/** Medians of the thirds of the run: DuckDB's own buffers fill in the first, its checkpoints are peaks in the others. */
+/** Medians of the thirds of the run: DuckDB's own buffers fill in the first, checkpoints are peaks in the others. */
 const alive = residentMiB.filter((mib) => mib > 0)
 const third = Math.floor(alive.length / 3)
-const [, middle = NaN, last = NaN] = [0, 1, 2].map((at) => median(alive.slice(at * third, (at + 1) * third)))
+const medianOf = (at: number): number => median(alive.slice(at * third, (at + 1) * third))
+const [middle, last] = [medianOf(1), medianOf(2)]
 const storeMiB = statSync(join(dataDir, 'governance/store.duckdb')).size / 2 ** 20
 const lines = [
   `${decisions} decisions, a log written beforehand, \`assay govern rebuild\` from start to end of its process`,

@@ -119,7 +119,7 @@ async function writePartition(
   renameSync(partial, join(directory, 'decisions.parquet'))
 }
 
-/** Control records, policies, findings and alerts have no age: they are few, and evidence of what was done and known. */
+/** Control records, policies, findings and alerts have no age: few, and evidence of what was done and known. */
 const AGES = { decisions: 'decided_at_ms', labels: 'folded_at_ms', replies: 'at_ms', superseded: 'at_ms' }
 
 /** Rows of every table with a record time that lies before. */

@@ -25,8 +25,9 @@ export interface Breaker {
   forced(): boolean
   state(): BreakerState
   /**
-   * The outcome of one flight, or of one that finds the ring full of rows that nobody waits for any more; ignored while not closed, since those flights left before. `isNews`: it left after the
-   * last failure that was news (flights.ts).
+   * The outcome of one flight, or of a row that finds the ring full of rows that nobody waits for any more; ignored
+   * while not closed, since those flights left before. `isNews`: it left after the last failure that was news
+   * (flights.ts).
    */
   record(failed: boolean, isNews: boolean): void
   /** Golden rows matched in time, or not. */
