@@ -114,10 +114,14 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     return true
   }
 
-  /** The lane that would be tried first is too far behind for this deadline. */
+  /**
+   * The lane that would be tried first is too far behind for this deadline. One where nothing waits is tried however
+   * slow it is: it may answer, and where it does not the breaker learns it and the next model answers.
+   */
   function isBehind(exchange: Exchange): boolean {
     const lane = models.champion.lane
     if (lane === null || lane.state() !== 'ready' || lane.breakerState() !== 'closed') return false
+    if (lane.queuedRows() === 0) return false
     return clock.monoMs() + lane.predictedMs() * WAIT_MARGIN > exchange.receivedAtMs + exchange.deadlineMs
   }
 
