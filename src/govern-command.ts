@@ -1,13 +1,13 @@
 // `assay govern`: runs the governance sidecar until it is told to end. `assay govern rebuild`: makes its store anew.
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from './config.js'
 import { instantMs } from './contract/time.js'
 import { AssayError } from './errors.js'
-import { govern, type Sidecar, storeDirectory } from './govern.js'
+import { govern, type GovernDeps, type Sidecar, storeDirectory } from './govern.js'
 import { createAlerter } from './governance/alerter.js'
 import { openGovernanceApi } from './governance/api/open.js'
 import { createDriftMonitor } from './governance/monitors/drift.js'
@@ -17,6 +17,7 @@ import { chooseShadows } from './governance/shadow/choose.js'
 import { createShadowHost } from './governance/shadow/host.js'
 import { removeStore } from './governance/store/open.js'
 import { loggerOf } from './serve-command.js'
+import type { Logger } from './telemetry/logger.js'
 
 const HELP = `assay govern [--config FILE]
     follow the decision log of the same configuration: store, drift, shadows, alerts, console
@@ -87,28 +88,39 @@ async function rebuild(config: Config): Promise<number> {
 /** Joins the parts that this release has; offline there is nobody to show anything to. */
 async function start(config: Config, { isOffline }: { readonly isOffline: boolean }): Promise<Sidecar> {
   const logger = loggerOf(config)
+  const { webhook } = config.process.governance.alerts
+  let sidecar: Sidecar | null = null
+  const lag = (): number => (isOffline ? 0 : (sidecar?.facts().lagRecords ?? 0))
+  sidecar = await govern(config, {
+    logger,
+    ...(await derivingParts(config, { logger, lag })),
+    publishers: webhook === null || isOffline ? [] : [createWebhook({ ...webhook, ...secretOf(webhook) })],
+    ...(isOffline ? { isOffline } : { createApi: openGovernanceApi }),
+  })
+  return sidecar
+}
+
+/** What derives in this release: monitors, shadow models, alerts. `lag`: records not read yet. */
+export async function derivingParts(
+  config: Config,
+  { logger, lag }: { readonly logger: Logger; readonly lag: () => number },
+): Promise<Required<Pick<GovernDeps, 'createMonitors' | 'createShadows' | 'createAlerter'>>> {
   const { models_dir: modelsDir, governance } = config.process
-  const { webhook, flip_share_max: flipShareMax } = governance.alerts
+  const { flip_share_max: flipShareMax } = governance.alerts
   const silences = governance.alerts.silences.map(({ from, until, ...rest }) => {
     return { ...rest, fromMs: instantMs(from) ?? 0, untilMs: instantMs(until) ?? 0 }
   })
   const chosen = await chooseShadows({ configured: governance.shadows, modelsDir })
   for (const model of chosen.leftOut) logger.event('ModelRefused', { model, detail: 'more shadows than the bound' })
-  let sidecar: Sidecar | null = null
-  const lag = (): number => (isOffline ? 0 : (sidecar?.facts().lagRecords ?? 0))
   const onFault = (model: string, detail: string): void => logger.event('ModelRefused', { model, detail })
-  sidecar = await govern(config, {
-    logger,
+  return {
     createMonitors: () => [
       createDriftMonitor({ loadProfile: (model) => readProfile(modelsDir, model) }),
       createShadowMonitor({ manifestThresholds: chosen.manifestThresholds }),
     ],
     createShadows: () => createShadowHost({ modelsDir, shadows: chosen.shadows, lag, onFault }),
     createAlerter: () => createAlerter({ signals: { flipShareMax }, silences }),
-    publishers: webhook === null || isOffline ? [] : [createWebhook({ ...webhook, ...secretOf(webhook) })],
-    ...(isOffline ? { isOffline } : { createApi: openGovernanceApi }),
-  })
-  return sidecar
+  }
 }
 
 function secretOf({ authorization_file: file }: { readonly authorization_file: string | null }) {

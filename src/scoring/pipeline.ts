@@ -114,24 +114,13 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     return true
   }
 
-  /**
-   * The lane that would be tried first is too far behind for this deadline. One where nothing waits is tried however
-   * slow it is: it may answer, and where it does not the breaker learns it and the next model answers.
-   */
-  function isBehind(exchange: Exchange): boolean {
-    const lane = models.champion.lane
-    if (lane === null || lane.state() !== 'ready' || lane.breakerState() !== 'closed') return false
-    if (lane.queuedRows() === 0) return false
-    return clock.monoMs() + lane.predictedMs() * WAIT_MARGIN > exchange.receivedAtMs + exchange.deadlineMs
-  }
-
   function admit(transaction: Transaction, exchange: Exchange): void {
     const { mode } = exchange
     if (mode !== 'evaluate') {
       identity.of(transaction)
       if (replay(exchange)) return
     }
-    if (mode !== 'observe' && isBehind(exchange)) {
+    if (mode !== 'observe' && isBehind(models.champion.lane, exchange, clock.monoMs())) {
       refuse(exchange, 'ASSAY_OVERLOADED', `the deadline of ${exchange.deadlineMs} ms cannot be met; ${RETRY_ADVICE}`)
       return
     }
@@ -352,6 +341,16 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       }
     },
   }
+}
+
+/**
+ * The lane that would be tried first is too far behind for this deadline. One where nothing waits is tried however slow
+ * it is: it may answer, and where it does not the breaker learns it and the next model answers.
+ */
+function isBehind(lane: Lane | null, exchange: Exchange, nowMs: number): boolean {
+  if (lane === null || lane.state() !== 'ready' || lane.breakerState() !== 'closed') return false
+  if (lane.queuedRows() === 0) return false
+  return nowMs + lane.predictedMs() * WAIT_MARGIN > exchange.receivedAtMs + exchange.deadlineMs
 }
 
 function micros(ms: number): number {

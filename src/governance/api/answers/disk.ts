@@ -46,8 +46,12 @@ export async function hoursLeft(held: Held, disks: Disks): Promise<number | null
   }
 }
 
+/** The file and its journal; null where there is none. */
 export function storeBytes(directory: string): number | null {
-  return statSync(join(directory, STORE_FILE), { throwIfNoEntry: false })?.size ?? null
+  const [file, journal] = [STORE_FILE, `${STORE_FILE}.wal`].map(
+    (name) => statSync(join(directory, name), { throwIfNoEntry: false })?.size,
+  )
+  return file === undefined ? null : file + (journal ?? 0)
 }
 
 /** Bytes that can still be written there; null where the directory cannot be read. */

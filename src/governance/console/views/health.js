@@ -50,8 +50,9 @@ function sidecar(state) {
       ['Disk lasts', lasts(state.disk_hours_left)],
       ['Open streams', count(state.streams)],
       ['Policy', digest(state.policy)],
-      ['Policy against the configuration', differences(state.policy_differences)],
+      ['Configuration', state.policy_differences.length === 0 ? 'the same policy' : h('strong', {}, '▲ differs')],
     ]),
+    differences(state.policy_differences),
   )
 }
 
@@ -62,8 +63,10 @@ function lasts(hours) {
 }
 
 function differences(paths) {
-  if (paths.length === 0) return 'the same'
-  return `differs at ${paths.join(', ')}: the server has not been started with this configuration`
+  if (paths.length === 0) return null
+  const where = `${plural(paths.length, 'difference')} between the policy that decides and that of the configuration`
+  const why = 'the server was started before it changed, or reads another file.'
+  return h('p', { class: 'context' }, `${where}: ${paths.join(', ')}; ${why}`)
 }
 
 function alertTable(alerts) {
