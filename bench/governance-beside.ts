@@ -1,6 +1,8 @@
 // What the sidecar costs a payment: the server's p99 with the sidecar present, and with it catching up, each against
 // absent, in interleaved pairs on one server. Judged raw: what the sidecar does to the machine is what is asked here,
-// and leaving out the control's gaps would leave it out.
+// and leaving out the control's gaps would leave it out. A pair counts where its run without the sidecar is not void:
+// where it is, neighbours took the machine; it is repeated, and printed. Reached where the whole interval of the median
+// lies below what is allowed, missed where it lies above, else undecided.
 //   node dist/bench/governance-beside.js [--pairs 10] [--seconds 10] [--rate 2000] [--folder DIR]
 //                                                                            → bench/results/governance-beside.txt
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -13,7 +15,7 @@ import { removeStore } from '../src/governance/store/open.js'
 import { until } from '../test/governance/rig.js'
 import { medianInterval } from './interval.js'
 import { measure, type Measurement } from './measure.js'
-import { targetLine, writeReport } from './report.js'
+import { writeReport } from './report.js'
 import { createRequestPool, POPULATION } from './requests.js'
 import { CLI, endRun, ROOT, startServer } from './server.js'
 
@@ -31,6 +33,8 @@ const RISE_MS_MAX = 1
 /** Seconds of load before the first pair: a catch-up that outlasts a run. */
 const AHEAD_SECONDS = 60
 const WAIT_MS_MAX = 120_000
+/** Times that a pair is tried on a machine that neighbours take. */
+const TRIES_MAX = 3
 
 mkdirSync(values.folder, { recursive: true })
 const folder = mkdtempSync(join(values.folder, 'beside-'))
@@ -95,20 +99,38 @@ type State = keyof typeof STATES
 
 const rises: Record<string, number[]> = { present: [], 'catching up': [] }
 const rows: string[] = []
+
+/** Runs a pair; true where it counts. */
+async function runPair(pair: number, state: 'present' | 'catching up', isLastTry: boolean): Promise<boolean> {
+  const order: State[] = pair % 2 === 0 ? ['absent', state] : [state, 'absent']
+  const runs = new Map<State, Run>()
+  for (const each of order) runs.set(each, await STATES[each]())
+  const [without, beside] = [runs.get('absent'), runs.get(state)]
+  if (without === undefined || beside === undefined) throw new Error('half a pair')
+  const [a, b] = [without.measured.raw.p99Ms, beside.measured.raw.p99Ms]
+  const counts = isLastTry || !without.measured.isVoid
+  if (counts) rises[state].push(b - a)
+  const figures = [a, b, b - a].map((ms) => ms.toFixed(2).padStart(8)).join('')
+  const row = `  ${String(pair + 1).padStart(4)}  ${state.padEnd(12)}${figures}${String(beside.behind).padStart(10)}`
+  rows.push(counts ? row : `${row}   void: repeated`)
+  console.error(rows.at(-1))
+  return counts
+}
+
+function verdictLine(state: string, list: readonly number[]): string {
+  const interval = medianInterval(list)
+  if (interval === null) return `  ${state}: too few pairs`
+  const { low, median, high, coverage } = interval
+  const verdict = high <= RISE_MS_MAX ? 'reached' : low > RISE_MS_MAX ? 'MISSED' : 'undecided'
+  const range = `[${low.toFixed(2)}, ${high.toFixed(2)}] at ${(100 * coverage).toFixed(1)} %`
+  return `  ${state}: p99 rises by ${median.toFixed(2)} ms (median), ${range}; wanted ≤ ${RISE_MS_MAX}: ${verdict}`
+}
+
 try {
   await load(AHEAD_SECONDS)
   for (let pair = 0; pair < pairs; pair++) {
     for (const state of ['present', 'catching up'] as const) {
-      const order: State[] = pair % 2 === 0 ? ['absent', state] : [state, 'absent']
-      const runs = new Map<State, Run>()
-      for (const each of order) runs.set(each, await STATES[each]())
-      const [without, beside] = [runs.get('absent'), runs.get(state)]
-      if (without === undefined || beside === undefined) throw new Error('half a pair')
-      const [a, b] = [without.measured.raw.p99Ms, beside.measured.raw.p99Ms]
-      rises[state].push(b - a)
-      const row = `  ${String(pair + 1).padStart(4)}  ${state.padEnd(12)}${a.toFixed(2).padStart(8)}${b.toFixed(2).padStart(8)}${(b - a).toFixed(2).padStart(8)}${String(beside.behind).padStart(10)}`
-      rows.push(row)
-      console.error(row)
+      for (let tried = 1; !(await runPair(pair, state, tried === TRIES_MAX)); tried++);
     }
   }
   const lines = [
@@ -117,13 +139,7 @@ try {
     '  pair  sidecar       absent  beside    rise  behind at the end, records',
     ...rows,
     '',
-    ...Object.entries(rises).map(([state, list]) => {
-      const interval = medianInterval(list)
-      if (interval === null) return `  ${state}: too few pairs`
-      const { low, median, high, coverage } = interval
-      const range = `[${low.toFixed(2)}, ${high.toFixed(2)}] at ${(100 * coverage).toFixed(1)} %`
-      return `${targetLine(`${state}: rise of p99, ms, median`, median, { max: RISE_MS_MAX })}   ${range}`
-    }),
+    ...Object.entries(rises).map(([state, list]) => verdictLine(state, list)),
   ]
   writeReport('governance-beside', lines, { pairs, seconds, rate, rises })
 } finally {
