@@ -86,23 +86,23 @@ else {
   void t.test('filters narrow the table, stand in the address, and a bad one is told', async (t) => {
     const page = await open({ width: 1280 })
     await show(page, '#/decisions')
-    await page.selectOption('select[name=action]', 'decline')
-    await holds(page, "location.hash.includes('action=decline')")
-    const { decisions } = await rig.ask('decisions?action=decline&limit=50')
-    t.ok(decisions.length > 0)
+    const counted = async (of: string): Promise<number> =>
+      Number((await rig.ask(`decisions?action=${of}&limit=50`)).decisions.length)
+    // Not every quarter of a minute has a payment that is declined.
+    const action = (await counted('decline')) > 0 ? 'decline' : 'review'
+    const count = await counted(action)
+    t.ok(count > 0)
+    await page.selectOption('select[name=action]', action)
+    await holds(page, `location.hash.includes('action=${action}')`)
     // The table before may have as many rows.
-    const areDeclines = async (): Promise<boolean> => {
+    const areAlone = async (): Promise<boolean> => {
       const shown = await page.locator('tbody .tag').allInnerTexts()
-      return shown.length >= decisions.length && shown.every((text) => text.includes('decline'))
+      return shown.length >= count && shown.every((text) => text.includes(action))
     }
-    await until(areDeclines, 'declines alone', WAIT_MS)
+    await until(areAlone, `${action} alone`, WAIT_MS)
     const other = await open({ width: 1280 })
     await show(other, await page.evaluate<string>('location.hash'))
-    t.equal(
-      await other.locator('select[name=action]').inputValue(),
-      'decline',
-      'the address shows a colleague the same',
-    )
+    t.equal(await other.locator('select[name=action]').inputValue(), action, 'the address shows a colleague the same')
     await other.close()
     await page.fill('input[name=score_min]', '7')
     await page.click('button.main')

@@ -122,9 +122,9 @@ function sayState() {
   if (state.textContent !== text) state.textContent = text
 }
 
-/** Data came: renew soon, not more often than RENEW_MS. */
+/** Data came: renew soon, not more often than RENEW_MS. What was refused is not asked again until it is changed. */
 function renewSoon() {
-  if (page.paused || due !== null || document.hidden) return
+  if (page.paused || due !== null || document.hidden || page.error?.status === 400) return
   const wait = Math.max(0, page.asked + RENEW_MS - performance.now())
   due = setTimeout(() => {
     due = null
