@@ -146,7 +146,7 @@ function untilTold({ isSupervised } = { isSupervised: false }): Promise<void> {
 
 /**
  * The sidecar gives way to whoever answers payments. At nice 10 it still keeps a core for the rest of its slice, some
- * 3 ms, when a payment wants it: the server's p99 beside it was 2.7 ms higher, and 0 to 1.2 at idle priority
+ * 3 ms, when a payment wants it: the server's p99 beside it was 2.7 ms higher, and 0.8 at idle priority
  * (bench/governance-beside). On Linux a priority is a thread's: those that run are told too, later ones inherit it.
  */
 function giveWay(priority: Config['process']['governance']['priority']): void {
