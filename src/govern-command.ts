@@ -146,8 +146,9 @@ function untilTold({ isSupervised } = { isSupervised: false }): Promise<void> {
 
 /**
  * The sidecar gives way to whoever answers payments. At nice 10 it still keeps a core for the rest of its slice, some
- * 3 ms, when a payment wants it: the server's p99 beside it was 2.7 ms higher, and 0.8 at idle priority
- * (bench/governance-beside). On Linux a priority is a thread's: those that run are told too, later ones inherit it.
+ * 3 ms, when a payment wants it: the server's p99 beside it was 2.7 ms higher in four runs, and 0.8 in ten at idle
+ * priority (bench/governance-beside). On Linux a priority is a thread's: those that run are told too, later ones
+ * inherit it.
  */
 function giveWay(priority: Config['process']['governance']['priority']): void {
   const idle = ['--idle', '--all-tasks', '--pid', '0', String(process.pid)]

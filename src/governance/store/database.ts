@@ -36,7 +36,7 @@ const READERS_MAX = 4
 
 /**
  * How much stands in the file's journal before it is folded in: each fold writes the last row group (122,880 rows)
- * anew. At DuckDB's 16 MiB that is a fifth of a catch-up's time; reading 64 MiB at a start takes half a second.
+ * anew. At DuckDB's 16 MiB that is a fifth of a catch-up's time.
  */
 const CHECKPOINT_BYTES = '64MiB'
 

@@ -1,5 +1,5 @@
 // How long the disks last: what a record takes in the log and in the store, times the pace of the last hour.
-import { statfsSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { readHead, readHeader } from '../../../decision-log/chain.js'
 import { createDisk } from '../../../decision-log/disk.js'
@@ -20,26 +20,30 @@ const HOUR_MS = 3_600_000
 /** A shorter time says nothing of an hour. */
 const SPAN_MS_MIN = 60_000
 
-/** Hours until log or store has no room left; null where nothing was decided lately, or a directory cannot be read. */
-export async function hoursLeft(held: Held, disks: Disks): Promise<number | null> {
+/**
+ * Hours until log or store has no room left; null where nothing was decided lately, or a directory cannot be read.
+ * `decisions`: rows of the store.
+ */
+export async function hoursLeft(held: Held, disks: Disks, decisions: number): Promise<number | null> {
   const untilMs = held.clock.nowMs()
-  const [row = {}] = await held.queries().select(
-    `SELECT count(*) FILTER (decided_at_ms >= $1) AS recent, count(*) AS decisions,
-     min(decided_at_ms) FILTER (decided_at_ms >= $1) AS oldest FROM decisions`,
-    [untilMs - HOUR_MS],
-  )
+  const [row = {}] = await held
+    .queries()
+    .select('SELECT count(*) AS recent, min(decided_at_ms) AS oldest FROM decisions WHERE decided_at_ms >= ?', [
+      untilMs - HOUR_MS,
+    ])
   const recent = cells.number(row, 'recent')
   if (recent === 0) return null
   const perHour = recent / (Math.max(SPAN_MS_MIN, untilMs - cells.number(row, 'oldest')) / HOUR_MS)
+  const { directory, logDirectory, logBytesMax } = disks
   try {
-    const logGrowth = perHour * logBytesPerRecord(disks.logDirectory)
-    const storeGrowth = (perHour * (storeBytes(disks.directory) ?? 0)) / cells.number(row, 'decisions')
-    const isShared = statSync(disks.directory).dev === statSync(disks.logDirectory).dev
-    const logHours = (disks.logBytesMax - sizeOfFiles(disks.logDirectory)) / logGrowth
+    const logGrowth = perHour * logBytesPerRecord(logDirectory)
+    const storeGrowth = (perHour * (storeBytes(directory) ?? 0)) / decisions
+    const free = createDisk(directory).freeBytes()
+    const isShared = statSync(directory).dev === statSync(logDirectory).dev
     const rooms = isShared
-      ? [(freeBytes(disks.directory) ?? 0) / (logGrowth + storeGrowth)]
-      : [(freeBytes(disks.directory) ?? 0) / storeGrowth, (freeBytes(disks.logDirectory) ?? 0) / logGrowth]
-    const hours = Math.max(0, Math.min(logHours, ...rooms))
+      ? [free / (logGrowth + storeGrowth)]
+      : [free / storeGrowth, createDisk(logDirectory).freeBytes() / logGrowth]
+    const hours = Math.max(0, Math.min((logBytesMax - sizeOfFiles(logDirectory)) / logGrowth, ...rooms))
     return Number.isFinite(hours) ? hours : null
   } catch {
     return null
@@ -57,8 +61,7 @@ export function storeBytes(directory: string): number | null {
 /** Bytes that can still be written there; null where the directory cannot be read. */
 export function freeBytes(directory: string): number | null {
   try {
-    const { bavail, bsize } = statfsSync(directory)
-    return bavail * bsize
+    return createDisk(directory).freeBytes()
   } catch {
     return null
   }
