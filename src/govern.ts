@@ -11,6 +11,7 @@ import { AssayError } from './errors.js'
 import type { Alerter } from './governance/alerter.js'
 import { createHealth, type GovernFacts, type Health } from './governance/health.js'
 import { type Committed, type Ended, type Publisher, runPipeline, type ShadowScorer } from './governance/pipeline.js'
+import { createPace, type Pace } from './governance/pace.js'
 import type { Monitor } from './governance/port.js'
 import { createLake, takePartitionsBack } from './governance/store/lake.js'
 import { openStore, removeStore, type Store } from './governance/store/open.js'
@@ -190,18 +191,19 @@ async function attempt(base: Base): Promise<Ended> {
   const tables: Tables = Object.fromEntries(declaring.flatMap((one) => Object.entries(one.tables)))
   if (!(await hasRoom(base))) return { kind: 'closed' }
   const { memory_bytes_max: memoryBytesMax, threads } = config.process.governance
-  const store = await openStore({ directory, tables, memoryBytesMax, threads })
+  const pace = paceOf(base)
+  const store = await openStore({ directory, tables, memoryBytesMax, threads, rest: pace.rest })
   let shadows: ShadowScorer | null = null
   try {
     shadows = (await deps.createShadows?.(config)) ?? null
     await writeCarried(base, store)
     const upkeep = await createLake(store.database, lakeOptions(base, monitors))
     // From here on the clock's signals reach the alerter: it is restored before anything else may run.
-    const open = openParts(base, store, alerter)
+    const open = openParts(base, { store, alerter, pace })
     base.open = open
     const ended = await runPipeline({
       ...{ tail: open.tail, store, monitors, alerter, shadows, publishers: base.publishers },
-      upkeep,
+      ...{ upkeep, pace },
       room: () => hasRoom(base),
       onCommitted: (committed) => noteCommitted(base, committed),
     })
@@ -219,10 +221,21 @@ async function attempt(base: Base): Promise<Ended> {
   }
 }
 
-function openParts(base: Base, store: Store, alerter: Alerter | null): Open {
+function paceOf({ clock, limits, stop }: Base): Pace {
+  const cpuMs = (): number => {
+    const { user, system } = process.cpuUsage()
+    return (user + system) / 1e3
+  }
+  const rest = (ms: number): Promise<void> => delay(ms, undefined, { signal: stop.signal }).catch(() => undefined)
+  return createPace({ clock, limits, cpuMs, delay: rest })
+}
+
+function openParts(base: Base, parts: Pick<Open, 'store' | 'alerter'> & { readonly pace: Pace }): Open {
   const { config, limits, logger, health } = base
+  const { store, alerter, pace } = parts
   const from = store.resume()
-  const tail = createTail({ directory: join(config.process.data_dir, 'decision-log'), from, limits })
+  const logDirectory = join(config.process.data_dir, 'decision-log')
+  const tail = createTail({ directory: logDirectory, from, limits, rest: pace.rest })
   const logId = (): Uint8Array | null => store.resume()?.position.logId ?? null
   const queries = createQueries(store.database, { logId, limits })
   if (store.remade) logger.event('StoreRebuilt', { detail: 'the store was of an earlier release' })

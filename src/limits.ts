@@ -124,7 +124,11 @@ export interface Limits {
   readonly tailBatchBytesMax: number
   /** Records decoded before the sidecar's loop turns, so that its listener answers meanwhile: some 5 ms. */
   readonly tailTurnRecordsMax: number
-  /** Milliseconds for which a small batch is left to grow: five commits a second at low traffic. */
+  /** Milliseconds that the sidecar rests for each of its CPU, beside a server that writes. */
+  readonly paceRestMs: number
+  /** Milliseconds for which it works between two rests then. */
+  readonly paceSliceMs: number
+  /** Milliseconds for which a small batch is left to grow: two commits a second at low traffic. */
   readonly tailGatherMs: number
   /** Milliseconds between two looks of the sidecar at itself: a lag that lasts for three of them is an alert. */
   readonly watchMs: number
@@ -228,7 +232,9 @@ export const LIMITS: Limits = Object.freeze({
   tailBatchRecordsMax: 8192,
   tailBatchBytesMax: 16 << 20,
   tailTurnRecordsMax: 512,
-  tailGatherMs: 200,
+  paceRestMs: 2,
+  paceSliceMs: 2,
+  tailGatherMs: 500,
   tailPollMsMax: 200,
   watchMs: 5_000,
   governRetryMs: 500,
@@ -305,6 +311,8 @@ export const TINY: Limits = Object.freeze({
   tailBatchRecordsMax: 16,
   tailBatchBytesMax: 8 << 10,
   tailTurnRecordsMax: 4,
+  paceRestMs: 1,
+  paceSliceMs: 1,
   tailGatherMs: 5,
   tailPollMsMax: 10,
   watchMs: 10,

@@ -1,9 +1,9 @@
 // The order of the sidecar, in one place: tail → shadow scores → persist and monitor → alert → publish.
 // Invariants: a batch is one transaction of the store, so a process that dies at any point repeats the whole batch or
 // nothing of it; what is published was committed. Below the disk's floor nothing is written: the decision log holds
-// what waits, and nobody writes to it but the server. Where the log is ahead, the next batch is read and scored while
-// this one is written: two at most are in hand.
+// what waits, and nobody writes to it but the server. One batch at a time, one thread at a time (pace.ts).
 import type { Alerter } from './alerter.js'
+import type { Pace } from './pace.js'
 import type { Batch, Control, DerivedRow, Monitor, TailRecord } from './port.js'
 import type { Store } from './store/open.js'
 import type { Tail } from './tail.js'
@@ -47,6 +47,7 @@ export interface PipelineDeps {
   readonly alerter: Alerter | null
   readonly publishers: readonly Publisher[]
   readonly upkeep: Upkeep
+  readonly pace: Pace
   /** Resolves when there is room on the disk to write; false when the sidecar is closing. */
   readonly room: () => Promise<boolean>
   readonly onCommitted?: (committed: Committed) => void
@@ -58,18 +59,16 @@ export type Ended =
 
 /** Goes on from the store's position until the tail is closed. Throws what store or tail throw. */
 export async function runPipeline(deps: PipelineDeps): Promise<Ended> {
-  const { store, monitors, alerter, publishers, upkeep, room } = deps
+  const { tail, store, monitors, alerter, publishers, upkeep, pace, room } = deps
   const remembering = [...monitors, ...(alerter === null ? [] : [alerter])]
   restore(store, remembering)
-  let ahead: Promise<Scored | null> | null = null
   while (await room()) {
-    const next: Scored | null = await (ahead ?? readScored(deps))
+    const next = await readScored(deps)
     if (next === null) break
     const { batch, control } = next
     if (batch.takenBackTo !== null) return { kind: 'taken_back', batch, to: batch.takenBackTo }
 
-    ahead = readAhead(deps, batch)
-    const derived = monitor(monitors, batch)
+    const derived = monitor(monitors, batch, pace)
     const alerts = alerter === null ? [] : alerter.consider(derived, batch)
     const checkpoints = checkpointsOf(remembering)
     await store.write({ batch, derived: [...derived, ...alerts], checkpoints, control })
@@ -77,6 +76,8 @@ export async function runPipeline(deps: PipelineDeps): Promise<Ended> {
     for (const publisher of publishers) publisher.publish(committed)
     deps.onCommitted?.(committed)
     await upkeep.follow(store.recordedAtMs())
+    const end = tail.end()
+    await pace.follow({ records: batch.records.length, end, lag: end - (batch.position?.sequence ?? end) })
   }
   return { kind: 'closed' }
 }
@@ -95,17 +96,11 @@ async function readScored({ tail, shadows }: PipelineDeps): Promise<Scored | nul
   return { batch: { ...read, records: await shadows.score(read.records) }, control }
 }
 
-/** The batch after this one, where the log has it already. */
-function readAhead(deps: PipelineDeps, { position }: Batch): Promise<Scored | null> | null {
-  if (position === null || deps.tail.end() <= position.sequence) return null
-  const ahead = readScored(deps)
-  // Whoever awaits it sees the error; where a write fails first, nobody does, and the store's position counts.
-  ahead.catch(() => undefined)
-  return ahead
-}
-
-function monitor(monitors: readonly Monitor[], { records }: Batch): DerivedRow[] {
-  for (const record of records) for (const one of monitors) one.take(record)
+function monitor(monitors: readonly Monitor[], { records }: Batch, { rest }: Pace): DerivedRow[] {
+  for (const record of records) {
+    for (const one of monitors) one.take(record)
+    rest()
+  }
   return monitors.flatMap((one) => one.drain())
 }
 

@@ -25,6 +25,8 @@ export interface TailOptions {
     Limits,
     'tailBatchRecordsMax' | 'tailBatchBytesMax' | 'tailTurnRecordsMax' | 'tailGatherMs' | 'tailPollMsMax'
   >
+  /** Called after each record (pace.ts). */
+  readonly rest?: () => void
 }
 
 export interface Tail {
@@ -56,7 +58,7 @@ interface Gathering {
 const EMPTY: Batch = { records: [], findings: [], position: null, takenBackTo: null }
 
 export function createTail(options: TailOptions): Tail {
-  const { directory, limits } = options
+  const { directory, limits, rest } = options
   const stop = new AbortController()
   let at = options.from
   /** What holds where the reader stands: it may have entered a segment that has no record yet. */
@@ -75,7 +77,7 @@ export function createTail(options: TailOptions): Tail {
     const batch: Gathering = {
       ...{ records: [], findings: [], bytes: 0, control: held, takenBackTo: null },
     }
-    const visitor = visit(batch, decoding, at?.position.sequence ?? -1)
+    const visitor = visit(batch, decoding, { last: at?.position.sequence ?? -1, rest })
     let read = 0
     while (read < limits.tailBatchRecordsMax && batch.bytes < limits.tailBatchBytesMax && !stop.signal.aborted) {
       const wanted = Math.min(limits.tailTurnRecordsMax, limits.tailBatchRecordsMax - read)
@@ -190,8 +192,12 @@ function createDecoding(): Decoding {
 /** Policies whose decoders are kept. */
 const DECODERS_MAX = 16
 
-function visit(batch: Gathering, decoding: Decoding, lastSequence: number): Parameters<LogReader['read']>[0] {
-  let last = lastSequence
+function visit(
+  batch: Gathering,
+  decoding: Decoding,
+  from: { readonly last: number; readonly rest?: (() => void) | undefined },
+): Parameters<LogReader['read']>[0] {
+  let { last } = from
   const report = (place: Pick<LogRecord, 'segment' | 'offset' | 'sequence' | 'epoch'>, detail: string): void => {
     const { segment, offset, sequence, epoch } = place
     batch.findings.push({ kind: 'damage', segment, offset, sequence, epoch, detail })
@@ -210,6 +216,7 @@ function visit(batch: Gathering, decoding: Decoding, lastSequence: number): Para
     onRecord(record) {
       last = record.sequence
       batch.bytes += record.end - record.start
+      from.rest?.()
       const { type } = record
       if (type === null) return report(record, 'a record of a type that this release does not know')
       const { control } = batch

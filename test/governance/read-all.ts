@@ -1,5 +1,6 @@
 // Reads a whole log into a store inside the test's process: tail, a monitor, store, until nothing is left. No test.
 import type { Finding } from '../../src/decision-log/finding.js'
+import { WITHOUT_REST } from '../../src/governance/pace.js'
 import { runPipeline } from '../../src/governance/pipeline.js'
 import type { Monitor } from '../../src/governance/port.js'
 import { openStore, type Store, type StoreOptions } from '../../src/governance/store/open.js'
@@ -42,6 +43,7 @@ export async function readAll(options: ReadAllOptions): Promise<ReadAll> {
     const ended = await runPipeline({
       ...{ tail, store, monitors, shadows: null, alerter: null, publishers: [] },
       upkeep: { follow: () => Promise.resolve() },
+      pace: WITHOUT_REST,
       room: () => Promise.resolve(!isDone()),
       onCommitted: ({ batch }) => void batches.push({ records: batch.records.length, findings: batch.findings }),
     })

@@ -58,8 +58,12 @@ export interface TableAppender<Item> {
   flush(connection: DuckDBConnection): Promise<void>
 }
 
-/** `columns` in the order of the table. */
-export function createTableAppender<Item>(table: string, columns: readonly Column<Item>[]): TableAppender<Item> {
+/** `columns` in the order of the table; `rest` is called after each column of a chunk. */
+export function createTableAppender<Item>(
+  table: string,
+  columns: readonly Column<Item>[],
+  rest: () => void,
+): TableAppender<Item> {
   const kinds = columns.map((column) => kindOf(table, column))
   const types = kinds.map(({ type }) => type)
   let waiting: Item[] = []
@@ -71,6 +75,7 @@ export function createTableAppender<Item>(table: string, columns: readonly Colum
       const vector = chunk.getColumnVector(at)
       for (let row = 0; row < items.length; row++) vector.setItem(row, value(get(items[row])))
       vector.flush()
+      rest()
     })
     return chunk
   }
@@ -97,10 +102,11 @@ export function createTableAppender<Item>(table: string, columns: readonly Colum
 type Row = Readonly<Record<string, Cell>>
 
 /** For rows as objects: a column that a row lacks is null; a row with another column is refused. */
-export function createRowAppender(table: string, columns: Columns): TableAppender<Row> {
+export function createRowAppender(table: string, columns: Columns, rest: () => void): TableAppender<Row> {
   const appender = createTableAppender<Row>(
     table,
     Object.entries(columns).map(([name, type]) => ({ name, type, get: (row) => row[name] ?? null })),
+    rest,
   )
   return {
     ...appender,

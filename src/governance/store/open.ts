@@ -32,6 +32,8 @@ export interface StoreOptions {
   readonly memoryBytesMax: number
   readonly threads: number
   readonly queryMsMax?: number
+  /** Called between columns that are written (pace.ts). */
+  readonly rest?: () => void
 }
 
 export interface Resume {
@@ -150,7 +152,7 @@ async function createStore(database: Database, options: StoreOptions, remade: bo
   const checkpoints = await readCheckpoints(database)
   let resume = await readPosition(database, checkpoints.get(CONTROL) ?? null)
   let recordedMs = resume === null ? 0 : await readRecordedAt(database)
-  const writing = await createWriting(database, options.tables)
+  const writing = await createWriting(database, options)
 
   async function commit({ batch, derived, checkpoints: given, control }: StoreWrite): Promise<void> {
     await writing.addEntities(batch)
@@ -196,8 +198,11 @@ interface Writing {
   flush(): Promise<void>
 }
 
-async function createWriting(database: Database, extra: Tables): Promise<Writing> {
-  const columns: Tables = { ...TABLES, ...extra, [INCOMING]: TABLES.findings }
+async function createWriting(
+  database: Database,
+  { tables, rest = () => undefined }: Pick<StoreOptions, 'tables' | 'rest'>,
+): Promise<Writing> {
+  const columns: Tables = { ...TABLES, ...tables, [INCOMING]: TABLES.findings }
   await database.run(createStatement(INCOMING, TABLES.findings).replace('TABLE', 'TEMPORARY TABLE'))
   const appenders = new Map<string, TableAppender<Readonly<Record<string, Cell>>>>()
   const entities = new Map(await entityColumns(database))
@@ -206,6 +211,7 @@ async function createWriting(database: Database, extra: Tables): Promise<Writing
     return createTableAppender(
       'decisions',
       all.map(([name, type, get]) => ({ name, type, get })),
+      rest,
     )
   }
   let decisions = makeDecisions()
@@ -219,7 +225,7 @@ async function createWriting(database: Database, extra: Tables): Promise<Writing
     if (known !== undefined) return known
     const shape = columns[table]
     if (shape === undefined) throw new RangeError(`no monitor declares the table ${table}`)
-    const made = createRowAppender(table, shape)
+    const made = createRowAppender(table, shape, rest)
     appenders.set(table, made)
     return made
   }
