@@ -32,6 +32,8 @@ export interface PaceOptions {
 
 /** The log may grow by this share of what is read, so that the end of a lag is in sight. */
 const GROWTH_MAX = 0.8
+/** Milliseconds of rest that are owed at most: the pipeline does not wait for what a long query cost. */
+const OWED_MS_MAX = 1_000
 
 export function createPace(options: PaceOptions): Pace {
   const { clock, cpuMs, limits, keepThread = wait, delay } = options
@@ -53,7 +55,9 @@ export function createPace(options: PaceOptions): Pace {
     const owed = (now.cpuMs - kept.cpuMs) / share - (now.atMs - kept.atMs)
     // Time in which nothing was to be done is not saved up.
     if (owed <= 0) kept = now
-    return owed
+    if (owed <= OWED_MS_MAX) return owed
+    kept = { atMs: now.atMs, cpuMs: now.cpuMs - OWED_MS_MAX * share }
+    return OWED_MS_MAX
   }
 
   return {

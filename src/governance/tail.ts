@@ -58,7 +58,7 @@ interface Gathering {
 const EMPTY: Batch = { records: [], findings: [], position: null, takenBackTo: null }
 
 export function createTail(options: TailOptions): Tail {
-  const { directory, limits, rest } = options
+  const { directory, limits, rest = () => undefined } = options
   const stop = new AbortController()
   let at = options.from
   /** What holds where the reader stands: it may have entered a segment that has no record yet. */
@@ -195,7 +195,7 @@ const DECODERS_MAX = 16
 function visit(
   batch: Gathering,
   decoding: Decoding,
-  from: { readonly last: number; readonly rest?: (() => void) | undefined },
+  from: { readonly last: number; readonly rest: () => void },
 ): Parameters<LogReader['read']>[0] {
   let { last } = from
   const report = (place: Pick<LogRecord, 'segment' | 'offset' | 'sequence' | 'epoch'>, detail: string): void => {
@@ -216,7 +216,7 @@ function visit(
     onRecord(record) {
       last = record.sequence
       batch.bytes += record.end - record.start
-      from.rest?.()
+      from.rest()
       const { type } = record
       if (type === null) return report(record, 'a record of a type that this release does not know')
       const { control } = batch

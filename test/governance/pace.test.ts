@@ -121,3 +121,14 @@ void t.test('what was worked without rests is not owed once there are rests', as
   await pace.follow({ records: 10, end: 9_020, lag: 500 })
   t.ok(rested() <= SLICE_MS / SHARE)
 })
+
+void t.test('what a long query cost is not rested for longer than a second', async (t) => {
+  const { pace, work, rested } = rig()
+  await pace.follow({ records: 10, end: 100, lag: 0 })
+  work(20_000)
+  await pace.follow({ records: 10, end: 110, lag: 0 })
+  t.equal(rested(), 1_000)
+  work(SLICE_MS)
+  await pace.follow({ records: 10, end: 120, lag: 0 })
+  t.equal(rested(), SLICE_MS * (1 / SHARE - 1), 'and never again')
+})
