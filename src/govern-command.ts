@@ -118,7 +118,7 @@ export async function derivingParts(
       createDriftMonitor({ loadProfile: (model) => readProfile(modelsDir, model) }),
       createShadowMonitor({ manifestThresholds: chosen.manifestThresholds }),
     ],
-    createShadows: () => createShadowHost({ modelsDir, shadows: chosen.shadows, lag, onFault }),
+    createShadows: (_, rest) => createShadowHost({ modelsDir, shadows: chosen.shadows, lag, rest, onFault }),
     createAlerter: () => createAlerter({ signals: { flipShareMax }, silences }),
   }
 }

@@ -48,7 +48,8 @@ export interface GovernDeps {
   readonly limits?: Limits
   /** New ones for each attempt: they hold open windows. */
   readonly createMonitors?: (config: Config) => readonly Monitor[]
-  readonly createShadows?: (config: Config) => Promise<ShadowScorer>
+  /** `rest` is to be called between pieces of work (pace.ts). */
+  readonly createShadows?: (config: Config, rest: () => void) => Promise<ShadowScorer>
   readonly createAlerter?: (config: Config) => Alerter
   /** Live as long as the sidecar. */
   readonly publishers?: readonly Publisher[]
@@ -195,7 +196,7 @@ async function attempt(base: Base): Promise<Ended> {
   const store = await openStore({ directory, tables, memoryBytesMax, threads, rest: pace.rest })
   let shadows: ShadowScorer | null = null
   try {
-    shadows = (await deps.createShadows?.(config)) ?? null
+    shadows = (await deps.createShadows?.(config, pace.rest)) ?? null
     await writeCarried(base, store)
     const upkeep = await createLake(store.database, lakeOptions(base, monitors))
     // From here on the clock's signals reach the alerter: it is restored before anything else may run.

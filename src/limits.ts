@@ -126,9 +126,9 @@ export interface Limits {
   readonly tailTurnRecordsMax: number
   /** Milliseconds that the sidecar rests for each of its CPU, beside a server that writes. */
   readonly paceRestMs: number
-  /** Milliseconds for which it works between two rests then. */
-  readonly paceSliceMs: number
-  /** Milliseconds for which a small batch is left to grow: two commits a second at low traffic. */
+  /** Microseconds for which it works between two rests then. */
+  readonly paceSliceUs: number
+  /** Milliseconds for which a small batch is left to grow: one commit a second at low traffic. */
   readonly tailGatherMs: number
   /** Milliseconds between two looks of the sidecar at itself: a lag that lasts for three of them is an alert. */
   readonly watchMs: number
@@ -233,8 +233,8 @@ export const LIMITS: Limits = Object.freeze({
   tailBatchBytesMax: 16 << 20,
   tailTurnRecordsMax: 512,
   paceRestMs: 2,
-  paceSliceMs: 2,
-  tailGatherMs: 500,
+  paceSliceUs: 250,
+  tailGatherMs: 1_000,
   tailPollMsMax: 200,
   watchMs: 5_000,
   governRetryMs: 500,
@@ -312,7 +312,7 @@ export const TINY: Limits = Object.freeze({
   tailBatchBytesMax: 8 << 10,
   tailTurnRecordsMax: 4,
   paceRestMs: 1,
-  paceSliceMs: 1,
+  paceSliceUs: 100,
   tailGatherMs: 5,
   tailPollMsMax: 10,
   watchMs: 10,

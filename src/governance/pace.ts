@@ -1,9 +1,9 @@
-// The pace of the sidecar beside a server that writes: a share of one core, in slices with rests between them.
-// Idle priority alone does not do. A core that is kept busy never looks for work elsewhere, so a thread of the server
-// that waits behind another one on the other core stays there, though this core does nothing better. On two cores one
-// endless thread at idle priority raised the server's p99 from 2.4 to 2.9 ms, two of them from 3.7 to 14.9; two that
-// rest for 0.1 ms after every 2, from 2.4 to 3.9. Hence one thread at a time (pipeline.ts), rests, and no more than
-// what it takes to come nearer to the log's end.
+// The pace of the sidecar beside a server that writes: a share of one core, in short slices with rests between them.
+// Idle priority alone does not do. Linux gives an idle thread a small share, not none: it puts a thread of the server
+// aside for one that has waited, until the next tick, some 4 ms, while the other core stands idle (scheduler's trace).
+// Rests bound that to a slice: with slices of 0.25 ms in place of 2, all parts resting, the server's threads waited for
+// the sidecar some 16 in place of 25 ms a second while it caught up. Hence also one thread at a time (pipeline.ts), and
+// no more than what it takes to come nearer to the log's end.
 import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
 
@@ -24,7 +24,7 @@ export interface PaceOptions {
   readonly clock: Clock
   /** CPU of this process, all threads, milliseconds. */
   readonly cpuMs: () => number
-  readonly limits: Pick<Limits, 'paceRestMs' | 'paceSliceMs' | 'tailBatchRecordsMax'>
+  readonly limits: Pick<Limits, 'paceRestMs' | 'paceSliceUs' | 'tailBatchRecordsMax'>
   /** Keeps the thread for so many milliseconds. */
   readonly keepThread?: (ms: number) => void
   readonly delay: (ms: number) => Promise<void>
@@ -37,7 +37,7 @@ const OWED_MS_MAX = 1_000
 
 export function createPace(options: PaceOptions): Pace {
   const { clock, cpuMs, limits, keepThread = wait, delay } = options
-  const { paceSliceMs } = limits
+  const sliceMs = limits.paceSliceUs / 1_000
   /** Of one core. */
   const share = 1 / (1 + limits.paceRestMs)
   const look = (): { atMs: number; cpuMs: number } => ({ atMs: clock.monoMs(), cpuMs: cpuMs() })
@@ -62,9 +62,9 @@ export function createPace(options: PaceOptions): Pace {
 
   return {
     rest() {
-      if (!isResting || clock.monoMs() - sliceBeganMs < paceSliceMs) return
+      if (!isResting || clock.monoMs() - sliceBeganMs < sliceMs) return
       const owed = owedMs()
-      if (owed > 0) keepThread(Math.min(owed, paceSliceMs / share))
+      if (owed > 0) keepThread(Math.min(owed, sliceMs / share))
       sliceBeganMs = clock.monoMs()
     },
     async follow({ records, end, lag }) {

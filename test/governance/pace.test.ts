@@ -26,7 +26,7 @@ function rig(): Rig {
   const pace = createPace({
     clock: { nowMs: () => atMs, monoMs: () => atMs },
     cpuMs: () => cpuMs,
-    limits: { paceRestMs: 1 / SHARE - 1, paceSliceMs: SLICE_MS, tailBatchRecordsMax: BATCH },
+    limits: { paceRestMs: 1 / SHARE - 1, paceSliceUs: 1_000 * SLICE_MS, tailBatchRecordsMax: BATCH },
     keepThread: sleep,
     delay(ms) {
       sleep(ms)

@@ -147,7 +147,8 @@ function isBefore(one: Telling, oneWeight: number, other: Telling, otherWeight: 
 
 /** A map as two lists, bins ascending: the same bytes whatever order the pairs came in. */
 export function listOf(bins: ReadonlyMap<number, number>): { places: number[]; counts: number[] } {
-  const places = [...bins.keys()].sort((a, b) => a - b)
+  // Sorted as machine integers: each batch's checkpoint comes through here.
+  const places = [...Int32Array.from(bins.keys()).sort()]
   return { places, counts: places.map((place) => bins.get(place) ?? 0) }
 }
 

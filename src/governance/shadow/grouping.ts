@@ -1,5 +1,6 @@
 // From records to what is to be scored, and back: decisions under the same catalogue that lack the same models are one
-// group. A decision lacks every shadow, and the champion of its routes, but for the model that answered it. Pure.
+// group, up to a bound. A decision lacks every shadow, and the champion of its routes, but for the model that answered
+// it. Pure.
 import { Buffer } from 'node:buffer'
 import type { ControlState } from '../../contract/control-state.js'
 import type { Policy } from '../../contract/policy.js'
@@ -20,9 +21,14 @@ interface Gathered {
   readonly vectors: Uint8Array[]
 }
 
-/** Groups the decisions; records of other types, and evaluations, are in none. */
-export function groupRecords(records: readonly TailRecord[], shadows: readonly string[]): PlacedGroup[] {
-  const gathered = new Map<string, Gathered>()
+/** Groups of at most `rowsMax` decisions; records of other types, and evaluations, are in none. */
+export function groupRecords(
+  records: readonly TailRecord[],
+  shadows: readonly string[],
+  rowsMax = Infinity,
+): PlacedGroup[] {
+  const gathered: Gathered[] = []
+  const open = new Map<string, Gathered>()
   // What a decision lacks follows from what held and who answered: looked up, not built, for each of thousands.
   const known = new Map<ControlState, Map<string, Gathered>>()
   const groupOf = (control: ControlState, facts: DecisionFacts, bytes: number): Gathered => {
@@ -30,12 +36,16 @@ export function groupRecords(records: readonly TailRecord[], shadows: readonly s
     known.set(control, groups)
     const short = `${bytes} ${facts.model?.name}@${facts.model?.version}`
     const held = groups.get(short)
-    if (held !== undefined) return held
+    if (held !== undefined && held.places.length < rowsMax) return held
     const models = modelsFor(facts, control, shadows)
     const names = models.map(({ reference, digest }) => `${reference} ${digest ?? ''}`)
     const key = [control.policy_fingerprint, bytes, ...names].join('\n')
-    const group = gathered.get(key) ?? { control, models, places: [], vectors: [] }
-    gathered.set(key, group)
+    let group = open.get(key)
+    if (group === undefined || group.places.length >= rowsMax) {
+      group = { control, models, places: [], vectors: [] }
+      gathered.push(group)
+      open.set(key, group)
+    }
     groups.set(short, group)
     return group
   }
@@ -46,7 +56,7 @@ export function groupRecords(records: readonly TailRecord[], shadows: readonly s
     group.places.push(place)
     group.vectors.push(vector)
   })
-  const groups = [...gathered.values()].filter(({ models }) => models.length > 0)
+  const groups = gathered.filter(({ models }) => models.length > 0)
   return groups.map(({ control, models, places, vectors }) => ({
     ...{ fingerprint: control.policy_fingerprint, policy: control.policy, models, places },
     count: places.length,

@@ -21,6 +21,8 @@ export interface ShadowHostOptions {
   /** Milliseconds that one batch may take before the thread counts as hanging. */
   readonly batchMsMax?: number
   readonly limits?: Limits
+  /** Called between groups of rows (pace.ts). */
+  readonly rest?: () => void
   /** A model that cannot be loaded, or fails rows, in words; again when the words change. */
   readonly onFault?: (model: string, fault: string) => void
 }
@@ -82,24 +84,31 @@ export async function createShadowHost(options: ShadowHostOptions): Promise<Shad
     return isShedding
   }
 
-  async function scoreGroups(groups: readonly PlacedGroup[]): Promise<readonly Float64Array[] | null> {
+  async function scoreGroup(group: PlacedGroup, endMs: number): Promise<Float64Array | null> {
     if (thread.ended()) {
       if (deathsInRow >= DEATHS_MAX) return null
       thread = startThread()
     }
-    const scores = await thread.score(groups, options.batchMsMax ?? BATCH_MS_MAX)
+    const scores = await thread.score(group, endMs - performance.now())
     if (scores !== null) deathsInRow = 0
+    options.rest?.()
     return scores
   }
 
   await thread.ready()
   return {
     async score(records) {
-      const groups = groupRecords(records, shadows)
+      const groups = groupRecords(records, shadows, limits.flightRowsMax)
       if (groups.length === 0) return records
-      const scores = sheds(options.lag()) ? null : await scoreGroups(groups)
-      if (scores === null) shedPairs += groups.reduce((pairs, { count, models }) => pairs + count * models.length, 0)
-      return withScores(records, groups, scores ?? groups.map(() => null))
+      const isShed = sheds(options.lag())
+      const endMs = performance.now() + (options.batchMsMax ?? BATCH_MS_MAX)
+      const scores: (Float64Array | null)[] = []
+      for (const group of groups) {
+        const given = isShed ? null : await scoreGroup(group, endMs)
+        if (given === null) shedPairs += group.count * group.models.length
+        scores.push(given)
+      }
+      return withScores(records, groups, scores)
     },
     models: () => [...known.values()],
     state: () => ({ shedding: isShedding, hanging: thread.hangs(), deaths, shedPairs }),
@@ -110,7 +119,7 @@ export async function createShadowHost(options: ShadowHostOptions): Promise<Shad
 interface Thread {
   ready(): Promise<void>
   /** Null where the thread hangs, or ends before it answers. */
-  score(groups: readonly PlacedGroup[], msMax: number): Promise<readonly Float64Array[] | null>
+  score(group: PlacedGroup, msMax: number): Promise<Float64Array | null>
   ended(): boolean
   hangs(): boolean
   close(deadlineMs: number): Promise<void>
@@ -130,7 +139,7 @@ function openThread(
     execArgv: [],
   })
   const told = new Set<string>()
-  let answer: ((scores: readonly Float64Array[] | null) => void) | null = null
+  let answer: ((scores: Float64Array | null) => void) | null = null
   let asked = 0
   let answered = 0
   let hasEnded = false
@@ -159,24 +168,19 @@ function openThread(
 
   return {
     ready: () => readied,
-    async score(groups, msMax) {
+    async score({ fingerprint, policy, models, count, vectors: logged }, msMax) {
       if (hasEnded || answered !== asked) return null
       asked++
-      const plain = groups.map(({ fingerprint, policy, models, count, vectors }) => ({
-        ...{ fingerprint, models, count, policy: tell(told, fingerprint) ? policy : null },
-        vectors: Uint8Array.from(vectors),
-      }))
-      const scores = new Promise<readonly Float64Array[] | null>((resolve) => {
+      const vectors = Uint8Array.from(logged)
+      const group = { fingerprint, models, count, policy: tell(told, fingerprint) ? policy : null, vectors }
+      const scores = new Promise<Float64Array | null>((resolve) => {
         const timer = setTimeout(() => resolve(null), msMax)
         answer = (given) => {
           clearTimeout(timer)
           resolve(given)
         }
       })
-      send(
-        { kind: 'score', id: asked, groups: plain },
-        plain.map(({ vectors }) => vectors.buffer),
-      )
+      send({ kind: 'score', id: asked, group }, [vectors.buffer])
       return scores
     },
     ended: () => hasEnded,

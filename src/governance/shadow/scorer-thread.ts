@@ -20,10 +20,8 @@ async function serve(message: ToShadowThread): Promise<void> {
     port.close()
     return
   }
-  const scores: Float64Array<ArrayBuffer>[] = []
-  for (const group of message.groups) scores.push(Float64Array.from(await scorer.score(group)))
-  const moved = scores.map(({ buffer }) => buffer)
-  post({ kind: 'scored', id: message.id, scores, models: scorer.models() }, moved)
+  const scores = Float64Array.from(await scorer.score(message.group))
+  post({ kind: 'scored', id: message.id, scores, models: scorer.models() }, [scores.buffer])
 }
 
 let last: Promise<void> = scorer.load(shadows).then(() => {

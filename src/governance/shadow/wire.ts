@@ -15,7 +15,7 @@ export type ToShadowThread =
   | {
       readonly kind: 'score'
       readonly id: number
-      readonly groups: readonly ScoringGroup[]
+      readonly group: ScoringGroup
     }
   | { readonly kind: 'close' }
 
@@ -24,7 +24,7 @@ export type FromShadowThread =
   | {
       readonly kind: 'scored'
       readonly id: number
-      /** By group; by model, then by row. */
-      readonly scores: readonly Float64Array[]
+      /** By model, then by row. */
+      readonly scores: Float64Array
       readonly models: readonly LoadedModel[]
     }
