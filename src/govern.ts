@@ -94,6 +94,7 @@ interface Base {
   readonly health: Health
   readonly stop: AbortController
   readonly publishers: Publisher[]
+  readonly watch: Watch
   /** What made a rebuild necessary: the new store begins with it. */
   carried: readonly Finding[]
   open: Open | null
@@ -112,9 +113,10 @@ export async function govern(config: Config, deps: GovernDeps): Promise<Sidecar>
   const limits = deps.limits ?? LIMITS
   const clock = deps.clock ?? systemClock
   const directory = storeDirectory(config)
+  const watch = createWatch({ lagSecondsMax: config.process.governance.alerts.lag_seconds_max })
   const base: Base = {
     ...{ config, deps, limits, clock, logger: deps.logger, directory, carried: [], open: null },
-    ...{ health: createHealth(clock), stop: new AbortController(), publishers: [...(deps.publishers ?? [])] },
+    ...{ health: createHealth(clock), stop: new AbortController(), watch, publishers: [...(deps.publishers ?? [])] },
   }
   const facts = (): GovernFacts => base.health.facts(base.open, base.publishers)
   const queries = (): Queries | null => base.open?.queries ?? null
@@ -147,11 +149,10 @@ export async function govern(config: Config, deps: GovernDeps): Promise<Sidecar>
 
 /** While the store cannot be used there is nobody to tell: a loss is then told by the first look after it. */
 function startWatching(base: Base): NodeJS.Timeout {
-  const watch = createWatch({ lagSecondsMax: base.config.process.governance.alerts.lag_seconds_max })
-  return setInterval(() => lookAtSelf(base, watch), base.limits.watchMs).unref()
+  return setInterval(() => lookAtSelf(base), base.limits.watchMs).unref()
 }
 
-function lookAtSelf({ open, health, publishers, clock }: Base, watch: Watch): void {
+function lookAtSelf({ open, health, publishers, clock, watch }: Base): void {
   if (open === null || open.alerter === null) return
   const { lagSeconds, takenBackTotal } = health.facts(open, publishers)
   const losses = {
@@ -160,6 +161,7 @@ function lookAtSelf({ open, health, publishers, clock }: Base, watch: Watch): vo
     signals_unwatched: open.alerter.unwatched(),
   }
   if (open.alerter.observe(watch.look({ lagSeconds, losses }, clock.nowMs()))) open.tail.nudge()
+  else watch.settle(losses)
 }
 
 async function runAttempts(base: Base): Promise<void> {
@@ -253,8 +255,9 @@ function lakeOptions(base: Base, monitors: readonly Monitor[]): Parameters<typeo
   return { directory: join(directory, 'lake'), enabled: lake, rowDays, partitionDays, ages, onWritten }
 }
 
-function noteCommitted({ health, logger }: Base, { batch }: Committed): void {
+function noteCommitted({ health, logger, watch }: Base, { batch, alerts }: Committed): void {
   health.committed(batch)
+  watch.committed(alerts)
   const damage = batch.findings.filter(isDamage)
   for (const finding of damage.slice(0, FINDINGS_TOLD_MAX)) logger.event('FindingReported', { ...finding })
   if (damage.length > FINDINGS_TOLD_MAX) logger.event('FindingReported', { more: damage.length - FINDINGS_TOLD_MAX })

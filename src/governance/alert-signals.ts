@@ -91,6 +91,12 @@ export function lossSignal(counter: string, total: number, before: number, atMs:
   }
 }
 
+/** The counter that an alert's row tells of; null for rows of other kinds. */
+export function lossCounterOf({ kind, labels }: Row): string | null {
+  const held: unknown = kind === 'loss' ? JSON.parse(text(labels)) : null
+  return typeof held === 'object' && held !== null && 'counter' in held ? String(held.counter) : null
+}
+
 function text(cell: Cell | undefined): string {
   return typeof cell === 'string' ? cell : ''
 }

@@ -52,14 +52,20 @@ async function writeDamagedLog(dataDir: string): Promise<void> {
   writeFileSync(segment, bytes)
 }
 
-void t.test('a loss is told by the look that first sees it; a lag by every look', (t) => {
+void t.test('a loss is said until its row is committed; a lag by every look', (t) => {
   const watch = createWatch({ lagSecondsMax: 60 })
+  const alerter = createAlerter()
   const levels = (lagSeconds: number, lost: number): string[] =>
     watch.look({ lagSeconds, losses: { lost } }, 0).map(({ kind, level }) => `${kind} ${level}`)
   t.same(levels(10, 0), ['lag good', 'loss good'])
   t.same(levels(61, 5), ['lag warning', 'loss critical'])
+  t.same(levels(61, 5), ['lag warning', 'loss critical'], 'the store failed: the row is lost, what it told is not')
+  alerter.observe(watch.look({ lagSeconds: 61, losses: { lost: 5 } }, 0))
+  watch.committed(alerter.consider([], NO_RECORDS))
   t.same(levels(61, 5), ['lag warning', 'loss good'])
   t.same(levels(55, 6), ['lag unknown', 'loss critical'])
+  watch.settle({ lost: 6 })
+  t.same(levels(55, 6), ['lag unknown', 'loss good'])
   t.end()
 })
 
