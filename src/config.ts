@@ -12,6 +12,7 @@ import { parse as parseYaml, stringify as stringifyYaml } from 'yaml'
 import { policyFaults } from './contract/policy-check.js'
 import { Policy } from './contract/policy.js'
 import { silenceFaults, Silences } from './contract/silence.js'
+import { KAFKA_DEFAULTS, KafkaConfig } from './contract/stream.js'
 import { AssayError, type InputFault } from './errors.js'
 
 const Port = Type.Integer({ minimum: 0, maximum: 65_535 })
@@ -46,6 +47,7 @@ export const ProcessConfig = Type.Object(
       { additionalProperties: false },
     ),
     drain_ms: Type.Integer({ minimum: 0, maximum: 600_000 }),
+    kafka: KafkaConfig,
     governance: Type.Object(
       {
         host: Type.String({ minLength: 1 }),
@@ -145,6 +147,7 @@ const PROCESS_DEFAULTS: ProcessConfig = {
   log: { disk_bytes_max: 64 * 2 ** 30, unready_ms: 5_000, write_version: 1 },
   logger: { level: 'info' },
   drain_ms: 10_000,
+  kafka: KAFKA_DEFAULTS,
   governance: {
     ...{ host: '127.0.0.1', port: 8090, insecure: false, tokens_file: null, data_dir: null },
     ...{ retention_days: 90, lake_retention_days: 0, lake: true, disk_free_bytes_min: 2 ** 30 },

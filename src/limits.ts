@@ -118,6 +118,12 @@ export interface Limits {
   readonly gateMeasureMs: number
   /** Models ever given metric labels in one process; later ones count as `other`. */
   readonly metricModelsMax: number
+  /** Kafka messages handed to the pipeline and not answered: two flights, so that requests do not queue behind. */
+  readonly kafkaRowsMax: number
+  /** Times that a row is offered of which the server says that it met a fault of its own. */
+  readonly kafkaTriesMax: number
+  /** Milliseconds between two tries to reach brokers that do not answer, where the back-off ends. */
+  readonly kafkaRetryMsMax: number
   /** Records of one batch of the sidecar, which is one transaction of its store: commits are shared by so many. */
   readonly tailBatchRecordsMax: number
   /** Bytes of the bodies of one batch, to within one read: the sidecar's memory stays flat however far it lags. */
@@ -229,6 +235,9 @@ export const LIMITS: Limits = Object.freeze({
   bundlesMax: 1024,
   gateMeasureMs: 100,
   metricModelsMax: 64,
+  kafkaRowsMax: 64,
+  kafkaTriesMax: 5,
+  kafkaRetryMsMax: 5_000,
   tailBatchRecordsMax: 8192,
   tailBatchBytesMax: 16 << 20,
   tailTurnRecordsMax: 512,
@@ -308,6 +317,9 @@ export const TINY: Limits = Object.freeze({
   goldenRowsMax: 64,
   bundlesMax: 4,
   gateMeasureMs: 5,
+  kafkaRowsMax: 4,
+  kafkaTriesMax: 2,
+  kafkaRetryMsMax: 100,
   tailBatchRecordsMax: 16,
   tailBatchBytesMax: 8 << 10,
   tailTurnRecordsMax: 4,

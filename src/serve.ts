@@ -44,6 +44,7 @@ import { type Binding, loadBinding } from './scoring/transport/http/binding.js'
 import type { Listener } from './scoring/transport/http/listener.js'
 import { createOperationsListener } from './scoring/transport/http/operations-listener.js'
 import { createScoreListener } from './scoring/transport/http/score-listener.js'
+import { openStream } from './scoring/transport/kafka/open.js'
 import { warmUp } from './scoring/warm-up.js'
 import type { Logger } from './telemetry/logger.js'
 import { createMetrics } from './telemetry/metrics.js'
@@ -97,7 +98,8 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
     scoring = assembly.scoring
     starting.phase = 'ready'
     logger.event('ServerReady', { score_port: score.port, operations_port: operations.port })
-    const parts = { base, live, assembly, score, operations }
+    const leaveStream = joinStream(config, base, assembly.scoring)
+    const parts = { base, live, assembly, score, operations, leaveStream }
     return {
       scoreUrl: `http://${config.process.http.host}:${score.port}`,
       operationsUrl: `http://${config.process.operations.host}:${operations.port}`,
@@ -324,6 +326,12 @@ function openScore({ host, port, keys_file }: Address, base: Base, scoring: Scor
   )
 }
 
+/** The call that it gives leaves the group. */
+function joinStream({ process }: Config, { fixed, logger }: Base, scoring: Scoring): () => Promise<void> {
+  if (process.kafka.brokers.length === 0) return () => Promise.resolve()
+  return openStream(process.kafka, { ...fixed, logger, scoring, deadlineMs: () => fixed.policy.budgets.deadline_ms })
+}
+
 function openOperations(config: Config, base: Base, status: () => Status | null): Promise<Listener> {
   const { fixed, starting, logger } = base
   const { host, port, tokens_file } = config.process.operations
@@ -354,15 +362,16 @@ interface Running {
   readonly assembly: Assembly
   readonly score: Listener
   readonly operations: Listener
+  readonly leaveStream: () => Promise<void>
 }
 
 /** Readiness falls first; what is open is answered; the log is closed after the last record; lanes end last. */
 async function drain(running: Running, drainMs: number): Promise<{ stuck: boolean }> {
-  const { base, live, assembly, score, operations } = running
+  const { base, live, assembly, score, operations, leaveStream } = running
   const { logger, hangs, fixed } = base
   logger.event('ServerDraining', { drain_ms: drainMs })
   base.starting.phase = 'draining'
-  await score.close(drainMs)
+  await Promise.all([score.close(drainMs), leaveStream()])
   base.starting.phase = 'ended'
   const endMs = fixed.clock.monoMs() + drainMs
   while (assembly.pending() > 0 && fixed.clock.monoMs() < endMs) await new Promise((done) => setTimeout(done, 1))

@@ -1,0 +1,116 @@
+// The stream client over kafkajs. Its traps are kept here: Nagle is on by default; it does not batch, so one send
+// carries what one batch produced; positions are committed by the transport alone, never by a timer.
+import net from 'node:net'
+import { type IHeaders, Kafka, logLevel } from 'kafkajs'
+import { AssayError } from '../../../errors.js'
+import type { Logger } from '../../../telemetry/logger.js'
+import type { BatchHandler, StreamClient } from './port.js'
+
+export interface KafkajsOptions {
+  readonly brokers: readonly string[]
+  readonly clientId: string
+  readonly groupId: string
+  /** Where a group without a position begins. */
+  readonly start: 'earliest' | 'latest'
+  /** Partitions of which a batch is worked on at the same time. */
+  readonly partitionsAtOnce: number
+  readonly logger: Logger
+}
+
+/** Milliseconds that a fetch waits for a first message: leaving the group takes as long. */
+const FETCH_WAIT_MS = 500
+const SESSION_MS = 30_000
+const HEARTBEAT_MS = 3_000
+
+export async function createKafkajsClient(options: KafkajsOptions): Promise<StreamClient> {
+  const { logger, clientId, groupId } = options
+  const kafka = new Kafka({
+    ...{ brokers: [...options.brokers], clientId },
+    socketFactory: ({ host, port, onConnect }) =>
+      net.connect({ host, port }, onConnect).setNoDelay(true).setKeepAlive(true, 60_000),
+    logLevel: logLevel.WARN,
+    logCreator: () => (entry) => logger.event('KafkaWarned', { detail: `${entry.namespace}: ${entry.log.message}` }),
+    // The transport tries again by itself, and for as long as it takes.
+    retry: { retries: 5, initialRetryTime: 100, maxRetryTime: 5_000 },
+  })
+  const admin = kafka.admin()
+  const producer = kafka.producer({ allowAutoTopicCreation: false, maxInFlightRequests: 1 })
+  const consumer = kafka.consumer({
+    ...{ groupId, sessionTimeout: SESSION_MS, heartbeatInterval: HEARTBEAT_MS, maxWaitTimeInMs: FETCH_WAIT_MS },
+    allowAutoTopicCreation: false,
+    retry: { restartOnFailure: () => Promise.resolve(true) },
+  })
+  try {
+    await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
+  } catch (cause) {
+    await Promise.allSettled([admin.disconnect(), producer.disconnect(), consumer.disconnect()])
+    throw unreachable(options.brokers, cause)
+  }
+
+  return {
+    async partitions(topic) {
+      try {
+        const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+        return topics[0]?.partitions.length ?? null
+      } catch (error) {
+        if (error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION') return null
+        throw unreachable(options.brokers, error)
+      }
+    },
+    async consume(topic, onBatch: BatchHandler) {
+      await consumer.subscribe({ topics: [topic], fromBeginning: options.start === 'earliest' })
+      await consumer.run({
+        autoCommit: false,
+        eachBatchAutoResolve: false,
+        partitionsConsumedConcurrently: options.partitionsAtOnce,
+        async eachBatch(payload) {
+          const { partition, messages, highWatermark } = payload.batch
+          await onBatch(
+            {
+              ...{ topic, partition, endOffset: Number(highWatermark) },
+              messages: messages.map(({ offset, key, value, headers }) => ({
+                ...{ offset: Number(offset), key, value, headers: plainHeaders(headers) },
+              })),
+            },
+            {
+              heartbeat: () => payload.heartbeat(),
+              isRevoked: () => !payload.isRunning() || payload.isStale(),
+              async commit(offset) {
+                await consumer.commitOffsets([{ topic, partition, offset: String(offset) }])
+                payload.resolveOffset(String(offset - 1))
+              },
+            },
+          )
+        },
+      })
+    },
+    async send(topic, messages) {
+      await producer.send({
+        ...{ topic, acks: -1 },
+        messages: messages.map(({ partition, key, value, headers }) => ({
+          ...{ partition, key, value, headers: { ...headers } },
+        })),
+      })
+    },
+    async close() {
+      await Promise.allSettled([consumer.disconnect(), producer.disconnect(), admin.disconnect()])
+    },
+  }
+}
+
+/** Of a header that is given more than once, the last counts. */
+function plainHeaders(headers: IHeaders | undefined): Record<string, Buffer> {
+  const plain: Record<string, Buffer> = {}
+  for (const [name, given] of Object.entries(headers ?? {})) {
+    const value = Array.isArray(given) ? given.at(-1) : given
+    if (value !== undefined) plain[name] = Buffer.from(value)
+  }
+  return plain
+}
+
+function unreachable(brokers: readonly string[], cause: unknown): AssayError {
+  const detail = cause instanceof Error ? cause.message : String(cause)
+  return new AssayError('ASSAY_KAFKA_UNAVAILABLE', `the brokers ${brokers.join(', ')} do not answer: ${detail}`, {
+    cause,
+  })
+}

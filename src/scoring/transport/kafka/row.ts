@@ -1,0 +1,116 @@
+// One message as the pipeline sees it, and what becomes of it: an answer, a dead letter, or another try.
+import assert from 'node:assert'
+import { holdsCardData, keepTraceparent } from '../../../contract/card-data.js'
+import { type Mode, MODES } from '../../../contract/transaction.js'
+import { type ErrorCode, ERRORS } from '../../../errors.js'
+import type { Limits } from '../../../limits.js'
+import type { Clock } from '../../../runtime/clock.js'
+import type { Exchange, Scoring } from '../../exchange.js'
+import type { InBatch, InMessage } from './port.js'
+
+/** What a row came to. `again`: nothing is wrong with it, the server cannot take it, or not say so, for now. */
+export type Outcome =
+  | { readonly kind: 'answer'; readonly body: string; readonly replayed: boolean }
+  | { readonly kind: 'dead'; readonly code: ErrorCode; readonly path: string; readonly holdsCardData: boolean }
+  | { readonly kind: 'again' }
+
+/** What all rows of one batch share. */
+export interface RowHost {
+  readonly batch: InBatch
+  readonly scoring: Scoring
+  readonly clock: Clock
+  readonly limits: Pick<Limits, 'bodyBytesMax' | 'kafkaTriesMax'>
+  readonly deadlineMs: number
+  /** A row that did not come to something at once has come to it. */
+  readonly onSettled: () => void
+}
+
+export class Row implements Exchange {
+  readonly deadlineMs: number
+  readonly traceparent: string | null
+  readonly source: Exchange['source']
+  begunAtMs = 0
+  receivedAtMs = 0
+  serverTiming: string | null = null
+  outcome: Outcome | null = null
+  /** Times that it was offered. */
+  tries = 0
+  private isOpen = false
+  private readonly wanted: Mode | null
+
+  constructor(
+    private readonly host: RowHost,
+    readonly message: InMessage,
+  ) {
+    const { headers, offset } = message
+    const { topic, partition } = host.batch
+    const mode = headers['assay-mode']?.toString('latin1') ?? 'decide'
+    const traceparent = headers.traceparent?.toString('latin1') ?? ''
+    this.wanted = MODES.find((known) => known === mode) ?? null
+    this.traceparent = traceparent === '' ? null : keepTraceparent(traceparent)
+    this.source = { topic, partition, offset }
+    this.deadlineMs = host.deadlineMs
+  }
+
+  get mode(): Mode {
+    return this.wanted ?? 'decide'
+  }
+
+  /** Hands it to the pipeline. False where it came to something at once. */
+  offer(): boolean {
+    const { clock, limits, scoring } = this.host
+    const { value } = this.message
+    this.outcome = null
+    this.tries++
+    this.begunAtMs = this.receivedAtMs = clock.monoMs()
+    if (this.wanted === null) this.settle(this.dead('ASSAY_HEADER_INVALID', '/headers/assay-mode'))
+    else if (value === null) this.settle(this.dead('ASSAY_BODY_MALFORMED', ''))
+    else if (value.length > limits.bodyBytesMax) this.settle(this.dead('ASSAY_BODY_TOO_LARGE', ''))
+    else scoring.submit(value, this)
+    this.isOpen = this.outcome === null
+    return this.isOpen
+  }
+
+  answer(status: number, body: string, replayed: boolean): void {
+    assert(this.outcome === null, 'an exchange is answered once')
+    if (status < 400) {
+      // Kafka never serves what it cannot log: such an answer is asked for again once the log takes records.
+      this.settle(isLogged(body) ? { kind: 'answer', body, replayed } : { kind: 'again' })
+      return
+    }
+    const { code, path } = readProblem(body)
+    const isForNow = ERRORS[code].retryable && (status !== 500 || this.tries < this.host.limits.kafkaTriesMax)
+    this.settle(isForNow ? { kind: 'again' } : this.dead(code, path))
+  }
+
+  private settle(outcome: Outcome): void {
+    this.outcome = outcome
+    if (this.isOpen) this.host.onSettled()
+    this.isOpen = false
+  }
+
+  /** What was refused for another reason, or not even read, may hold card data all the same. */
+  private dead(code: ErrorCode, path: string): Outcome {
+    const { key, value, headers } = this.message
+    const parts = [key, value, ...Object.values(headers)]
+    const holds =
+      code === 'ASSAY_CARD_DATA_REFUSED' ||
+      parts.some((part) => part !== null && holdsCardData(part.toString('latin1')))
+    return { kind: 'dead', code, path, holdsCardData: holds }
+  }
+}
+
+function isLogged(body: string): boolean {
+  return !body.includes('"logged":"none"') && !body.includes('"logged":"pending"')
+}
+
+/** The pipeline's own words: a problem document of this release. */
+function readProblem(body: string): { code: ErrorCode; path: string } {
+  const problem: unknown = JSON.parse(body)
+  assert(typeof problem === 'object' && problem !== null && 'code' in problem)
+  const code = Object.keys(ERRORS).find((known): known is ErrorCode => known === problem.code) ?? 'ASSAY_INTERNAL'
+  const errors: readonly unknown[] = 'errors' in problem && Array.isArray(problem.errors) ? problem.errors : []
+  const first = errors[0]
+  const path = typeof first === 'object' && first !== null && 'path' in first ? String(first.path) : ''
+  return { code, path }
+}

@@ -1,0 +1,179 @@
+// A real Kafka broker for tests: one KRaft node from Maven Central's jars, kept outside the tree, on loopback ports of
+// its own. It can be killed, paused and started again on the same data. No test.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+
+export interface Broker {
+  /** host:port, as clients take it. */
+  readonly address: string
+  /** SIGKILL: as a machine that goes away. */
+  kill(): Promise<void>
+  /** Again, on the same data and ports. */
+  restart(): Promise<void>
+  /** SIGSTOP and SIGCONT: connections stay open and nobody answers. */
+  pause(): void
+  resume(): void
+  stop(): Promise<void>
+}
+
+export interface BrokerOptions {
+  readonly folder: string
+  readonly version?: string
+  /** Lines of server.properties beside those of `properties`. */
+  readonly more?: Readonly<Record<string, string>>
+}
+
+const VERSION = '4.3.0'
+const START_MS_MAX = 90_000
+const artifact = (group: string, name: string, version: string): string =>
+  `<groupId>${group}</groupId><artifactId>${name}</artifactId><version>${version}</version>`
+const POM = (version: string): string => `<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>${artifact('assay', 'test-broker', '1')}
+  <dependencies>
+    <dependency>${artifact('org.apache.kafka', 'kafka_2.13', version)}</dependency>
+    <dependency>${artifact('org.slf4j', 'slf4j-simple', '1.7.36')}</dependency>
+  </dependencies>
+</project>
+`
+
+/** Why no broker can be had here, in words; null where one can. */
+export function brokerMissing(): string | null {
+  for (const [command, argument] of [
+    ['java', '-version'],
+    ['mvn', '--version'],
+  ] as const) {
+    if (spawnSync(command, [argument], { stdio: 'ignore' }).status !== 0) return `${command} is not there`
+  }
+  return null
+}
+
+/** The broker's jars; fetched once, then found under the user's cache. */
+function jars(version: string): string {
+  const cache = join(process.env.ASSAY_TEST_CACHE ?? join(homedir(), '.cache', 'assay-tests'), `kafka-${version}`)
+  if (existsSync(cache)) return cache
+  mkdirSync(join(cache, '..'), { recursive: true })
+  const folder = mkdtempSync(`${cache}-`)
+  writeFileSync(join(folder, 'pom.xml'), POM(version))
+  const fetched = spawnSync('mvn', ['-q', '-B', 'dependency:copy-dependencies', '-DoutputDirectory=libs'], {
+    cwd: folder,
+    encoding: 'utf8',
+  })
+  if (fetched.status !== 0) throw new Error(`the broker's jars cannot be fetched: ${fetched.stdout}${fetched.stderr}`)
+  try {
+    renameSync(folder, cache)
+  } catch (error) {
+    // Another test was quicker.
+    if (!existsSync(cache)) throw error
+    rmSync(folder, { recursive: true })
+  }
+  return cache
+}
+
+/** Starts a broker on an empty folder; resolves when it takes connections. */
+export async function startBroker({ folder, version = VERSION, more = {} }: BrokerOptions): Promise<Broker> {
+  const libs = join(jars(version), 'libs', '*')
+  const [port, controllerPort] = await freePorts(2)
+  const address = `127.0.0.1:${port}`
+  mkdirSync(folder, { recursive: true })
+  const file = join(folder, 'server.properties')
+  const lines = { ...properties(folder, port, controllerPort), ...more }
+  writeFileSync(
+    file,
+    Object.entries(lines)
+      .map(([name, value]) => `${name}=${value}\n`)
+      .join(''),
+  )
+  const id = Buffer.from('assay-test-clust').toString('base64url')
+  const formatted = spawnSync('java', ['-cp', libs, 'kafka.tools.StorageTool', 'format', '-t', id, '-c', file], {
+    encoding: 'utf8',
+  })
+  if (formatted.status !== 0) throw new Error(`the broker's folder was not made: ${formatted.stderr}`)
+
+  let child: ChildProcess | null = null
+  async function start(): Promise<void> {
+    const started = spawn('java', ['-Xmx256m', '-cp', libs, 'kafka.Kafka', file], { stdio: ['ignore', 'pipe', 'pipe'] })
+    child = started
+    let output = ''
+    for (const stream of [started.stdout, started.stderr]) {
+      stream.on('data', (chunk: Buffer) => (output = (output + chunk.toString()).slice(-8_192)))
+    }
+    const endMs = Date.now() + START_MS_MAX
+    while (!(await listens(port))) {
+      if (started.exitCode !== null || Date.now() > endMs) throw new Error(`the broker did not start:\n${output}`)
+      await delay(100)
+    }
+  }
+  async function end(signal: NodeJS.Signals): Promise<void> {
+    const running = child
+    child = null
+    if (running === null || running.exitCode !== null || running.signalCode !== null) return
+    const exited = once(running, 'exit')
+    running.kill(signal)
+    await exited
+  }
+
+  await start()
+  return {
+    address,
+    kill: () => end('SIGKILL'),
+    restart: start,
+    pause: () => void child?.kill('SIGSTOP'),
+    resume: () => void child?.kill('SIGCONT'),
+    stop: () => end('SIGTERM'),
+  }
+}
+
+function properties(folder: string, port: number, controllerPort: number): Record<string, string> {
+  return {
+    'process.roles': 'broker,controller',
+    'node.id': '1',
+    'controller.quorum.voters': `1@127.0.0.1:${controllerPort}`,
+    listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
+    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}`,
+    'controller.listener.names': 'CONTROLLER',
+    'log.dirs': join(folder, 'data'),
+    'offsets.topic.replication.factor': '1',
+    'offsets.topic.num.partitions': '4',
+    'transaction.state.log.replication.factor': '1',
+    'transaction.state.log.min.isr': '1',
+    'transaction.state.log.num.partitions': '4',
+    'share.coordinator.state.topic.replication.factor': '1',
+    'share.coordinator.state.topic.min.isr': '1',
+    'group.initial.rebalance.delay.ms': '0',
+    'auto.create.topics.enable': 'false',
+    // A small heap otherwise dies in the log cleaner.
+    'log.cleaner.dedupe.buffer.size': '8388608',
+  }
+}
+
+/** Ports that nobody listens on now. A broker's voters name each other by port, so that 0 does not do. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer())
+  const ports = await Promise.all(
+    servers.map(async (server) => {
+      server.listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      const address = server.address()
+      return typeof address === 'object' && address !== null ? address.port : 0
+    }),
+  )
+  await Promise.all(servers.map((server) => once(server.close(), 'close')))
+  return ports
+}
+
+function listens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    const settle = (is: boolean): void => {
+      socket.destroy()
+      resolve(is)
+    }
+    socket.once('connect', () => settle(true))
+    socket.once('error', () => settle(false))
+  })
+}

@@ -1,0 +1,233 @@
+// Transactions in, decisions out, over a real broker: the same decisions as over HTTP, in the partition and under the
+// key of their transaction, each once in effect whatever is killed. Skipped, loudly, without Java and Maven; under CI
+// that fails.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { type RunningServer, startServer } from '../../bench/server.js'
+import { createSimulator } from '../../src/simulate/generator.js'
+import { readLog, type Rig, startRig, until } from '../flow/server-rig.js'
+import { type Broker, brokerMissing, startBroker } from './broker.js'
+import { connectTopics, type Topics } from './topics.js'
+
+// Jars may have to be fetched, and a broker takes up to half a minute to start.
+t.setTimeout(400_000)
+
+const PARTITIONS = 4
+const unable = brokerMissing()
+if (unable !== null && process.env.CI === 'true') t.fail(`no broker: ${unable}`)
+
+const folder = mkdtempSync(join(tmpdir(), 'assay-kafka-'))
+let broker: Broker
+
+t.before(async () => {
+  if (unable === null) broker = await startBroker({ folder: join(folder, 'broker') })
+})
+t.after(async () => {
+  if (unable === null) await broker.stop()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+const skip = unable === null ? false : `no broker: ${unable}`
+
+/** Topics of a test's own. */
+async function openTopics(t: Test, name: string, partitions = PARTITIONS): Promise<Topics> {
+  const topics = await connectTopics(broker.address, name)
+  t.teardown(() => topics.close())
+  await topics.create(partitions)
+  return topics
+}
+
+function transactions(seed: number, count: number): { transaction_id: string; customer_id?: string }[] {
+  const simulator = createSimulator({
+    ...{ seed, customers: 40, terminals: 60, startMs: Date.now() - 86_400_000, idPrefix: `k${seed}-` },
+  })
+  return Array.from({ length: count }, () => simulator.next().wire)
+}
+
+async function startReading(t: Test, { names }: Topics, dataDir?: string): Promise<Rig> {
+  const rig = await startRig({
+    ...(dataDir !== undefined && { dataDir }),
+    edit({ process }) {
+      process.kafka.brokers = [broker.address]
+      process.kafka.group_id = names.group
+      process.kafka.topics = { transactions: names.transactions, decisions: names.decisions, dead_letters: names.dead }
+    },
+  })
+  t.teardown(() => rig.remove())
+  return rig
+}
+
+void t.test(
+  'what is produced is decided, in its partition, in order, and logged with its source',
+  { skip },
+  async (t) => {
+    const topics = await openTopics(t, 'plain')
+    const sent = transactions(1, 400)
+    await topics.produce(sent.map((wire) => ({ key: wire.customer_id ?? null, value: JSON.stringify(wire) })))
+    const rig = await startReading(t, topics)
+    await until(async () => (await topics.count('decisions')) === sent.length, 'all are decided', { msMax: 60_000 })
+
+    const inputs = await topics.read('transactions')
+    const outputs = await topics.read('decisions')
+    const idOf = (text: string): unknown => (JSON.parse(text) as { transaction_id: unknown }).transaction_id
+    const rows = (list: typeof inputs): unknown[] =>
+      list.map(({ partition, key, value }) => [partition, key, idOf(value)])
+    t.same(rows(outputs), rows(inputs), 'partition, key and order of each are those of its transaction')
+    t.ok(new Set(outputs.map(({ partition }) => partition)).size > 1, 'several partitions took part')
+    t.ok(outputs.every(({ headers }) => headers.replayed === undefined))
+
+    const one = JSON.parse(outputs[0].value) as { decision_id: string; logged: string }
+    t.equal(one.logged, 'synced', 'the decision was durable before it was sent')
+    t.match((await rig.get(`/v1/decisions/${one.decision_id}`)).body, { decision_id: one.decision_id })
+    await until(async () => (await topics.committed()) === sent.length, 'positions are committed')
+    t.equal((await rig.metric('assay_kafka_messages_total')).get('outcome="decided"'), sent.length)
+    t.ok([...(await rig.metric('assay_kafka_lag')).values()].every((lag) => lag === 0))
+    await rig.stop()
+    const { decisions } = await readLog(rig.logDir)
+    t.equal(decisions.length, sent.length)
+    const sources = new Set(
+      decisions.map(({ personal: { source } }) => `${source?.topic} ${source?.partition} ${source?.offset}`),
+    )
+    t.same(
+      sources,
+      new Set(inputs.map(({ partition, offset }) => `${topics.names.transactions} ${partition} ${offset}`)),
+    )
+  },
+)
+
+void t.test('what comes again is answered by its first decision, and counted nowhere again', { skip }, async (t) => {
+  const topics = await openTopics(t, 'again')
+  const sent = transactions(2, 200)
+  await topics.produce(sent.map((wire) => ({ key: wire.customer_id ?? null, value: JSON.stringify(wire) })))
+  const first = await startReading(t, topics)
+  await until(async () => (await topics.committed()) === sent.length, 'all are done', { msMax: 60_000 })
+  await first.stop()
+  await topics.rewind()
+  const second = await startReading(t, topics, first.dataDir)
+  await until(async () => (await topics.count('decisions')) === 2 * sent.length, 'all come again', { msMax: 60_000 })
+  const outputs = await topics.read('decisions')
+  const bodies = new Map<string, Set<string>>()
+  for (const { value } of outputs) {
+    const { transaction_id: id, decision_id: decision } = JSON.parse(value) as Record<string, string>
+    bodies.set(id, (bodies.get(id) ?? new Set()).add(decision))
+  }
+  t.equal(bodies.size, sent.length)
+  t.ok(
+    [...bodies.values()].every((decisions) => decisions.size === 1),
+    'one distinct decision each',
+  )
+  t.equal(outputs.filter(({ headers }) => headers.replayed === 'true').length, sent.length)
+  await second.stop()
+  t.equal((await readLog(second.logDir)).decisions.length, sent.length)
+})
+
+void t.test('what nobody can decide goes to dead letters with its reason, and blocks nobody', { skip }, async (t) => {
+  const topics = await openTopics(t, 'dead', 1)
+  const [good, second] = transactions(3, 2)
+  const card = JSON.stringify({ ...good, transaction_id: 'card-1', note: '4111 1111 1111 1111' })
+  await topics.produce([
+    { key: 'a', value: 'not JSON' },
+    { key: 'b', value: null },
+    { key: 'c', value: card },
+    { key: 'd', value: JSON.stringify({ ...good, amount: -1 }) },
+    { key: 'e', value: JSON.stringify(good), headers: { 'assay-mode': 'guess' } },
+    { key: 'f', value: 'pan=4111111111111111' },
+    { key: 'g', value: JSON.stringify(good), headers: { traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` } },
+    { key: 'h', value: JSON.stringify(second), headers: { 'assay-mode': 'observe' } },
+  ])
+  const rig = await startReading(t, topics)
+  await until(async () => (await topics.committed()) === 8, 'all are done', { msMax: 60_000 })
+  const dead = await topics.read('dead')
+  t.match(
+    dead.map(({ key, value, headers }) => [key, value, headers['assay-error-code'], headers['assay-offset']]),
+    [
+      ['a', 'not JSON', 'ASSAY_BODY_MALFORMED', '0'],
+      ['b', '', 'ASSAY_BODY_MALFORMED', '1'],
+      [null, '', /ASSAY_/, '2'],
+      ['d', /"amount":-1/, 'ASSAY_SCHEMA_INVALID', '3'],
+      ['e', /transaction_id/, 'ASSAY_HEADER_INVALID', '4'],
+      [null, '', 'ASSAY_BODY_MALFORMED', '5'],
+    ],
+    'bytes as they came, but for card data',
+  )
+  t.match(dead[3].headers, {
+    'assay-error-path': '/amount',
+    'assay-topic': topics.names.transactions,
+    'assay-partition': '0',
+    'assay-time': /Z$/,
+    'assay-attempt': '1',
+  })
+  t.notMatch(JSON.stringify(dead), /4111/)
+  const decided = await topics.read('decisions')
+  t.equal(decided.length, 1, 'an observed transaction has no decision')
+  t.match(decided[0], { key: 'g', headers: { traceparent: /^00-a{32}/ } })
+  const messages = await rig.metric('assay_kafka_messages_total')
+  t.same([messages.get('outcome="dead"'), messages.get('outcome="observed"')], [6, 1])
+})
+
+void t.test(
+  'topics that do not fit are named, requests are served meanwhile, and a mended topic is taken',
+  { skip },
+  async (t) => {
+    const topics = await connectTopics(broker.address, 'misfit')
+    t.teardown(() => topics.close())
+    const rig = await startReading(t, topics)
+    const failed = (code: string): boolean =>
+      rig.events.some(({ name, fields }) => name === 'KafkaFailed' && (fields.error as { code?: string }).code === code)
+    await until(() => failed('ASSAY_TOPIC_REFUSED'), 'a missing topic is refused')
+    const nowhere = await startRig({ edit: ({ process }) => void (process.kafka.brokers = ['127.0.0.1:1']) })
+    t.teardown(() => nowhere.remove())
+    const codes = (): unknown[] =>
+      nowhere.events.map(({ fields }) => (fields.error as { code?: string } | undefined)?.code)
+    await until(() => codes().includes('ASSAY_KAFKA_UNAVAILABLE'), 'brokers that do not answer', { msMax: 60_000 })
+    const [wire] = transactions(4, 1)
+    t.equal((await rig.score(wire)).status, 200)
+    await topics.create(1)
+    await until(() => rig.events.some(({ name }) => name === 'KafkaJoined'), 'the stream is read', { msMax: 60_000 })
+  },
+)
+
+void t.test('killed servers and a killed broker lose nothing and decide nothing twice', { skip }, async (t) => {
+  const topics = await openTopics(t, 'faults')
+  const dataDir = join(folder, 'faults')
+  const env = {
+    ASSAY_PROCESS__KAFKA__BROKERS: JSON.stringify([broker.address]),
+    ASSAY_PROCESS__KAFKA__GROUP_ID: topics.names.group,
+    ASSAY_PROCESS__KAFKA__TOPICS__TRANSACTIONS: topics.names.transactions,
+    ASSAY_PROCESS__KAFKA__TOPICS__DECISIONS: topics.names.decisions,
+    ASSAY_PROCESS__KAFKA__TOPICS__DEAD_LETTERS: topics.names.dead,
+  }
+  const sent = transactions(5, 1_200)
+  let server: RunningServer | null = await startServer({ dataDir, env })
+  t.teardown(() => server?.kill())
+  for (const [at, fault] of (['server', 'broker', 'server'] as const).entries()) {
+    const part = sent.slice(at * 400, (at + 1) * 400)
+    await topics.produce(part.map((wire) => ({ key: wire.customer_id ?? null, value: JSON.stringify(wire) })))
+    await until(async () => (await topics.count('decisions')) > at * 400, 'some are decided', { msMax: 120_000 })
+    if (fault === 'server') {
+      await server.kill()
+      server = null
+      server = await startServer({ dataDir, env })
+    } else {
+      await broker.kill()
+      await broker.restart()
+    }
+  }
+  await until(async () => (await topics.committed()) === sent.length, 'all are done', { msMax: 120_000 })
+  const decisions = new Map<string, Set<string>>()
+  for (const { value } of await topics.read('decisions')) {
+    const { transaction_id: id, decision_id: decision } = JSON.parse(value) as Record<string, string>
+    decisions.set(id, (decisions.get(id) ?? new Set()).add(decision))
+  }
+  t.equal(decisions.size, sent.length, 'every transaction has a decision')
+  t.ok(
+    [...decisions.values()].every((all) => all.size === 1),
+    'and no other',
+  )
+  t.equal(await topics.count('dead'), 0)
+  await server.stop()
+  server = null
+  t.equal((await readLog(join(dataDir, 'decision-log'))).decisions.length, sent.length)
+})
