@@ -2,7 +2,17 @@
 // its own. It can be killed, paused and started again on the same data. No test.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -80,31 +90,33 @@ export async function startBroker({ folder, version = VERSION, more = {} }: Brok
   const [port, controllerPort] = await freePorts(2)
   const address = `127.0.0.1:${port}`
   mkdirSync(folder, { recursive: true })
-  const file = join(folder, 'server.properties')
+  const settings = join(folder, 'server.properties')
   const lines = { ...properties(folder, port, controllerPort), ...more }
   writeFileSync(
-    file,
+    settings,
     Object.entries(lines)
       .map(([name, value]) => `${name}=${value}\n`)
       .join(''),
   )
   const id = Buffer.from('assay-test-clust').toString('base64url')
-  const formatted = spawnSync('java', ['-cp', libs, 'kafka.tools.StorageTool', 'format', '-t', id, '-c', file], {
+  const formatted = spawnSync('java', ['-cp', libs, 'kafka.tools.StorageTool', 'format', '-t', id, '-c', settings], {
     encoding: 'utf8',
   })
   if (formatted.status !== 0) throw new Error(`the broker's folder was not made: ${formatted.stderr}`)
 
   let child: ChildProcess | null = null
   async function start(): Promise<void> {
-    const started = spawn('java', ['-Xmx256m', '-cp', libs, 'kafka.Kafka', file], { stdio: ['ignore', 'pipe', 'pipe'] })
+    const output = join(folder, 'output')
+    const file = openSync(output, 'w')
+    const started = spawn('java', ['-Xmx256m', '-cp', libs, 'kafka.Kafka', settings], { stdio: ['ignore', file, file] })
+    closeSync(file)
+    // Tests end when nothing is left to do, and it is then stopped.
+    started.unref()
     child = started
-    let output = ''
-    for (const stream of [started.stdout, started.stderr]) {
-      stream.on('data', (chunk: Buffer) => (output = (output + chunk.toString()).slice(-8_192)))
-    }
     const endMs = Date.now() + START_MS_MAX
     while (!(await listens(port))) {
-      if (started.exitCode !== null || Date.now() > endMs) throw new Error(`the broker did not start:\n${output}`)
+      if (started.exitCode !== null || Date.now() > endMs)
+        throw new Error(`the broker did not start:\n${readFileSync(output, 'utf8').slice(-8_192)}`)
       await delay(100)
     }
   }
@@ -112,6 +124,7 @@ export async function startBroker({ folder, version = VERSION, more = {} }: Brok
     const running = child
     child = null
     if (running === null || running.exitCode !== null || running.signalCode !== null) return
+    running.ref()
     const exited = once(running, 'exit')
     running.kill(signal)
     await exited

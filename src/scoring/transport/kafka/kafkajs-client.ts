@@ -19,7 +19,8 @@ export interface KafkajsOptions {
 
 /** Milliseconds that a fetch waits for a first message: leaving the group takes as long. */
 const FETCH_WAIT_MS = 500
-const SESSION_MS = 30_000
+/** Milliseconds after which the partitions of a member that died go to others. */
+const SESSION_MS = 10_000
 const HEARTBEAT_MS = 3_000
 
 export async function createKafkajsClient(options: KafkajsOptions): Promise<StreamClient> {
