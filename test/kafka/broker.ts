@@ -1,6 +1,6 @@
 // A real Kafka broker for tests: one KRaft node from Maven Central's jars, kept outside the tree, on loopback ports of
-// its own. It can be killed, paused and started again on the same data. No test.
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+// its own. No test.
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   closeSync,
@@ -21,21 +21,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 export interface Broker {
   /** host:port, as clients take it. */
   readonly address: string
-  /** SIGKILL: as a machine that goes away. */
-  kill(): Promise<void>
-  /** Again, on the same data and ports. */
-  restart(): Promise<void>
-  /** SIGSTOP and SIGCONT: connections stay open and nobody answers. */
-  pause(): void
-  resume(): void
   stop(): Promise<void>
-}
-
-export interface BrokerOptions {
-  readonly folder: string
-  readonly version?: string
-  /** Lines of server.properties beside those of `properties`. */
-  readonly more?: Readonly<Record<string, string>>
 }
 
 const VERSION = '4.3.0'
@@ -85,13 +71,13 @@ function jars(version: string): string {
 }
 
 /** Starts a broker on an empty folder; resolves when it takes connections. */
-export async function startBroker({ folder, version = VERSION, more = {} }: BrokerOptions): Promise<Broker> {
-  const libs = join(jars(version), 'libs', '*')
+export async function startBroker(folder: string): Promise<Broker> {
+  const libs = join(jars(VERSION), 'libs', '*')
   const [port, controllerPort] = await freePorts(2)
   const address = `127.0.0.1:${port}`
   mkdirSync(folder, { recursive: true })
   const settings = join(folder, 'server.properties')
-  const lines = { ...properties(folder, port, controllerPort), ...more }
+  const lines = properties(folder, port, controllerPort)
   writeFileSync(
     settings,
     Object.entries(lines)
@@ -104,40 +90,26 @@ export async function startBroker({ folder, version = VERSION, more = {} }: Brok
   })
   if (formatted.status !== 0) throw new Error(`the broker's folder was not made: ${formatted.stderr}`)
 
-  let child: ChildProcess | null = null
-  async function start(): Promise<void> {
-    const output = join(folder, 'output')
-    const file = openSync(output, 'w')
-    const started = spawn('java', ['-Xmx256m', '-cp', libs, 'kafka.Kafka', settings], { stdio: ['ignore', file, file] })
-    closeSync(file)
-    // Tests end when nothing is left to do, and it is then stopped.
-    started.unref()
-    child = started
-    const endMs = Date.now() + START_MS_MAX
-    while (!(await listens(port))) {
-      if (started.exitCode !== null || Date.now() > endMs)
-        throw new Error(`the broker did not start:\n${readFileSync(output, 'utf8').slice(-8_192)}`)
-      await delay(100)
-    }
+  const output = join(folder, 'output')
+  const out = openSync(output, 'w')
+  const child = spawn('java', ['-Xmx256m', '-cp', libs, 'kafka.Kafka', settings], { stdio: ['ignore', out, out] })
+  closeSync(out)
+  // Tests end when nothing is left to do, and it is then stopped.
+  child.unref()
+  const endMs = Date.now() + START_MS_MAX
+  while (!(await listens(port))) {
+    if (child.exitCode !== null || Date.now() > endMs)
+      throw new Error(`the broker did not start:\n${readFileSync(output, 'utf8').slice(-8_192)}`)
+    await delay(100)
   }
-  async function end(signal: NodeJS.Signals): Promise<void> {
-    const running = child
-    child = null
-    if (running === null || running.exitCode !== null || running.signalCode !== null) return
-    running.ref()
-    const exited = once(running, 'exit')
-    running.kill(signal)
-    await exited
-  }
-
-  await start()
   return {
     address,
-    kill: () => end('SIGKILL'),
-    restart: start,
-    pause: () => void child?.kill('SIGSTOP'),
-    resume: () => void child?.kill('SIGCONT'),
-    stop: () => end('SIGTERM'),
+    async stop() {
+      child.ref()
+      const exited = once(child, 'exit')
+      child.kill('SIGTERM')
+      await exited
+    },
   }
 }
 
