@@ -12,7 +12,7 @@ import { parse as parseYaml, stringify as stringifyYaml } from 'yaml'
 import { policyFaults } from './contract/policy-check.js'
 import { Policy } from './contract/policy.js'
 import { silenceFaults, Silences } from './contract/silence.js'
-import { KAFKA_DEFAULTS, KafkaConfig } from './contract/stream.js'
+import { KAFKA_DEFAULTS, KafkaConfig } from './contract/kafka.js'
 import { AssayError, type InputFault } from './errors.js'
 
 const Port = Type.Integer({ minimum: 0, maximum: 65_535 })

@@ -101,3 +101,8 @@ export class AssayError extends Error {
     this.errors = options.errors ?? []
   }
 }
+
+/** What was thrown, as an error. */
+export function errorOf(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown))
+}

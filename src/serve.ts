@@ -15,7 +15,7 @@ import { compileTransactionAvro } from './contract/transaction-avro.js'
 import { compileTransaction } from './contract/validate.js'
 import { openDecisionLog, type OpenDecisionLog, type OpenDeps, type OpenOptions } from './decision-log/open.js'
 import { isDamage } from './decision-log/finding.js'
-import { AssayError } from './errors.js'
+import { AssayError, errorOf } from './errors.js'
 import { compileCatalogue } from './features/compile.js'
 import { createFeatureState } from './features/state.js'
 import { LIMITS, type Limits } from './limits.js'
@@ -392,8 +392,4 @@ async function drain(running: Running, drainMs: number): Promise<{ stuck: boolea
 async function closeLanes(models: ModelSet, limits: Limits): Promise<void> {
   const lanes = [models.champion.lane, models.challenger?.lane ?? null].filter((lane) => lane !== null)
   await Promise.all(lanes.map((lane) => lane.close(limits.laneStopMs)))
-}
-
-function errorOf(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error))
 }

@@ -55,3 +55,8 @@ export interface Transaction {
 
 export type Mode = 'decide' | 'evaluate' | 'observe'
 export const MODES: readonly Mode[] = ['decide', 'evaluate', 'observe']
+
+/** Null where the text names no mode. */
+export function parseMode(text: string): Mode | null {
+  return MODES.find((mode) => mode === text) ?? null
+}

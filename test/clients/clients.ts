@@ -124,7 +124,8 @@ async function startReady(port: number, data: string): Promise<ChildProcess> {
   return child
 }
 
-async function freePort(): Promise<number> {
+/** A port that nobody listens on now, for programs that must be told one. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()

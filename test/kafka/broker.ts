@@ -13,10 +13,11 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { freePort } from '../clients/clients.js'
 
 export interface Broker {
   /** host:port, as clients take it. */
@@ -73,7 +74,8 @@ function jars(version: string): string {
 /** Starts a broker on an empty folder; resolves when it takes connections. */
 export async function startBroker(folder: string): Promise<Broker> {
   const libs = join(jars(VERSION), 'libs', '*')
-  const [port, controllerPort] = await freePorts(2)
+  // A broker's voters name each other by port, so that 0 does not do.
+  const [port, controllerPort] = await Promise.all([freePort(), freePort()])
   const address = `127.0.0.1:${port}`
   mkdirSync(folder, { recursive: true })
   const settings = join(folder, 'server.properties')
@@ -134,21 +136,6 @@ function properties(folder: string, port: number, controllerPort: number): Recor
     // A small heap otherwise dies in the log cleaner.
     'log.cleaner.dedupe.buffer.size': '8388608',
   }
-}
-
-/** Ports that nobody listens on now. A broker's voters name each other by port, so that 0 does not do. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer())
-  const ports = await Promise.all(
-    servers.map(async (server) => {
-      server.listen(0, '127.0.0.1')
-      await once(server, 'listening')
-      const address = server.address()
-      return typeof address === 'object' && address !== null ? address.port : 0
-    }),
-  )
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  return ports
 }
 
 function listens(port: number): Promise<boolean> {

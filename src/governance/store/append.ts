@@ -11,7 +11,7 @@ import {
 import type { Cell } from '../port.js'
 import type { Columns } from './tables.js'
 
-/** Rows of a chunk: a column of so many, the longest piece without a rest, takes some 0.2 ms. */
+/** Rows of a chunk; a column of so many is written without a rest. */
 const CHUNK_ROWS = 256
 
 interface Kind {

@@ -1,6 +1,6 @@
 // What the headers of a request say, before its body is looked at.
 // Invariant: nothing of a header is kept but a traceparent of exact W3C shape. It refuses values it does not know.
-import { MODES, type Mode } from '../../../contract/transaction.js'
+import { type Mode, MODES, parseMode } from '../../../contract/transaction.js'
 import { type Rejection, reject } from '../../../errors.js'
 import type { UwsRequest } from './binding.js'
 
@@ -11,7 +11,7 @@ const LENGTH = /^[0-9]{1,15}$/
 export function readMode(req: UwsRequest): Mode | null {
   const text = req.getHeader('assay-mode')
   if (text === '' || text === 'decide') return 'decide'
-  return MODES.find((mode) => mode === text) ?? null
+  return parseMode(text)
 }
 
 /** Milliseconds to decide in: the policy's, or fewer where the client asks for fewer; NaN where the value is bad. */

@@ -2,20 +2,10 @@
 // carries what one batch produced; positions are committed by the transport alone, never by a timer.
 import net from 'node:net'
 import { type IHeaders, Kafka, logLevel } from 'kafkajs'
+import type { KafkaConfig } from '../../../contract/kafka.js'
 import { AssayError } from '../../../errors.js'
 import type { Logger } from '../../../telemetry/logger.js'
-import type { BatchHandler, StreamClient } from './port.js'
-
-export interface KafkajsOptions {
-  readonly brokers: readonly string[]
-  readonly clientId: string
-  readonly groupId: string
-  /** Where a group without a position begins. */
-  readonly start: 'earliest' | 'latest'
-  /** Partitions of which a batch is worked on at the same time. */
-  readonly partitionsAtOnce: number
-  readonly logger: Logger
-}
+import type { StreamClient } from './port.js'
 
 /** Milliseconds that a fetch waits for a first message: leaving the group takes as long. */
 const FETCH_WAIT_MS = 500
@@ -23,10 +13,11 @@ const FETCH_WAIT_MS = 500
 const SESSION_MS = 10_000
 const HEARTBEAT_MS = 3_000
 
-export async function createKafkajsClient(options: KafkajsOptions): Promise<StreamClient> {
-  const { logger, clientId, groupId } = options
+/** Connects. Throws ASSAY_KAFKA_UNAVAILABLE. */
+export async function createKafkajsClient(config: KafkaConfig, logger: Logger): Promise<StreamClient> {
+  const { brokers, client_id: clientId, group_id: groupId } = config
   const kafka = new Kafka({
-    ...{ brokers: [...options.brokers], clientId },
+    ...{ brokers, clientId },
     socketFactory: ({ host, port, onConnect }) =>
       net.connect({ host, port }, onConnect).setNoDelay(true).setKeepAlive(true, 60_000),
     logLevel: logLevel.WARN,
@@ -45,7 +36,7 @@ export async function createKafkajsClient(options: KafkajsOptions): Promise<Stre
     await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
   } catch (cause) {
     await Promise.allSettled([admin.disconnect(), producer.disconnect(), consumer.disconnect()])
-    throw unreachable(options.brokers, cause)
+    throw unreachable(brokers, cause)
   }
 
   return {
@@ -55,15 +46,15 @@ export async function createKafkajsClient(options: KafkajsOptions): Promise<Stre
         return topics[0]?.partitions.length ?? null
       } catch (error) {
         if (error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION') return null
-        throw unreachable(options.brokers, error)
+        throw unreachable(brokers, error)
       }
     },
-    async consume(topic, onBatch: BatchHandler) {
-      await consumer.subscribe({ topics: [topic], fromBeginning: options.start === 'earliest' })
+    async consume(topic, onBatch) {
+      await consumer.subscribe({ topics: [topic], fromBeginning: config.start === 'earliest' })
       await consumer.run({
         autoCommit: false,
         eachBatchAutoResolve: false,
-        partitionsConsumedConcurrently: options.partitionsAtOnce,
+        partitionsConsumedConcurrently: config.partitions_at_once,
         async eachBatch(payload) {
           const { partition, messages, highWatermark } = payload.batch
           await onBatch(

@@ -1,8 +1,8 @@
 // The life of the stream beside the listeners: it joins the group once the server is ready, and keeps trying while the
 // brokers do not answer or the topics are not as they must be. Requests are served meanwhile.
 import { setTimeout as delay } from 'node:timers/promises'
-import type { KafkaConfig } from '../../../contract/stream.js'
-import { AssayError } from '../../../errors.js'
+import type { KafkaConfig } from '../../../contract/kafka.js'
+import { AssayError, errorOf } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Logger } from '../../../telemetry/logger.js'
@@ -32,13 +32,10 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
   registerMetrics(deps.metrics, counts)
   const stop = new AbortController()
   const onFault = (detail: string, error: unknown): void =>
-    logger.event('KafkaFailed', { detail, error: asError(error) })
+    logger.event('KafkaFailed', { detail, error: errorOf(error) })
 
   async function join(): Promise<() => Promise<void>> {
-    const client = await createKafkajsClient({
-      ...{ brokers: config.brokers, clientId: config.client_id, groupId: config.group_id, start: config.start },
-      ...{ partitionsAtOnce: config.partitions_at_once, logger },
-    })
+    const client = await createKafkajsClient(config, logger)
     try {
       const topics = { decisions: config.topics.decisions, deadLetters: config.topics.dead_letters }
       const stream = createStream({ ...deps, client, topics, counts, onFault })
@@ -108,8 +105,4 @@ function registerMetrics(metrics: Metrics, counts: StreamCounts): void {
     labels: ['partition'],
     read: () => [...counts.lag].map(([partition, value]) => ({ labels: { partition: String(partition) }, value })),
   })
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error))
 }

@@ -1,7 +1,7 @@
 // One message as the pipeline sees it, and what becomes of it: an answer, a dead letter, or another try.
 import assert from 'node:assert'
 import { holdsCardData, keepTraceparent } from '../../../contract/card-data.js'
-import { type Mode, MODES } from '../../../contract/transaction.js'
+import { type Mode, parseMode } from '../../../contract/transaction.js'
 import { type ErrorCode, ERRORS } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
@@ -28,7 +28,7 @@ export interface RowHost {
 export class Row implements Exchange {
   readonly deadlineMs: number
   readonly traceparent: string | null
-  readonly source: Exchange['source']
+  readonly source: NonNullable<Exchange['source']>
   begunAtMs = 0
   receivedAtMs = 0
   serverTiming: string | null = null
@@ -44,9 +44,9 @@ export class Row implements Exchange {
   ) {
     const { headers, offset } = message
     const { topic, partition } = host.batch
-    const mode = headers['assay-mode']?.toString('latin1') ?? 'decide'
+    const mode = headers['assay-mode']?.toString('latin1')
     const traceparent = headers.traceparent?.toString('latin1') ?? ''
-    this.wanted = MODES.find((known) => known === mode) ?? null
+    this.wanted = mode === undefined ? 'decide' : parseMode(mode)
     this.traceparent = traceparent === '' ? null : keepTraceparent(traceparent)
     this.source = { topic, partition, offset }
     this.deadlineMs = host.deadlineMs

@@ -7,7 +7,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
-import type { Exchange, Scoring } from '../../exchange.js'
+import type { Scoring } from '../../exchange.js'
 import type { InBatch, Membership, OutMessage, StreamClient } from './port.js'
 import { Row, type RowHost } from './row.js'
 
@@ -107,14 +107,8 @@ export function createStream(options: StreamOptions): Stream {
       for (const row of rows) if (!(await take(row, membership))) return
       if (!(await settle(rows, membership))) return
       if (!(await send(topics.decisions, rows.flatMap(decisionOf), membership))) return
-      if (
-        !(await send(
-          topics.deadLetters,
-          rows.flatMap((row) => deadLetterOf(row, clock.nowMs())),
-          membership,
-        ))
-      )
-        return
+      const dead = rows.flatMap((row) => deadLetterOf(row, clock.nowMs()))
+      if (!(await send(topics.deadLetters, dead, membership))) return
       for (const row of rows) count(counts, row)
       await membership.commit(last.offset + 1)
       counts.lag.set(partition, endOffset - last.offset - 1)
@@ -133,7 +127,7 @@ function count(counts: StreamCounts, { outcome, mode }: Row): void {
 
 /** The decision, under the transaction's own key, in the partition of the same number; an observed one has none. */
 function decisionOf({ outcome, message, source, mode, traceparent }: Row): OutMessage[] {
-  if (outcome?.kind !== 'answer' || mode === 'observe' || source === null) return []
+  if (outcome?.kind !== 'answer' || mode === 'observe') return []
   const headers = {
     'content-type': 'application/json',
     ...(outcome.replayed && { replayed: 'true' }),
@@ -144,18 +138,16 @@ function decisionOf({ outcome, message, source, mode, traceparent }: Row): OutMe
 
 /** The original bytes, and where they came from; where they hold card data, only that. */
 function deadLetterOf({ outcome, message, source, tries }: Row, nowMs: number): OutMessage[] {
-  if (outcome?.kind !== 'dead' || source === null) return []
+  if (outcome?.kind !== 'dead') return []
   const { key, value } = outcome.holdsCardData ? { key: null, value: null } : message
   const headers = {
     'assay-error-code': outcome.code,
     'assay-error-path': outcome.path,
-    ...originOf(source),
+    'assay-topic': source.topic,
+    'assay-partition': String(source.partition),
+    'assay-offset': String(source.offset),
     'assay-time': new Date(nowMs).toISOString(),
     'assay-attempt': String(tries),
   }
   return [{ partition: source.partition, key, value, headers }]
-}
-
-function originOf({ topic, partition, offset }: NonNullable<Exchange['source']>): Record<string, string> {
-  return { 'assay-topic': topic, 'assay-partition': String(partition), 'assay-offset': String(offset) }
 }
