@@ -65,6 +65,7 @@ const facts: DecisionFacts = {
   features: 0,
   degraded: false,
   fallback: [],
+  decidedElsewhere: null,
   policy: Buffer.alloc(32, 9),
   stages: { receiveUs: 12, validateUs: 3, featuresUs: 4, inferUs: 210, decideUs: 2 },
 }

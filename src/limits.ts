@@ -124,6 +124,14 @@ export interface Limits {
   readonly kafkaTriesMax: number
   /** Milliseconds between two tries to reach brokers that do not answer, where the back-off ends. */
   readonly kafkaRetryMsMax: number
+  /** Kafka messages whose decisions are sent, and whose position is committed, at once. */
+  readonly kafkaBatchRowsMax: number
+  /** Bytes of one send to a topic at most: half of what a broker takes by default. */
+  readonly kafkaSendBytesMax: number
+  /** Decisions read back of an output partition when it is assigned: those before them are not known to stand. */
+  readonly kafkaStandingMax: number
+  /** Bytes of such a decision at most; nothing longer is one. */
+  readonly kafkaStandingBytesMax: number
   /** Records of one batch of the sidecar, which is one transaction of its store: commits are shared by so many. */
   readonly tailBatchRecordsMax: number
   /** Bytes of the bodies of one batch, to within one read: the sidecar's memory stays flat however far it lags. */
@@ -238,6 +246,10 @@ export const LIMITS: Limits = Object.freeze({
   kafkaRowsMax: 64,
   kafkaTriesMax: 5,
   kafkaRetryMsMax: 5_000,
+  kafkaBatchRowsMax: 512,
+  kafkaSendBytesMax: 512 << 10,
+  kafkaStandingMax: 20_000,
+  kafkaStandingBytesMax: 8_192,
   tailBatchRecordsMax: 8192,
   tailBatchBytesMax: 16 << 20,
   tailTurnRecordsMax: 512,
@@ -320,6 +332,10 @@ export const TINY: Limits = Object.freeze({
   kafkaRowsMax: 4,
   kafkaTriesMax: 2,
   kafkaRetryMsMax: 100,
+  kafkaBatchRowsMax: 3,
+  kafkaSendBytesMax: 4 << 10,
+  kafkaStandingMax: 8,
+  kafkaStandingBytesMax: 4_096,
   tailBatchRecordsMax: 16,
   tailBatchBytesMax: 8 << 10,
   tailTurnRecordsMax: 4,

@@ -114,6 +114,7 @@ function writeFacts(out: AvroWriter, facts: DecisionFacts): void {
   out.long(facts.stages.featuresUs)
   out.long(facts.stages.inferUs)
   out.long(facts.stages.decideUs)
+  out.nullableString(facts.decidedElsewhere)
 }
 
 /** A union of null and an enum. */

@@ -95,6 +95,7 @@ const decisionFacts = record('DecisionFacts', [
   field('fallback', listOf(hop)),
   field('policy', 'Digest'),
   field('stages', stages),
+  field('decided_elsewhere', nullable('string')),
 ])
 
 const source = record('Source', [field('topic', 'string'), field('partition', 'int'), field('offset', 'long')])

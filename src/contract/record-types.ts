@@ -75,6 +75,8 @@ export interface DecisionFacts {
   features: number
   degraded: boolean
   fallback: readonly Hop[]
+  /** Of an observed transaction that another server decided: the answer that it got (JSON); null otherwise. */
+  decidedElsewhere: string | null
   /** Fingerprint of the policy, 32 bytes. */
   policy: Uint8Array
   stages: StageTimes

@@ -55,14 +55,23 @@ export interface AnswerDeps {
   readonly beat: () => void
 }
 
-/** Renders the body of an answer: the decision, or for an observed transaction that it was taken in. */
+/** Nothing else in an answer reads so: a quote within a text is escaped. */
+const LOGGED = /"logged":"[a-z]+"/
+
+/** Renders the body of an answer: the decision, whoever made it, or for an observed transaction that it was taken in. */
 export function createRenderer(logId: Buffer): (facts: DecisionFacts, transactionId: string, logged: Logged) => string {
   const digestOf = createDigestTexts()
   return (facts, transactionId, logged) => {
+    if (facts.decidedElsewhere !== null) return facts.decidedElsewhere.replace(LOGGED, `"logged":"${logged}"`)
     if (facts.mode === 'observe') return JSON.stringify({ transaction_id: transactionId, accepted: 1, logged })
     const id = decisionId(logId, facts.epoch, facts.ordinal, facts.unfolded)
     return renderDecision(facts, { transactionId, decisionId: id, logged }, digestOf)
   }
+}
+
+/** An observed transaction is taken in; what was decided elsewhere is observed, and has a decision all the same. */
+function statusOf({ mode, decidedElsewhere }: DecisionFacts): number {
+  return mode === 'observe' && decidedElsewhere === null ? 202 : 200
 }
 
 /** Stages in milliseconds, as a Server-Timing header names them. */
@@ -107,7 +116,7 @@ export function createAnswers(deps: AnswerDeps): Answers {
     else {
       const body = render(facts, context.transactionId, logged)
       if (policy.server_timing) exchange.serverTiming = renderTiming(facts, nowMs - context.appendedAtMs)
-      exchange.answer(facts.mode === 'observe' ? 202 : 200, body, false, 0)
+      exchange.answer(statusOf(facts), body, false, 0)
     }
     metrics.request((nowMs - exchange.receivedAtMs) * 1000)
   }
@@ -152,7 +161,7 @@ export function createAnswers(deps: AnswerDeps): Answers {
     else {
       const facts = codecs.decodeFacts(first.facts)
       const body = render(facts, first.transactionId, isDurable ? durable : 'pending')
-      repeat.exchange.answer(facts.mode === 'observe' ? 202 : 200, body, true, 0)
+      repeat.exchange.answer(statusOf(facts), body, true, 0)
       metrics.request((nowMs - repeat.exchange.receivedAtMs) * 1000)
     }
     return true

@@ -1,4 +1,5 @@
 // What transports see of the scoring side: the gate, one call per transaction, labels, look-up. It decides nothing.
+import assert from 'node:assert'
 import { createRenderer, answerRejection, type Answers } from './answers.js'
 import { type Logged, parseDecisionId } from '../contract/decision.js'
 import type { LabelValidator } from '../contract/label.js'
@@ -94,6 +95,17 @@ export function createDoor(deps: DoorDeps): Scoring {
       const reference = parseDecisionId(by.decisionId)
       if (reference === null || reference.unfolded || !reference.logId.equals(log.logId)) return null
       return answerOf(index.findOrdinal(reference.epoch, reference.ordinal))
+    },
+    supersede(decisionId, reason) {
+      const reference = parseDecisionId(decisionId)
+      assert(reference !== null && reference.logId.equals(log.logId), 'a decision of this log')
+      if (!log.healthy() || !log.reserve()) return false
+      const { epoch: supersededEpoch, ordinal: supersededOrdinal } = reference
+      const place = { epoch: log.epoch, ordinal: order.nextUnfolded(), supersededEpoch, supersededOrdinal }
+      const record = { ...place, atMs: order.nowMs(), reason }
+      log.append('superseded', (buffer, at) => codecs.encodeSuperseded(record, buffer, at))
+      heartbeat.wake()
+      return true
     },
   }
 }

@@ -12,6 +12,8 @@ export interface Exchange {
   readonly receivedAtMs: number
   /** Where a streamed transaction came from; null over HTTP. */
   readonly source: { topic: string; partition: number; offset: number } | null
+  /** Decisions of other servers by transaction_id: such a transaction is folded and answered so. Null where none are. */
+  readonly decidedElsewhere: ReadonlyMap<string, { readonly body: string }> | null
   /** Set before the answer where the policy wants the stages shown: the value of a Server-Timing header. */
   serverTiming: string | null
   /** Called exactly once, synchronously or later. `body` is JSON; errors are problem+json (status ≥ 400). */
@@ -30,4 +32,6 @@ export interface Scoring {
   submitLabels(value: unknown, exchange: Exchange): void
   /** The JSON body of the answer that a held decision got (with its state of logging), or null. */
   findDecision(by: { decisionId: string } | { transactionId: string }): string | null
+  /** Logs that a decision of this log does not stand. False where the log has no room for it now. */
+  supersede(decisionId: string, reason: string): boolean
 }

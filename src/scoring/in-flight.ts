@@ -89,6 +89,7 @@ function blank(): { facts: DecisionFacts; personal: DecisionPersonal } {
     features: 0,
     degraded: false,
     fallback: [],
+    decidedElsewhere: null,
     policy: EMPTY,
     stages: { receiveUs: 0, validateUs: 0, featuresUs: 0, inferUs: 0, decideUs: 0 },
   }

@@ -115,7 +115,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   }
 
   function admit(transaction: Transaction, exchange: Exchange): void {
-    const { mode } = exchange
+    const elsewhere = exchange.decidedElsewhere?.get(transaction.transactionId)?.body ?? null
+    const mode = elsewhere === null ? exchange.mode : 'observe'
     if (mode !== 'evaluate') {
       identity.of(transaction)
       if (replay(exchange)) return
@@ -137,6 +138,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     }
     if (!logged) metrics.lost(log.healthy() ? 'no_room' : 'log_failing')
     begin(context, transaction, exchange)
+    context.facts.mode = mode
+    context.facts.decidedElsewhere = elsewhere
     context.logged = logged
     fold(context, mode !== 'evaluate' && logged)
     if (mode === 'observe') observe(context)
@@ -156,7 +159,6 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     personal.transaction = transaction
     personal.traceparent = exchange.traceparent
     personal.source = exchange.source
-    facts.mode = exchange.mode
     facts.policy = deps.policyDigest
     facts.routesRevision = routes.revision
     facts.degraded = false

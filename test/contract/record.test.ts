@@ -63,6 +63,7 @@ const facts: DecisionFacts = {
   features: 1 | 16,
   degraded: true,
   fallback: [{ model: 'fraud-xgb@1', role: 'challenger', reason: 'breaker_open' }],
+  decidedElsewhere: null,
   policy: Buffer.alloc(32, 0xcd),
   stages: { receiveUs: 12, validateUs: 3, featuresUs: 4, inferUs: 210, decideUs: 2 },
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import { type Config, loadConfig } from '../../src/config.js'
-import type { DecisionFacts, DecisionPersonal, ReplyRecord } from '../../src/contract/record-types.js'
+import type { DecisionFacts, DecisionPersonal, ReplyRecord, SupersededRecord } from '../../src/contract/record-types.js'
 import type { Limits } from '../../src/limits.js'
 import { readDecisionLog } from '../../src/scoring/restore.js'
 import { serve, type ServeDeps, type Server } from '../../src/serve.js'
@@ -146,23 +146,26 @@ export interface ReadLog {
   /** Decisions and observed transactions in the order of the log; vectors are copies. */
   readonly decisions: readonly LoggedDecision[]
   readonly replies: readonly ReplyRecord[]
+  readonly superseded: readonly SupersededRecord[]
 }
 
 /** A log at rest. */
 export async function readLog(logDir: string): Promise<ReadLog> {
   const decisions: LoggedDecision[] = []
   const replies: ReplyRecord[] = []
+  const superseded: SupersededRecord[] = []
   let logId = Buffer.alloc(8)
   await readDecisionLog(logDir, {
     onSegment: (header) => void (logId = Buffer.from(header.logId)),
     onRecord(record) {
       if (record.type === 'reply') replies.push(record.reply)
+      if (record.type === 'superseded') superseded.push(record.superseded)
       if (record.type !== 'decision' && record.type !== 'observed') return
       const { facts, personal } = record
       decisions.push({ facts, personal: { ...personal, vector: Uint8Array.from(personal.vector) } })
     },
   })
-  return { logId, decisions, replies }
+  return { logId, decisions, replies, superseded }
 }
 
 /** Looks every `everyMs`: what is waited for may happen in another thread. Throws where it does not come in time. */

@@ -102,7 +102,7 @@ function factsOf(of: Decided, from: { sequence: number; random: Random; control:
     model: { name, version: '1', digest: Buffer.alloc(32, name), role: 'champion' },
     ...{ prescribedModel: `${name}@1`, bucket: 0, routesRevision: 0, experiment: null, arm: null, propensity: null },
     ...{ rules: [], rulesShadow: [], thresholds: null, segment: null, scoreAction: null, reasons: [] },
-    ...{ features: of.flags ?? 0, degraded: false, fallback: [] },
+    ...{ features: of.flags ?? 0, degraded: false, fallback: [], decidedElsewhere: null },
     policy: Buffer.from(control.policy_fingerprint.slice(7), 'hex'),
     stages: { receiveUs: 0, validateUs: 0, featuresUs: 0, inferUs: 0, decideUs: 0 },
   }

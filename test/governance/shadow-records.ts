@@ -60,7 +60,7 @@ export function decision(seen: Seen): TailRecord {
     ...{ prescribedModel: answeredBy, bucket: 1, routesRevision: 0, experiment: null, arm: null, propensity: null },
     ...{ rules: seen.rules ?? [], rulesShadow: [], segment: seen.segment ?? null, scoreAction: action, reasons: [] },
     thresholds: { challengeAt: null, reviewAt: CUTS.review_at, declineAt: CUTS.decline_at },
-    ...{ features: 0, degraded: false, fallback: [], policy: new Uint8Array(32) },
+    ...{ features: 0, degraded: false, fallback: [], decidedElsewhere: null, policy: new Uint8Array(32) },
     stages: { receiveUs: 0, validateUs: 0, featuresUs: 0, inferUs: 0, decideUs: 0 },
   }
   const amount = seen.amountBaseMinor ?? 1000

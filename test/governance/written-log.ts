@@ -174,6 +174,7 @@ function drawFacts(
     thresholds: { challengeAt: null, reviewAt: 0.6, declineAt: 0.9 },
     ...{ segment: null, scoreAction: action, reasons: [], features: 0, degraded },
     fallback: degraded ? [{ model: 'fraud-lgbm@1', role: 'champion', reason: 'deadline' }] : [],
+    decidedElsewhere: null,
     policy,
     stages: { receiveUs: 10, validateUs: 3, featuresUs: 4, inferUs: 50 + random.integer(400), decideUs: 2 },
   }

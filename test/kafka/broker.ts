@@ -1,6 +1,6 @@
 // A real Kafka broker for tests: one KRaft node from Maven Central's jars, kept outside the tree, on loopback ports of
-// its own. No test.
-import { spawn, spawnSync } from 'node:child_process'
+// its own. It can be killed, paused and started again on the same data. No test.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   closeSync,
@@ -22,6 +22,13 @@ import { freePort } from '../clients/clients.js'
 export interface Broker {
   /** host:port, as clients take it. */
   readonly address: string
+  /** SIGKILL: as a machine that goes away. */
+  kill(): Promise<void>
+  /** Again, on the same data and ports. */
+  restart(): Promise<void>
+  /** SIGSTOP and SIGCONT: connections stay open and nobody answers. */
+  pause(): void
+  resume(): void
   stop(): Promise<void>
 }
 
@@ -92,26 +99,40 @@ export async function startBroker(folder: string): Promise<Broker> {
   })
   if (formatted.status !== 0) throw new Error(`the broker's folder was not made: ${formatted.stderr}`)
 
-  const output = join(folder, 'output')
-  const out = openSync(output, 'w')
-  const child = spawn('java', ['-Xmx256m', '-cp', libs, 'kafka.Kafka', settings], { stdio: ['ignore', out, out] })
-  closeSync(out)
-  // Tests end when nothing is left to do, and it is then stopped.
-  child.unref()
-  const endMs = Date.now() + START_MS_MAX
-  while (!(await listens(port))) {
-    if (child.exitCode !== null || Date.now() > endMs)
-      throw new Error(`the broker did not start:\n${readFileSync(output, 'utf8').slice(-8_192)}`)
-    await delay(100)
+  let child: ChildProcess | null = null
+  async function start(): Promise<void> {
+    const output = join(folder, 'output')
+    const out = openSync(output, 'w')
+    const started = spawn('java', ['-Xmx256m', '-cp', libs, 'kafka.Kafka', settings], { stdio: ['ignore', out, out] })
+    closeSync(out)
+    // Tests end when nothing is left to do, and it is then stopped.
+    started.unref()
+    child = started
+    const endMs = Date.now() + START_MS_MAX
+    while (!(await listens(port))) {
+      if (started.exitCode !== null || Date.now() > endMs)
+        throw new Error(`the broker did not start:\n${readFileSync(output, 'utf8').slice(-8_192)}`)
+      await delay(100)
+    }
   }
+  async function end(signal: NodeJS.Signals): Promise<void> {
+    const running = child
+    child = null
+    if (running === null || running.exitCode !== null || running.signalCode !== null) return
+    running.ref()
+    const exited = once(running, 'exit')
+    running.kill(signal)
+    await exited
+  }
+
+  await start()
   return {
     address,
-    async stop() {
-      child.ref()
-      const exited = once(child, 'exit')
-      child.kill('SIGTERM')
-      await exited
-    },
+    kill: () => end('SIGKILL'),
+    restart: start,
+    pause: () => void child?.kill('SIGSTOP'),
+    resume: () => void child?.kill('SIGCONT'),
+    stop: () => end('SIGTERM'),
   }
 }
 

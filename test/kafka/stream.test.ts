@@ -126,6 +126,45 @@ void t.test('what comes again is answered by its first decision, and counted now
   t.equal((await readLog(second.logDir)).decisions.length, sent.length)
 })
 
+void t.test(
+  'what another server has decided is taken over, and its own second decision is superseded',
+  { skip },
+  async (t) => {
+    const topics = await openTopics(t, 'moved', 1)
+    const sent = transactions(6, 20)
+    await topics.produce(sent.map((wire) => ({ key: wire.customer_id ?? null, value: JSON.stringify(wire) })))
+    const former = await startReading(t, topics)
+    await held(async () => (await topics.committed()) === sent.length, 'the former owner decides all')
+    await former.stop()
+    const decided = (await topics.read('decisions')).map(({ value }) => JSON.parse(value) as Record<string, string>)
+
+    const alone = await startRig()
+    t.teardown(() => alone.remove())
+    const own = (await alone.score(sent[3])).body as Record<string, string>
+    await alone.stop()
+    await topics.rewind()
+    let owner = await startReading(t, topics, alone.dataDir)
+    await held(async () => (await topics.committed()) === sent.length, 'the new owner is through')
+    t.equal(await topics.count('decisions'), sent.length, 'nothing is decided again')
+    t.equal((await owner.metric('assay_kafka_messages_total')).get('outcome="taken_over"'), sent.length)
+    t.equal((await owner.metric('assay_kafka_superseded_total')).get(''), 1)
+    const answered = (id: string) => owner.get(`/v1/decisions?transaction_id=${id}`)
+    t.same((await answered(sent[5].transaction_id)).body, decided[5], 'it answers as the former owner did')
+    t.equal((await owner.score(sent[5])).text, JSON.stringify(decided[5]), 'a repeat over HTTP, too')
+    await owner.stop()
+    const { decisions, superseded } = await readLog(owner.logDir)
+    t.same(
+      decisions.map(({ personal }) => personal.transaction.transactionId).sort(),
+      sent.map(({ transaction_id: id }) => id).sort(),
+      'each was folded once',
+    )
+    t.match(superseded, [{ supersededEpoch: 1, reason: new RegExp(decided[3].decision_id) }])
+    t.not(own.decision_id, decided[3].decision_id)
+    owner = await startReading(t, topics, alone.dataDir)
+    t.same((await answered(sent[5].transaction_id)).body, decided[5], 'after a restart, too')
+  },
+)
+
 void t.test('what nobody can decide goes to dead letters with its reason, and blocks nobody', { skip }, async (t) => {
   const topics = await openTopics(t, 'dead', 1)
   const [good, second] = transactions(3, 2)

@@ -26,7 +26,11 @@ export interface Topics {
   count(role: Role): Promise<number>
   /** All that is held now, partition by partition, in order. */
   read(role: Role): Promise<Read[]>
-  /** Messages before the positions that the server's group has committed. */
+  /** Offsets after the last message, by partition. */
+  ends(role: Role): Promise<ReadonlyMap<number, number>>
+  /** The positions that the server's group has committed, by partition; 0 where there is none. */
+  positions(): Promise<ReadonlyMap<number, number>>
+  /** Messages before those positions. */
   committed(): Promise<number>
   /** Puts the group's positions to the beginning; it must have no members. */
   rewind(): Promise<void>
@@ -42,9 +46,16 @@ export async function connectTopics(address: string, name: string): Promise<Topi
   }
   const [admin, producer] = [kafka.admin(), kafka.producer({ allowAutoTopicCreation: false })]
   await Promise.all([admin.connect(), producer.connect()])
-  const ends = (role: Role) => admin.fetchTopicOffsets(names[role])
-  const count = async (role: Role): Promise<number> =>
-    (await ends(role)).reduce((sum, { low, high }) => sum + Number(high) - Number(low), 0)
+  const ends = async (role: Role): Promise<ReadonlyMap<number, number>> => {
+    const held = await admin.fetchTopicOffsets(names[role])
+    return new Map(held.map(({ partition, high }) => [partition, Number(high)]))
+  }
+  const positions = async (): Promise<ReadonlyMap<number, number>> => {
+    const [held] = await admin.fetchOffsets({ groupId: names.group, topics: [names.transactions] })
+    return new Map(held.partitions.map(({ partition, offset }) => [partition, Math.max(0, Number(offset))]))
+  }
+  const sum = (numbers: ReadonlyMap<number, number>): number => [...numbers.values()].reduce((all, one) => all + one, 0)
+  const count = async (role: Role): Promise<number> => sum(await ends(role))
 
   return {
     names,
@@ -59,6 +70,8 @@ export async function connectTopics(address: string, name: string): Promise<Topi
       })
     },
     count,
+    ends,
+    positions,
     async read(role) {
       const wanted = await count(role)
       const consumer = kafka.consumer({ groupId: `${name}.reader.${Date.now()}`, maxWaitTimeInMs: 100 })
@@ -85,12 +98,9 @@ export async function connectTopics(address: string, name: string): Promise<Topi
       await consumer.disconnect()
       return read.sort((a, b) => a.partition - b.partition || Number(a.offset) - Number(b.offset))
     },
-    async committed() {
-      const [held] = await admin.fetchOffsets({ groupId: names.group, topics: [names.transactions] })
-      return held.partitions.reduce((sum, { offset }) => sum + Math.max(0, Number(offset)), 0)
-    },
+    committed: async () => sum(await positions()),
     async rewind() {
-      const partitions = (await ends('transactions')).map(({ partition }) => ({ partition, offset: '0' }))
+      const partitions = [...(await ends('transactions')).keys()].map((partition) => ({ partition, offset: '0' }))
       await admin.setOffsets({ groupId: names.group, topic: names.transactions, partitions })
     },
     async close() {

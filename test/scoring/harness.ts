@@ -188,6 +188,7 @@ export function createHarness(options: HarnessOptions = {}) {
       begunAtMs: clock.monoMs(),
       receivedAtMs: clock.monoMs(),
       source: null,
+      decidedElsewhere: null,
       serverTiming: null,
       answer(status, body, replayed, retryAfterS) {
         const { serverTiming } = this

@@ -37,6 +37,7 @@ function rowExchange(exchange: HttpExchange, settle: (text: string) => void): Ex
     begunAtMs: exchange.begunAtMs,
     receivedAtMs: exchange.receivedAtMs,
     source: null,
+    decidedElsewhere: null,
     serverTiming: null,
     answer(status, body, replayed, retryAfterS) {
       const flags = (replayed ? ',"replayed":true' : '') + (retryAfterS > 0 ? `,"retry_after_s":${retryAfterS}` : '')

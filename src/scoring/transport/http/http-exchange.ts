@@ -61,6 +61,7 @@ export class HttpExchange implements Exchange {
   /** When its headers were there. */
   readonly begunAtMs: number
   readonly source = null
+  readonly decidedElsewhere = null
   /** Set by the pipeline where the policy wants the header. */
   serverTiming: string | null = null
   private state = RECEIVING

@@ -1,17 +1,20 @@
 // The stream client over kafkajs. Its traps are kept here: Nagle is on by default; it does not batch, so one send
 // carries what one batch produced; positions are committed by the transport alone, never by a timer.
+import { randomBytes } from 'node:crypto'
 import net from 'node:net'
-import { type IHeaders, Kafka, logLevel } from 'kafkajs'
+import { type IHeaders, Kafka, type KafkaMessage, logLevel } from 'kafkajs'
 import type { KafkaConfig } from '../../../contract/kafka.js'
 import { AssayError } from '../../../errors.js'
 import type { Logger } from '../../../telemetry/logger.js'
-import type { StreamClient } from './port.js'
+import { openPartitionReader, type PartitionReader } from './kafkajs-reader.js'
+import type { InMessage, StreamClient } from './port.js'
 
 /** Milliseconds that a fetch waits for a first message: leaving the group takes as long. */
 const FETCH_WAIT_MS = 500
 /** Milliseconds after which the partitions of a member that died go to others. */
 const SESSION_MS = 10_000
-const HEARTBEAT_MS = 3_000
+/** How late this member sees that the partitions are to be shared anew. */
+const HEARTBEAT_MS = 1_000
 
 /** Connects. Throws ASSAY_KAFKA_UNAVAILABLE. */
 export async function createKafkajsClient(config: KafkaConfig, logger: Logger): Promise<StreamClient> {
@@ -30,12 +33,20 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
   const consumer = kafka.consumer({
     ...{ groupId, sessionTimeout: SESSION_MS, heartbeatInterval: HEARTBEAT_MS, maxWaitTimeInMs: FETCH_WAIT_MS },
     allowAutoTopicCreation: false,
-    retry: { restartOnFailure: () => Promise.resolve(true) },
+    // Not every crash would be restarted: the transport makes another client instead, whatever it was.
+    retry: { restartOnFailure: () => Promise.resolve(false) },
   })
+  let reader: PartitionReader | null = null
+  let generation = 0
+  consumer.on(consumer.events.GROUP_JOIN, () => void generation++)
+  const close = async (): Promise<void> => {
+    await Promise.allSettled([consumer.disconnect(), producer.disconnect(), reader?.close()])
+    await admin.disconnect().catch(() => undefined)
+  }
   try {
     await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
   } catch (cause) {
-    await Promise.allSettled([admin.disconnect(), producer.disconnect(), consumer.disconnect()])
+    await close()
     throw unreachable(brokers, cause)
   }
 
@@ -49,7 +60,10 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
         throw unreachable(brokers, error)
       }
     },
-    async consume(topic, onBatch) {
+    async consume(topic, onBatch, onEnd) {
+      const groups = `${groupId}.output.${randomBytes(8).toString('hex')}`
+      reader = await openPartitionReader(kafka, admin, { topic: config.topics.decisions, groupId: groups })
+      consumer.on(consumer.events.CRASH, ({ payload }) => onEnd(payload.error))
       await consumer.subscribe({ topics: [topic], fromBeginning: config.start === 'earliest' })
       await consumer.run({
         autoCommit: false,
@@ -57,18 +71,16 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
         partitionsConsumedConcurrently: config.partitions_at_once,
         async eachBatch(payload) {
           const { partition, messages, highWatermark } = payload.batch
+          const joined = generation
+          const isRevoked = (): boolean => !payload.isRunning() || payload.isStale() || joined !== generation
           await onBatch(
+            { topic, partition, endOffset: Number(highWatermark), messages: messages.map(plainMessage) },
             {
-              ...{ topic, partition, endOffset: Number(highWatermark) },
-              messages: messages.map(({ offset, key, value, headers }) => ({
-                ...{ offset: Number(offset), key, value, headers: plainHeaders(headers) },
-              })),
-            },
-            {
+              ...{ generation, isRevoked },
               heartbeat: () => payload.heartbeat(),
-              isRevoked: () => !payload.isRunning() || payload.isStale(),
-              async commit(offset) {
-                await consumer.commitOffsets([{ topic, partition, offset: String(offset) }])
+              async commit(offset, metadata) {
+                if (isRevoked()) throw new Error(`partition ${partition} is another member's`)
+                await consumer.commitOffsets([{ topic, partition, offset: String(offset), metadata }])
                 payload.resolveOffset(String(offset - 1))
               },
             },
@@ -76,18 +88,29 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
         },
       })
     },
+    async metadata(topic, partition) {
+      const [held] = await admin.fetchOffsets({ groupId, topics: [topic] })
+      return held.partitions.find((known) => known.partition === partition)?.metadata ?? ''
+    },
+    readBack(partition, from, max, onMessage) {
+      if (reader === null) throw new Error('a reader is there once the group is joined')
+      return reader.read(partition, from, max, (message) => onMessage(plainMessage(message)))
+    },
     async send(topic, messages) {
-      await producer.send({
+      const [sent] = await producer.send({
         ...{ topic, acks: -1 },
         messages: messages.map(({ partition, key, value, headers }) => ({
           ...{ partition, key, value, headers: { ...headers } },
         })),
       })
+      return Number(sent.baseOffset)
     },
-    async close() {
-      await Promise.allSettled([consumer.disconnect(), producer.disconnect(), admin.disconnect()])
-    },
+    close,
   }
+}
+
+function plainMessage({ offset, key, value, headers }: KafkaMessage): InMessage {
+  return { offset: Number(offset), key, value, headers: plainHeaders(headers) }
 }
 
 /** Of a header that is given more than once, the last counts. */

@@ -28,46 +28,57 @@ const LEAVE_MS_MAX = 5_000
 /** Starts it in the background. The call that it gives ends it, and resolves once the group is left. */
 export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise<void> {
   const { logger, limits } = deps
-  const counts: StreamCounts = { decided: 0, replayed: 0, observed: 0, dead: 0, lag: new Map() }
+  const counts: StreamCounts = {
+    ...{ decided: 0, replayed: 0, observed: 0, dead: 0, takenOver: 0, superseded: 0 },
+    lag: new Map(),
+  }
   registerMetrics(deps.metrics, counts)
   const stop = new AbortController()
   const onFault = (detail: string, error: unknown): void =>
     logger.event('KafkaFailed', { detail, error: errorOf(error) })
 
-  async function join(): Promise<() => Promise<void>> {
+  /** A member until its client ends by itself, which is thrown, or until the server stops. */
+  async function takePart(): Promise<void> {
     const client = await createKafkajsClient(config, logger)
+    const topics = { decisions: config.topics.decisions, deadLetters: config.topics.dead_letters }
+    const stream = createStream({ ...deps, client, topics, counts, onFault })
     try {
-      const topics = { decisions: config.topics.decisions, deadLetters: config.topics.dead_letters }
-      const stream = createStream({ ...deps, client, topics, counts, onFault })
       const partitions = await checkTopics(client, config.topics)
-      await client.consume(config.topics.transactions, (batch, membership) => stream.onBatch(batch, membership))
-      logger.event('KafkaJoined', { topic: config.topics.transactions, group: config.group_id, partitions })
-      return async () => {
-        stream.stop()
-        await client.close()
-      }
-    } catch (error) {
+      await new Promise<void>((resolve, reject) => {
+        stop.signal.addEventListener('abort', () => resolve(), { once: true })
+        client
+          .consume(config.topics.transactions, (batch, membership) => stream.onBatch(batch, membership), reject)
+          .then(() =>
+            logger.event('KafkaJoined', { topic: config.topics.transactions, group: config.group_id, partitions }),
+          )
+          .catch(reject)
+      })
+    } finally {
+      stream.stop()
       await client.close()
-      throw error
+      counts.lag.clear()
     }
   }
 
-  async function run(): Promise<() => Promise<void>> {
-    for (let waitMs = RETRY_MS; !stop.signal.aborted; waitMs = Math.min(2 * waitMs, limits.kafkaRetryMsMax)) {
+  async function run(): Promise<void> {
+    let waitMs = RETRY_MS
+    while (!stop.signal.aborted) {
+      const sinceMs = deps.clock.monoMs()
       try {
-        return await join()
+        await takePart()
       } catch (error) {
         onFault('the stream is not read', error)
       }
+      const lasted = deps.clock.monoMs() - sinceMs > limits.kafkaRetryMsMax
+      waitMs = lasted ? RETRY_MS : Math.min(2 * waitMs, limits.kafkaRetryMsMax)
       await delay(waitMs, undefined, { signal: stop.signal }).catch(() => undefined)
     }
-    return () => Promise.resolve()
   }
 
   const running = run()
   return async () => {
     stop.abort()
-    await Promise.race([running.then((leave) => leave()), delay(LEAVE_MS_MAX, undefined, { ref: false })])
+    await Promise.race([running, delay(LEAVE_MS_MAX, undefined, { ref: false })])
   }
 }
 
@@ -88,16 +99,26 @@ async function checkTopics(client: StreamClient, topics: KafkaConfig['topics']):
   return wanted
 }
 
+const OUTCOMES = [
+  ['decided', 'decided'],
+  ['replayed', 'replayed'],
+  ['taken_over', 'takenOver'],
+  ['observed', 'observed'],
+  ['dead', 'dead'],
+] as const
+
 function registerMetrics(metrics: Metrics, counts: StreamCounts): void {
   metrics.counter({
     name: 'assay_kafka_messages_total',
     help: 'Messages done, by what they came to',
     labels: ['outcome'],
-    read: () =>
-      (['decided', 'replayed', 'observed', 'dead'] as const).map((outcome) => ({
-        labels: { outcome },
-        value: counts[outcome],
-      })),
+    read: () => OUTCOMES.map(([outcome, count]) => ({ labels: { outcome }, value: counts[count] })),
+  })
+  metrics.counter({
+    name: 'assay_kafka_superseded_total',
+    help: 'Decisions that do not stand: the output partition holds an earlier one by another server',
+    labels: [],
+    read: () => [{ labels: {}, value: counts.superseded }],
   })
   metrics.gauge({
     name: 'assay_kafka_lag',

@@ -27,12 +27,14 @@ export interface InBatch {
 
 /** What the handler of a batch may ask of the group. */
 export interface Membership {
+  /** Counts the assignments of this client: one never ends while a batch of it is handled. */
+  readonly generation: number
   /** To be called while a batch takes its time; the client sends as often as the group needs. */
   heartbeat(): Promise<void>
   /** True once the partition belongs to another member: nothing more is to be produced of it. */
   isRevoked(): boolean
-  /** Everything before `offset` is done. */
-  commit(offset: number): Promise<void>
+  /** Everything before `offset` is done. `metadata` is kept beside it. */
+  commit(offset: number, metadata: string): Promise<void>
 }
 
 export type BatchHandler = (batch: InBatch, membership: Membership) => Promise<void>
@@ -40,10 +42,23 @@ export type BatchHandler = (batch: InBatch, membership: Membership) => Promise<v
 export interface StreamClient {
   /** Partitions of a topic; null where there is no such topic. */
   partitions(topic: string): Promise<number | null>
-  /** Joins the group. The batches of a partition come one after the other; one that fails comes again. */
-  consume(topic: string, onBatch: BatchHandler): Promise<void>
-  /** Resolves when all in-sync replicas have the messages; rejects where it is not known. */
-  send(topic: string, messages: readonly OutMessage[]): Promise<void>
+  /**
+   * Joins the group. The batches of a partition come one after the other; one that fails comes again. `onEnd` is called
+   * where the membership ends by itself: the client is to be closed then, and another to be made.
+   */
+  consume(topic: string, onBatch: BatchHandler, onEnd: (error: unknown) => void): Promise<void>
+  /** What was committed beside the group's position in a partition; empty where there is none. */
+  metadata(topic: string, partition: number): Promise<string>
+  /**
+   * The offset after the last message of a partition of the topic that is written to, with what is held from `from` on
+   * (at most `max` messages before the end) handed over in order.
+   */
+  readBack(partition: number, from: number, max: number, onMessage: (message: InMessage) => void): Promise<number>
+  /**
+   * The messages of one topic and partition. Resolves with the offset of the first when all in-sync replicas have them;
+   * rejects where that is not known.
+   */
+  send(topic: string, messages: readonly OutMessage[]): Promise<number>
   /** Leaves the group and the brokers. */
   close(): Promise<void>
 }

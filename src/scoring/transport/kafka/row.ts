@@ -6,11 +6,16 @@ import { type ErrorCode, ERRORS } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Exchange, Scoring } from '../../exchange.js'
+import { namesOf, type Standing } from './output.js'
 import type { InBatch, InMessage } from './port.js'
 
-/** What a row came to. `again`: nothing is wrong with it, the server cannot take it, or not say so, for now. */
+/**
+ * What a row came to. `standing`: its decision is on the output already. `again`: nothing is wrong with it, the server
+ * cannot take it, or not say so, for now.
+ */
 export type Outcome =
   | { readonly kind: 'answer'; readonly body: string; readonly replayed: boolean }
+  | { readonly kind: 'standing' }
   | { readonly kind: 'dead'; readonly code: ErrorCode; readonly path: string; readonly holdsCardData: boolean }
   | { readonly kind: 'again' }
 
@@ -21,6 +26,8 @@ export interface RowHost {
   readonly clock: Clock
   readonly limits: Pick<Limits, 'bodyBytesMax' | 'kafkaTriesMax'>
   readonly deadlineMs: number
+  /** Decisions that the output holds already, by transaction. */
+  readonly standing: ReadonlyMap<string, Standing>
   /** A row that did not come to something at once has come to it. */
   readonly onSettled: () => void
 }
@@ -33,6 +40,8 @@ export class Row implements Exchange {
   receivedAtMs = 0
   serverTiming: string | null = null
   outcome: Outcome | null = null
+  /** The decision that this server made of it, where another stands before it. */
+  passed: { readonly decisionId: string; readonly by: string } | null = null
   /** Times that it was offered. */
   tries = 0
   private isOpen = false
@@ -56,6 +65,10 @@ export class Row implements Exchange {
     return this.wanted ?? 'decide'
   }
 
+  get decidedElsewhere(): Exchange['decidedElsewhere'] {
+    return this.host.standing.size === 0 ? null : this.host.standing
+  }
+
   /** Hands it to the pipeline. False where it came to something at once. */
   offer(): boolean {
     const { clock, limits, scoring } = this.host
@@ -75,12 +88,23 @@ export class Row implements Exchange {
     assert(this.outcome === null, 'an exchange is answered once')
     if (status < 400) {
       // Kafka never serves what it cannot log: such an answer is asked for again once the log takes records.
-      this.settle(isLogged(body) ? { kind: 'answer', body, replayed } : { kind: 'again' })
+      if (!isLogged(body)) this.settle({ kind: 'again' })
+      else
+        this.settle(this.compare(body, this.host.standing) ? { kind: 'standing' } : { kind: 'answer', body, replayed })
       return
     }
     const { code, path } = readProblem(body)
     const isForNow = ERRORS[code].retryable && (status !== 500 || this.tries < this.host.limits.kafkaTriesMax)
     this.settle(isForNow ? { kind: 'again' } : this.dead(code, path))
+  }
+
+  /** True where a decision of this transaction stands there. Where it is another than the answer's, that is `passed`. */
+  compare(body: string, standing: ReadonlyMap<string, Standing>): boolean {
+    const named = standing.size === 0 ? null : namesOf(body)
+    const first = named === null ? undefined : standing.get(named.transactionId)
+    if (named === null || first === undefined) return false
+    if (first.decisionId !== named.decisionId) this.passed = { decisionId: named.decisionId, by: first.decisionId }
+    return true
   }
 
   private settle(outcome: Outcome): void {

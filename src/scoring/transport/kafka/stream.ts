@@ -1,21 +1,24 @@
 // Transactions in, decisions out. The rows of a fetch go through the same pipeline as requests; what they came to goes
-// out in one send per topic; the position is committed last.
+// out in one send per topic, or in few where it is long; the position is committed last.
 // Invariants: rows of a partition are offered in the order of their offsets, each once the one before it was taken or
 // refused for good, so that windows see them in that order; a position is committed only when the brokers hold every
 // decision and dead letter before it, and each decision was durable before it was sent. What comes again after a fault
-// is answered by the decision that it got. A message that nobody can decide blocks nobody.
+// is answered by the decision that it got, whoever made it: before the first batch of an assignment the output is read
+// from the committed position to its end. A message that nobody can decide blocks nobody.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Scoring } from '../../exchange.js'
-import type { InBatch, Membership, OutMessage, StreamClient } from './port.js'
+import { deadLetterOf, decisionOf, inSends } from './messages.js'
+import { keepStanding, newOutput, type Output, positionText, readPosition, type Standing } from './output.js'
+import type { InBatch, InMessage, Membership, StreamClient } from './port.js'
 import { Row, type RowHost } from './row.js'
 
 export interface StreamOptions {
-  readonly client: Pick<StreamClient, 'send'>
+  readonly client: Pick<StreamClient, 'metadata' | 'readBack' | 'send'>
   readonly scoring: Scoring
   readonly clock: Clock
-  readonly limits: Pick<Limits, 'bodyBytesMax' | 'kafkaRowsMax' | 'kafkaTriesMax' | 'kafkaRetryMsMax'>
+  readonly limits: Limits
   readonly topics: { readonly decisions: string; readonly deadLetters: string }
   readonly deadlineMs: () => number
   readonly counts: StreamCounts
@@ -29,6 +32,10 @@ export interface StreamCounts {
   replayed: number
   observed: number
   dead: number
+  /** Decided by another server: taken over. */
+  takenOver: number
+  /** Decided here, while the output holds an earlier decision of another server. */
+  superseded: number
   /** Messages not yet done, by partition, as of the last fetch. */
   readonly lag: Map<number, number>
 }
@@ -42,13 +49,17 @@ export interface Stream {
 
 /** Milliseconds between two tries of a row that the server cannot take. */
 const ROW_RETRY_MS = 1
-const SEND_RETRY_MS = 100
+/** Milliseconds before the second try of what the brokers refused; doubled with each. */
+const RETRY_MS = 100
+/** Milliseconds between two looks at the group while the brokers take their time. */
+const BEAT_MS = 500
 
 export function createStream(options: StreamOptions): Stream {
   const { client, scoring, clock, limits, topics, counts } = options
   let isStopped = false
   /** Rows handed over and not settled, of all partitions. */
   let open = 0
+  const outputs = new Map<number, Output>()
 
   const isOver = (membership: Membership): boolean => isStopped || membership.isRevoked()
 
@@ -78,76 +89,150 @@ export function createStream(options: StreamOptions): Stream {
     return true
   }
 
-  async function send(topic: string, messages: readonly OutMessage[], membership: Membership): Promise<boolean> {
-    for (let waitMs = SEND_RETRY_MS; messages.length > 0; waitMs = Math.min(2 * waitMs, limits.kafkaRetryMsMax)) {
+  /** Tries until it succeeds; null where the partition is given up meanwhile. */
+  async function untilDone<Result>(
+    membership: Membership,
+    what: string,
+    act: () => Promise<Result>,
+  ): Promise<Result | null> {
+    for (let waitMs = RETRY_MS; !isOver(membership); waitMs = Math.min(2 * waitMs, limits.kafkaRetryMsMax)) {
       try {
-        await client.send(topic, messages)
-        return true
+        return await beating(membership, act())
       } catch (error) {
-        options.onFault(`nothing can be written to ${topic}`, error)
+        options.onFault(what, error)
       }
       await delay(waitMs)
       await membership.heartbeat()
-      if (isOver(membership)) return false
     }
+    return null
+  }
+
+  const keep = (into: Map<string, Standing>) => (held: InMessage) =>
+    keepStanding(into, held, limits.kafkaStandingBytesMax)
+
+  /** What this server knows of the output partition, read anew under each assignment. */
+  async function outputOf({ topic, partition }: InBatch, membership: Membership): Promise<Output | null> {
+    const output = outputs.get(partition) ?? newOutput()
+    outputs.set(partition, output)
+    if (output.generation === membership.generation) return output
+    const end = await untilDone(membership, `the decisions in ${topics.decisions} cannot be read`, async () => {
+      const from = readPosition(await client.metadata(topic, partition))
+      output.standing.clear()
+      return client.readBack(partition, from, limits.kafkaStandingMax, keep(output.standing))
+    })
+    if (end === null) return null
+    output.end = end
+    output.generation = membership.generation
+    return output
+  }
+
+  /** Sends the decisions; where another member has written since, finds out whose come first. */
+  async function sendDecisions(rows: readonly Row[], partition: number, output: Output, membership: Membership) {
+    const what = `nothing can be written to ${topics.decisions}`
+    for (const messages of inSends(rows.flatMap(decisionOf), limits.kafkaSendBytesMax)) {
+      const first = await untilDone(membership, what, () => client.send(topics.decisions, messages))
+      if (first === null) return false
+      if (first > output.end && !(await readBetween(rows, partition, output, first, membership))) return false
+      output.end = first + messages.length
+    }
+    return true
+  }
+
+  /** Compares with what somebody else wrote between the end known and this server's own messages. */
+  async function readBetween(
+    rows: readonly Row[],
+    partition: number,
+    output: Output,
+    first: number,
+    membership: Membership,
+  ): Promise<boolean> {
+    const earlier = new Map<string, Standing>()
+    const read = await untilDone(membership, `the decisions in ${topics.decisions} cannot be read`, () =>
+      client.readBack(partition, output.end, limits.kafkaStandingMax, (held) => {
+        if (held.offset < first) keep(earlier)(held)
+      }),
+    )
+    if (read === null) return false
+    for (const row of rows) if (row.outcome?.kind === 'answer') row.compare(row.outcome.body, earlier)
+    return true
+  }
+
+  async function sendDeadLetters(rows: readonly Row[], membership: Membership): Promise<boolean> {
+    const letters = rows.flatMap((row) => deadLetterOf(row, clock.nowMs(), limits.kafkaSendBytesMax))
+    for (const messages of inSends(letters, limits.kafkaSendBytesMax)) {
+      const what = `nothing can be written to ${topics.deadLetters}`
+      if ((await untilDone(membership, what, () => client.send(topics.deadLetters, messages))) === null) return false
+    }
+    return true
+  }
+
+  /** Logs which decisions of this server do not stand. */
+  async function sayPassed(rows: readonly Row[], output: Output, membership: Membership): Promise<boolean> {
+    for (const { passed } of rows) {
+      if (passed === null || output.superseded.has(passed.decisionId)) continue
+      const reason = `${passed.by} stands before it in its output partition`
+      while (!scoring.supersede(passed.decisionId, reason)) {
+        await delay(ROW_RETRY_MS)
+        await membership.heartbeat()
+        if (isOver(membership)) return false
+      }
+      output.superseded.add(passed.decisionId)
+      counts.superseded++
+    }
+    return true
+  }
+
+  /** Handles some messages to the end; false where the partition is given up meanwhile. */
+  async function handle(batch: InBatch, messages: readonly InMessage[], output: Output, membership: Membership) {
+    const { partition, endOffset } = batch
+    const host: RowHost = {
+      ...{ batch, scoring, clock, limits, deadlineMs: options.deadlineMs(), standing: output.standing },
+      onSettled: () => void open--,
+    }
+    const rows = messages.map((message) => new Row(host, message))
+    for (const row of rows) if (!(await take(row, membership))) return false
+    if (!(await settle(rows, membership))) return false
+    if (!(await sendDecisions(rows, partition, output, membership))) return false
+    if (!(await sayPassed(rows, output, membership))) return false
+    if (!(await sendDeadLetters(rows, membership))) return false
+    const next = messages[messages.length - 1].offset + 1
+    await membership.commit(next, positionText(output.end))
+    for (const row of rows) count(counts, row)
+    output.superseded.clear()
+    counts.lag.set(partition, endOffset - next)
     return true
   }
 
   return {
     async onBatch(batch, membership) {
       const { messages, partition, endOffset } = batch
-      const last = messages.at(-1)
-      if (last === undefined) return
+      if (messages.length === 0) return
       counts.lag.set(partition, endOffset - messages[0].offset)
-      const host: RowHost = {
-        ...{ batch, scoring, clock, limits, deadlineMs: options.deadlineMs() },
-        onSettled: () => void open--,
+      const output = await outputOf(batch, membership)
+      if (output === null) return
+      for (let at = 0; at < messages.length; at += limits.kafkaBatchRowsMax) {
+        if (!(await handle(batch, messages.slice(at, at + limits.kafkaBatchRowsMax), output, membership))) return
       }
-      const rows = messages.map((message) => new Row(host, message))
-      for (const row of rows) if (!(await take(row, membership))) return
-      if (!(await settle(rows, membership))) return
-      if (!(await send(topics.decisions, rows.flatMap(decisionOf), membership))) return
-      const dead = rows.flatMap((row) => deadLetterOf(row, clock.nowMs()))
-      if (!(await send(topics.deadLetters, dead, membership))) return
-      for (const row of rows) count(counts, row)
-      await membership.commit(last.offset + 1)
-      counts.lag.set(partition, endOffset - last.offset - 1)
     },
     stop: () => void (isStopped = true),
   }
 }
 
+/** Waits, and stays in the group meanwhile. */
+async function beating<Result>(membership: Membership, acting: Promise<Result>): Promise<Result> {
+  const timer = setInterval(() => void membership.heartbeat().catch(() => undefined), BEAT_MS)
+  try {
+    return await acting
+  } finally {
+    clearInterval(timer)
+  }
+}
+
 function count(counts: StreamCounts, { outcome, mode }: Row): void {
   if (outcome?.kind === 'dead') counts.dead++
+  else if (outcome?.kind === 'standing') counts.takenOver++
   else if (outcome?.kind !== 'answer') return
   else if (mode === 'observe') counts.observed++
   else if (outcome.replayed) counts.replayed++
   else counts.decided++
-}
-
-/** The decision, under the transaction's own key, in the partition of the same number; an observed one has none. */
-function decisionOf({ outcome, message, source, mode, traceparent }: Row): OutMessage[] {
-  if (outcome?.kind !== 'answer' || mode === 'observe') return []
-  const headers = {
-    'content-type': 'application/json',
-    ...(outcome.replayed && { replayed: 'true' }),
-    ...(traceparent !== null && { traceparent }),
-  }
-  return [{ partition: source.partition, key: message.key, value: Buffer.from(outcome.body), headers }]
-}
-
-/** The original bytes, and where they came from; where they hold card data, only that. */
-function deadLetterOf({ outcome, message, source, tries }: Row, nowMs: number): OutMessage[] {
-  if (outcome?.kind !== 'dead') return []
-  const { key, value } = outcome.holdsCardData ? { key: null, value: null } : message
-  const headers = {
-    'assay-error-code': outcome.code,
-    'assay-error-path': outcome.path,
-    'assay-topic': source.topic,
-    'assay-partition': String(source.partition),
-    'assay-offset': String(source.offset),
-    'assay-time': new Date(nowMs).toISOString(),
-    'assay-attempt': String(tries),
-  }
-  return [{ partition: source.partition, key, value, headers }]
 }

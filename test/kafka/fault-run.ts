@@ -1,0 +1,218 @@
+// Real servers that read from a real broker while all of them are killed, paused and made to share anew at random
+// moments, under a producer that never stops. What came of it is judged in fault-judge.ts. No test.
+import { mkdtemp } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Kafka, logLevel } from 'kafkajs'
+import { type RunningServer, startServer } from '../../bench/server.js'
+import { createSimulator } from '../../src/simulate/generator.js'
+import { createRandom, type Random } from '../../src/simulate/random.js'
+import { until } from '../flow/server-rig.js'
+import type { Broker } from './broker.js'
+import { connectTopics, type Topics } from './topics.js'
+
+/** `pause` stops a server for longer than its session lasts; `join` lets a third member in and out again. */
+export type Fault = 'server' | 'broker' | 'broker pause' | 'restart' | 'join' | 'pause'
+
+export interface FaultOptions {
+  /** Names topics, group and folder; unique on the broker. */
+  readonly name: string
+  readonly seed: number
+  readonly servers: 1 | 2
+  readonly partitions: number
+  readonly perSecond: number
+  /** In this order where it is a list; so many at random where it is a number. */
+  readonly faults: number | readonly Fault[]
+  readonly broker: Broker
+  readonly folder: string
+  readonly env?: Readonly<Record<string, string>>
+  readonly onFault?: (number: number, fault: Fault, victim: number) => void
+}
+
+/** What was committed of each partition at a moment, and where the outputs ended right after. */
+export interface Sample {
+  readonly committed: ReadonlyMap<number, number>
+  readonly outputEnds: ReadonlyMap<number, number>
+}
+
+export interface FaultRun {
+  readonly topics: Topics
+  /** Of each server. */
+  readonly dataDirs: readonly string[]
+  readonly sent: number
+  readonly faults: Readonly<Record<Fault, number>>
+  readonly samples: readonly Sample[]
+  readonly seconds: number
+}
+
+/** How often each fault comes, of the sum. A pause needs another server, and takes a session's time. */
+const WEIGHTS: Readonly<Record<Fault, number>> = {
+  ...{ server: 9, restart: 3, join: 3, broker: 2, 'broker pause': 2, pause: 1 },
+}
+const PAUSE_MS = 12_500
+/** Brokers need half a minute to start on a busy machine, a session takes ten seconds to end. */
+const RECOVERY_MS_MAX = 120_000
+const BATCH_MAX = 500
+
+export async function runFaults(options: FaultOptions): Promise<FaultRun> {
+  const { broker, name, servers: count } = options
+  const random = createRandom(options.seed)
+  const topics = await connectTopics(broker.address, name)
+  await topics.create(options.partitions)
+  const dataDirs = await Promise.all(
+    Array.from({ length: count }, () => mkdtemp(join(options.folder, 'assay-faults-'))),
+  )
+  const env = { ...streamEnv(broker, topics), ...options.env }
+  const start = (server: number): Promise<RunningServer> => startServer({ dataDir: dataDirs[server], env })
+  const servers = await Promise.all(dataDirs.map((_, server) => start(server)))
+  const producing = produce(topics, options)
+  const made: Record<Fault, number> = { server: 0, broker: 0, 'broker pause': 0, restart: 0, join: 0, pause: 0 }
+  const samples: Sample[] = []
+  const beganMs = performance.now()
+
+  const makeFault: Readonly<Record<Fault, (victim: number) => Promise<void>>> = {
+    async server(victim) {
+      await servers[victim].kill()
+      await delay(1_000 * random.uniform())
+      servers[victim] = await start(victim)
+    },
+    async restart(victim) {
+      await servers[victim].stop()
+      servers[victim] = await start(victim)
+    },
+    async broker() {
+      await broker.kill()
+      await delay(2_000 * random.uniform())
+      await broker.restart()
+    },
+    async 'broker pause'() {
+      broker.pause()
+      await delay(1_000 + 3_000 * random.uniform())
+      broker.resume()
+    },
+    async join() {
+      await passBy(broker, topics, 1_000 + 2_000 * random.uniform())
+    },
+    async pause(victim) {
+      process.kill(servers[victim].pid, 'SIGSTOP')
+      await delay(PAUSE_MS)
+      process.kill(servers[victim].pid, 'SIGCONT')
+    },
+  }
+
+  try {
+    const faults = options.faults
+    const total = typeof faults === 'number' ? faults : faults.length
+    for (let number = 0; number < total; number++) {
+      const fault = typeof faults === 'number' ? pick(random, count) : faults[number]
+      const victim = random.integer(count)
+      options.onFault?.(number, fault, victim)
+      await delay(1_500 * random.uniform())
+      samples.push(await sample(topics))
+      const before = await answered(() => topics.count('decisions'))
+      await makeFault[fault](victim)
+      made[fault]++
+      const decides = async (): Promise<boolean> => (await known(topics.count('decisions'), 0)) > before
+      await until(decides, `decisions after ${number} (${fault})`, { msMax: RECOVERY_MS_MAX, everyMs: 200 })
+    }
+    const sent = await producing.stop()
+    const isDone = async (): Promise<boolean> =>
+      (await known(topics.committed(), 0)) >= (await known(topics.count('transactions'), Infinity))
+    await until(isDone, 'all is done', { msMax: RECOVERY_MS_MAX, everyMs: 200 })
+    const seconds = (performance.now() - beganMs) / 1000
+    for (const server of servers) await server.stop()
+    return { topics, dataDirs, sent, faults: made, samples, seconds }
+  } catch (error) {
+    const outputs = servers.map((server) => server.output().slice(-4_096)).join('\n')
+    for (const server of servers) await server.kill()
+    throw new Error(`the run did not end:\n${outputs}`, { cause: error })
+  } finally {
+    await producing.stop()
+  }
+}
+
+/** A server reads these topics. */
+export function streamEnv(broker: Broker, { names }: Topics): Record<string, string> {
+  return {
+    ASSAY_PROCESS__KAFKA__BROKERS: JSON.stringify([broker.address]),
+    ASSAY_PROCESS__KAFKA__GROUP_ID: names.group,
+    ASSAY_PROCESS__KAFKA__TOPICS__TRANSACTIONS: names.transactions,
+    ASSAY_PROCESS__KAFKA__TOPICS__DECISIONS: names.decisions,
+    ASSAY_PROCESS__KAFKA__TOPICS__DEAD_LETTERS: names.dead,
+  }
+}
+
+function pick(random: Random, servers: number): Fault {
+  const kinds = Object.entries(WEIGHTS).filter(([fault]) => servers > 1 || fault !== 'pause') as [Fault, number][]
+  let left = random.uniform() * kinds.reduce((sum, [, weight]) => sum + weight, 0)
+  return kinds.find(([, weight]) => (left -= weight) < 0)?.[0] ?? 'server'
+}
+
+/** Sends at a steady rate; what a broker that is away leaves over is sent when it is back. */
+function produce(topics: Topics, { seed, perSecond, name }: FaultOptions): { stop(): Promise<number> } {
+  const startMs = Date.now() - 60 * 86_400_000
+  const simulator = createSimulator({ seed, customers: 2_000, terminals: 4_000, startMs, idPrefix: `${name}-` })
+  const sinceMs = performance.now()
+  let sent = 0
+  let isStopped = false
+  async function run(): Promise<void> {
+    while (!isStopped) {
+      const due = Math.floor(((performance.now() - sinceMs) / 1000) * perSecond)
+      const wires = Array.from({ length: Math.min(due - sent, BATCH_MAX) }, () => simulator.next().wire)
+      const messages = wires.map((wire) => ({ key: wire.customer_id ?? null, value: JSON.stringify(wire) }))
+      while (
+        messages.length > 0 &&
+        (await known(
+          topics.produce(messages).then(() => true),
+          false,
+        )) === false
+      ) {
+        await delay(200)
+      }
+      sent += messages.length
+      await delay(20)
+    }
+  }
+  const running = run()
+  return {
+    async stop() {
+      isStopped = true
+      await running
+      return sent
+    },
+  }
+}
+
+/** A member of the group that takes its share, does nothing with it and leaves. */
+async function passBy(broker: Broker, { names }: Topics, stayMs: number): Promise<void> {
+  const kafka = new Kafka({ brokers: [broker.address], clientId: 'passer-by', logLevel: logLevel.NOTHING })
+  const consumer = kafka.consumer({ groupId: names.group, sessionTimeout: 10_000, heartbeatInterval: 1_000 })
+  await consumer.connect()
+  await consumer.subscribe({ topics: [names.transactions] })
+  await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: () => delay(200) })
+  await delay(stayMs)
+  await consumer.disconnect()
+}
+
+async function sample(topics: Topics): Promise<Sample> {
+  const committed = await answered(() => topics.positions())
+  return { committed, outputEnds: await answered(() => topics.ends('decisions')) }
+}
+
+/** Asks until the broker, or the group's coordinator on it, answers. */
+async function answered<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
+  const endMs = performance.now() + RECOVERY_MS_MAX
+  for (;;) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (performance.now() > endMs) throw error
+    }
+    await delay(200)
+  }
+}
+
+/** What the broker says, or something else where it does not answer. */
+function known<Answer>(asked: Promise<Answer>, otherwise: Answer): Promise<Answer> {
+  return asked.catch(() => otherwise)
+}
