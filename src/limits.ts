@@ -124,6 +124,8 @@ export interface Limits {
   readonly kafkaTriesMax: number
   /** Milliseconds between two tries to reach brokers that do not answer, where the back-off ends. */
   readonly kafkaRetryMsMax: number
+  /** Milliseconds that a Kafka client may take to do something or refuse to: after them another one is made. */
+  readonly kafkaAnswerMsMax: number
   /** Kafka messages whose decisions are sent, and whose position is committed, at once. */
   readonly kafkaBatchRowsMax: number
   /** Bytes of one send to a topic at most: half of what a broker takes by default. */
@@ -246,6 +248,7 @@ export const LIMITS: Limits = Object.freeze({
   kafkaRowsMax: 64,
   kafkaTriesMax: 5,
   kafkaRetryMsMax: 5_000,
+  kafkaAnswerMsMax: 60_000,
   kafkaBatchRowsMax: 512,
   kafkaSendBytesMax: 512 << 10,
   kafkaStandingMax: 20_000,
@@ -332,6 +335,7 @@ export const TINY: Limits = Object.freeze({
   kafkaRowsMax: 4,
   kafkaTriesMax: 2,
   kafkaRetryMsMax: 100,
+  kafkaAnswerMsMax: 2_000,
   kafkaBatchRowsMax: 3,
   kafkaSendBytesMax: 4 << 10,
   kafkaStandingMax: 8,

@@ -2,6 +2,7 @@
 // carries what one batch produced; positions are committed by the transport alone, never by a timer.
 import { randomBytes } from 'node:crypto'
 import net from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type IHeaders, Kafka, type KafkaMessage, logLevel } from 'kafkajs'
 import type { KafkaConfig } from '../../../contract/kafka.js'
 import { AssayError } from '../../../errors.js'
@@ -13,16 +14,18 @@ import type { InMessage, StreamClient } from './port.js'
 const FETCH_WAIT_MS = 500
 /** Milliseconds after which the partitions of a member that died go to others. */
 const SESSION_MS = 10_000
+/** Milliseconds that leaving may take: brokers that do not answer would hold up the end of the process. */
+const CLOSE_MS_MAX = 5_000
 /** How late this member sees that the partitions are to be shared anew. */
 const HEARTBEAT_MS = 1_000
 
 /** Connects. Throws ASSAY_KAFKA_UNAVAILABLE. */
 export async function createKafkajsClient(config: KafkaConfig, logger: Logger): Promise<StreamClient> {
   const { brokers, client_id: clientId, group_id: groupId } = config
+  const sockets = createSockets()
   const kafka = new Kafka({
     ...{ brokers, clientId },
-    socketFactory: ({ host, port, onConnect }) =>
-      net.connect({ host, port }, onConnect).setNoDelay(true).setKeepAlive(true, 60_000),
+    socketFactory: sockets.connect,
     logLevel: logLevel.WARN,
     logCreator: () => (entry) => logger.event('KafkaWarned', { detail: `${entry.namespace}: ${entry.log.message}` }),
     // The transport tries again by itself, and for as long as it takes.
@@ -40,8 +43,10 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
   let generation = 0
   consumer.on(consumer.events.GROUP_JOIN, () => void generation++)
   const close = async (): Promise<void> => {
-    await Promise.allSettled([consumer.disconnect(), producer.disconnect(), reader?.close()])
-    await admin.disconnect().catch(() => undefined)
+    sockets.refuse()
+    const left = Promise.allSettled([consumer.disconnect(), producer.disconnect(), admin.disconnect(), reader?.close()])
+    await Promise.race([left, delay(CLOSE_MS_MAX, undefined, { ref: false })])
+    sockets.destroy()
   }
   try {
     await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
@@ -106,6 +111,30 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
       return Number(sent.baseOffset)
     },
     close,
+  }
+}
+
+/**
+ * Every connection of the client. A consumer that is told to end while it joins goes on and joins all the same, over a
+ * new connection if need be: without any it gives up.
+ */
+function createSockets() {
+  const open = new Set<net.Socket>()
+  let isRefusing = false
+  return {
+    connect({ host, port, onConnect }: { host: string; port: number; onConnect: () => void }): net.Socket {
+      const socket = new net.Socket()
+      open.add(socket)
+      socket.once('close', () => open.delete(socket))
+      if (isRefusing) process.nextTick(() => socket.destroy(new Error('the client was closed')))
+      else socket.connect({ host, port }, onConnect).setNoDelay(true).setKeepAlive(true, 60_000)
+      return socket
+    },
+    /** No new ones; those that are open stay, so that the group is left in order. */
+    refuse: () => void (isRefusing = true),
+    destroy(): void {
+      for (const socket of open) socket.destroy(new Error('the client was closed'))
+    },
   }
 }
 

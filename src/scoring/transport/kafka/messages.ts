@@ -9,7 +9,7 @@ export function decisionOf({ outcome, message, source, mode, traceparent }: Row)
   if (outcome?.kind !== 'answer' || mode === 'observe') return []
   const headers = {
     'content-type': 'application/json',
-    ...(outcome.replayed && { replayed: 'true' }),
+    ...(outcome.as !== 'new' && { replayed: 'true' }),
     ...(traceparent !== null && { traceparent }),
   }
   return [{ partition: source.partition, key: message.key, value: Buffer.from(outcome.body), headers }]

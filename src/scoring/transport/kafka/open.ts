@@ -22,8 +22,8 @@ export interface StreamDeps {
 }
 
 const RETRY_MS = 500
-/** Milliseconds that leaving may take: brokers that do not answer would hold up the end of the process. */
-const LEAVE_MS_MAX = 5_000
+/** Milliseconds that the end of the process waits, where even the tries to connect take longer. */
+const LEAVE_MS_MAX = 6_000
 
 /** Starts it in the background. The call that it gives ends it, and resolves once the group is left. */
 export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise<void> {
@@ -34,6 +34,7 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
   }
   registerMetrics(deps.metrics, counts)
   const stop = new AbortController()
+  const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve()))
   const onFault = (detail: string, error: unknown): void =>
     logger.event('KafkaFailed', { detail, error: errorOf(error) })
 
@@ -41,19 +42,17 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
   async function takePart(): Promise<void> {
     const client = await createKafkajsClient(config, logger)
     const topics = { decisions: config.topics.decisions, deadLetters: config.topics.dead_letters }
-    const stream = createStream({ ...deps, client, topics, counts, onFault })
+    let end: (error: unknown) => void = () => undefined
+    const ended = new Promise<never>((_, reject) => (end = reject))
+    const stream = createStream({ ...deps, client, topics, counts, onFault, onStuck: end })
     try {
       const partitions = await checkTopics(client, config.topics)
-      await new Promise<void>((resolve, reject) => {
-        stop.signal.addEventListener('abort', () => resolve(), { once: true })
-        client
-          .consume(config.topics.transactions, (batch, membership) => stream.onBatch(batch, membership), reject)
-          .then(() =>
-            logger.event('KafkaJoined', { topic: config.topics.transactions, group: config.group_id, partitions }),
-          )
-          .catch(reject)
-      })
+      const { transactions: topic } = config.topics
+      const joined = client.consume(topic, (batch, membership) => stream.onBatch(batch, membership), end)
+      joined.then(() => logger.event('KafkaJoined', { topic, group: config.group_id, partitions })).catch(end)
+      await Promise.race([ended, stopped])
     } finally {
+      ended.catch(() => undefined)
       stream.stop()
       await client.close()
       counts.lag.clear()

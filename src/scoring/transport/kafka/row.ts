@@ -9,13 +9,9 @@ import type { Exchange, Scoring } from '../../exchange.js'
 import { namesOf, type Standing } from './output.js'
 import type { InBatch, InMessage } from './port.js'
 
-/**
- * What a row came to. `standing`: its decision is on the output already. `again`: nothing is wrong with it, the server
- * cannot take it, or not say so, for now.
- */
+/** What a row came to. `again`: nothing is wrong with it, the server cannot take it, or not say so, for now. */
 export type Outcome =
-  | { readonly kind: 'answer'; readonly body: string; readonly replayed: boolean }
-  | { readonly kind: 'standing' }
+  | { readonly kind: 'answer'; readonly body: string; readonly as: 'new' | 'replayed' | 'taken over' }
   | { readonly kind: 'dead'; readonly code: ErrorCode; readonly path: string; readonly holdsCardData: boolean }
   | { readonly kind: 'again' }
 
@@ -88,9 +84,7 @@ export class Row implements Exchange {
     assert(this.outcome === null, 'an exchange is answered once')
     if (status < 400) {
       // Kafka never serves what it cannot log: such an answer is asked for again once the log takes records.
-      if (!isLogged(body)) this.settle({ kind: 'again' })
-      else
-        this.settle(this.compare(body, this.host.standing) ? { kind: 'standing' } : { kind: 'answer', body, replayed })
+      this.settle(isLogged(body) ? this.answered(body, replayed) : { kind: 'again' })
       return
     }
     const { code, path } = readProblem(body)
@@ -98,13 +92,20 @@ export class Row implements Exchange {
     this.settle(isForNow ? { kind: 'again' } : this.dead(code, path))
   }
 
-  /** True where a decision of this transaction stands there. Where it is another than the answer's, that is `passed`. */
-  compare(body: string, standing: ReadonlyMap<string, Standing>): boolean {
+  /** The decision of this transaction that stands there. Where it is another than the answer's, that is `passed`. */
+  compare(body: string, standing: ReadonlyMap<string, Standing>): Standing | null {
     const named = standing.size === 0 ? null : namesOf(body)
     const first = named === null ? undefined : standing.get(named.transactionId)
-    if (named === null || first === undefined) return false
+    if (named === null || first === undefined) return null
     if (first.decisionId !== named.decisionId) this.passed = { decisionId: named.decisionId, by: first.decisionId }
-    return true
+    return first
+  }
+
+  /** What stands goes out again, whoever decided it. */
+  private answered(body: string, replayed: boolean): Outcome {
+    const first = this.compare(body, this.host.standing)
+    if (first === null) return { kind: 'answer', body, as: replayed ? 'replayed' : 'new' }
+    return { kind: 'answer', body: first.body, as: replayed ? 'replayed' : 'taken over' }
   }
 
   private settle(outcome: Outcome): void {

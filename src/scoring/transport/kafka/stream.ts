@@ -6,6 +6,7 @@
 // is answered by the decision that it got, whoever made it: before the first batch of an assignment the output is read
 // from the committed position to its end. A message that nobody can decide blocks nobody.
 import { setTimeout as delay } from 'node:timers/promises'
+import { AssayError } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Scoring } from '../../exchange.js'
@@ -24,6 +25,8 @@ export interface StreamOptions {
   readonly counts: StreamCounts
   /** Something that is tried again was refused by the brokers, in words. */
   readonly onFault: (detail: string, error: unknown) => void
+  /** The client does not even refuse: another one is to be made. */
+  readonly onStuck: (error: unknown) => void
 }
 
 /** What the metrics show; by partition where a topic has them. */
@@ -89,6 +92,22 @@ export function createStream(options: StreamOptions): Stream {
     return true
   }
 
+  /** Ends the membership where the client neither does it nor refuses to. */
+  async function withinTime<Result>(acting: Promise<Result>): Promise<Result> {
+    const isOver = new AbortController()
+    const late = delay(limits.kafkaAnswerMsMax, undefined, { signal: isOver.signal }).then(() => {
+      const error = new AssayError('ASSAY_KAFKA_UNAVAILABLE', `no answer within ${limits.kafkaAnswerMsMax} ms`)
+      options.onStuck(error)
+      throw error
+    })
+    try {
+      return await Promise.race([acting, late])
+    } finally {
+      late.catch(() => undefined)
+      isOver.abort()
+    }
+  }
+
   /** Tries until it succeeds; null where the partition is given up meanwhile. */
   async function untilDone<Result>(
     membership: Membership,
@@ -97,7 +116,7 @@ export function createStream(options: StreamOptions): Stream {
   ): Promise<Result | null> {
     for (let waitMs = RETRY_MS; !isOver(membership); waitMs = Math.min(2 * waitMs, limits.kafkaRetryMsMax)) {
       try {
-        return await beating(membership, act())
+        return await beating(membership, withinTime(act()))
       } catch (error) {
         options.onFault(what, error)
       }
@@ -230,9 +249,9 @@ async function beating<Result>(membership: Membership, acting: Promise<Result>):
 
 function count(counts: StreamCounts, { outcome, mode }: Row): void {
   if (outcome?.kind === 'dead') counts.dead++
-  else if (outcome?.kind === 'standing') counts.takenOver++
   else if (outcome?.kind !== 'answer') return
+  else if (outcome.as === 'taken over') counts.takenOver++
   else if (mode === 'observe') counts.observed++
-  else if (outcome.replayed) counts.replayed++
+  else if (outcome.as === 'replayed') counts.replayed++
   else counts.decided++
 }
