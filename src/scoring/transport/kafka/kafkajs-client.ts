@@ -1,12 +1,11 @@
-// The stream client over kafkajs. Its traps are kept here: Nagle is on by default; it does not batch, so one send
-// carries what one batch produced; positions are committed by the transport alone, never by a timer.
+// The stream client over kafkajs. Its traps are kept here: it does not batch, so one send carries what one batch
+// produced; positions are committed by the transport alone, never by a timer.
 import { randomBytes } from 'node:crypto'
-import net from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type IHeaders, Kafka, type KafkaMessage, logLevel } from 'kafkajs'
+import type { IHeaders, KafkaMessage } from 'kafkajs'
 import type { KafkaConfig } from '../../../contract/kafka.js'
-import { AssayError } from '../../../errors.js'
 import type { Logger } from '../../../telemetry/logger.js'
+import { createConnection, unreachable } from './connection.js'
 import { openPartitionReader, type PartitionReader } from './kafkajs-reader.js'
 import type { InMessage, StreamClient } from './port.js'
 
@@ -21,16 +20,9 @@ const HEARTBEAT_MS = 1_000
 
 /** Connects. Throws ASSAY_KAFKA_UNAVAILABLE. */
 export async function createKafkajsClient(config: KafkaConfig, logger: Logger): Promise<StreamClient> {
-  const { brokers, client_id: clientId, group_id: groupId } = config
-  const sockets = createSockets()
-  const kafka = new Kafka({
-    ...{ brokers, clientId },
-    socketFactory: sockets.connect,
-    logLevel: logLevel.WARN,
-    logCreator: () => (entry) => logger.event('KafkaWarned', { detail: `${entry.namespace}: ${entry.log.message}` }),
-    // The transport tries again by itself, and for as long as it takes.
-    retry: { retries: 5, initialRetryTime: 100, maxRetryTime: 5_000 },
-  })
+  const { group_id: groupId } = config
+  const connection = createConnection(config, (detail) => logger.event('KafkaWarned', { detail }))
+  const { kafka } = connection
   const admin = kafka.admin()
   const producer = kafka.producer({ allowAutoTopicCreation: false, maxInFlightRequests: 1 })
   const consumer = kafka.consumer({
@@ -43,16 +35,16 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
   let generation = 0
   consumer.on(consumer.events.GROUP_JOIN, () => void generation++)
   const close = async (): Promise<void> => {
-    sockets.refuse()
+    connection.refuse()
     const left = Promise.allSettled([consumer.disconnect(), producer.disconnect(), admin.disconnect(), reader?.close()])
     await Promise.race([left, delay(CLOSE_MS_MAX, undefined, { ref: false })])
-    sockets.destroy()
+    connection.destroy()
   }
   try {
     await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
   } catch (cause) {
     await close()
-    throw unreachable(brokers, cause)
+    throw unreachable(config, cause)
   }
 
   return {
@@ -62,7 +54,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
         return topics[0]?.partitions.length ?? null
       } catch (error) {
         if (error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION') return null
-        throw unreachable(brokers, error)
+        throw unreachable(config, error)
       }
     },
     async consume(topic, onBatch, onEnd) {
@@ -114,30 +106,6 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
   }
 }
 
-/**
- * Every connection of the client. A consumer that is told to end while it joins goes on and joins all the same, over a
- * new connection if need be: without any it gives up.
- */
-function createSockets() {
-  const open = new Set<net.Socket>()
-  let isRefusing = false
-  return {
-    connect({ host, port, onConnect }: { host: string; port: number; onConnect: () => void }): net.Socket {
-      const socket = new net.Socket()
-      open.add(socket)
-      socket.once('close', () => open.delete(socket))
-      if (isRefusing) process.nextTick(() => socket.destroy(new Error('the client was closed')))
-      else socket.connect({ host, port }, onConnect).setNoDelay(true).setKeepAlive(true, 60_000)
-      return socket
-    },
-    /** No new ones; those that are open stay, so that the group is left in order. */
-    refuse: () => void (isRefusing = true),
-    destroy(): void {
-      for (const socket of open) socket.destroy(new Error('the client was closed'))
-    },
-  }
-}
-
 function plainMessage({ offset, key, value, headers }: KafkaMessage): InMessage {
   return { offset: Number(offset), key, value, headers: plainHeaders(headers) }
 }
@@ -150,11 +118,4 @@ function plainHeaders(headers: IHeaders | undefined): Record<string, Buffer> {
     if (value !== undefined) plain[name] = Buffer.from(value)
   }
   return plain
-}
-
-function unreachable(brokers: readonly string[], cause: unknown): AssayError {
-  const detail = cause instanceof Error ? cause.message : String(cause)
-  return new AssayError('ASSAY_KAFKA_UNAVAILABLE', `the brokers ${brokers.join(', ')} do not answer: ${detail}`, {
-    cause,
-  })
 }
