@@ -24,12 +24,24 @@ const { values } = parseArgs({
 mkdirSync(values.folder, { recursive: true })
 const [faults, seed, perSecond] = [Number(values.faults), Number(values.seed), Number(values['per-second'])]
 
+interface Setup {
+  readonly servers: 1 | 2
+  readonly partitions: number
+  readonly exactlyOnce: boolean
+}
+
 /** Each round takes a tenth of the faults: what is to be compared is held in memory. */
-const SETUPS = [
-  ...Array.from({ length: 6 }, () => ({ servers: 2, partitions: 4 }) as const),
-  ...Array.from({ length: 2 }, () => ({ servers: 1, partitions: 4 }) as const),
-  ...Array.from({ length: 2 }, () => ({ servers: 1, partitions: 1 }) as const),
-].filter(({ servers, partitions }) => values.only === undefined || values.only === `${servers}x${partitions}`)
+const SETUPS: readonly Setup[] = [
+  ...Array.from({ length: 4 }, () => ({ servers: 2, partitions: 4, exactlyOnce: false }) as const),
+  ...Array.from({ length: 2 }, () => ({ servers: 2, partitions: 4, exactlyOnce: true }) as const),
+  ...Array.from({ length: 2 }, () => ({ servers: 1, partitions: 4, exactlyOnce: false }) as const),
+  ...Array.from({ length: 2 }, () => ({ servers: 1, partitions: 1, exactlyOnce: false }) as const),
+].filter((setup) => values.only === undefined || values.only === titleOf(setup))
+
+function titleOf({ servers, partitions, exactlyOnce }: Setup): string {
+  return `${servers}x${partitions}${exactlyOnce ? ' exactly once' : ''}`
+}
+
 /** Half of the entities go to the other model: lanes of unequal speed put ordinals out of order in the log. */
 const ENVIRONMENT = { ASSAY_POLICY__ROUTES__SHARE: '5000' }
 
@@ -37,6 +49,10 @@ const { catalogue } = JSON.parse(readFileSync(join(ROOT, 'models/policy.json'), 
   catalogue: { features: { name: string; entity?: string }[] }
 }
 const folder = mkdtempSync(join(values.folder, 'assay-kafka-'))
+const environmentOf = ({ exactlyOnce }: Setup): Record<string, string> => ({
+  ...ENVIRONMENT,
+  ASSAY_PROCESS__KAFKA__EXACTLY_ONCE: String(exactlyOnce),
+})
 const broker = await startBroker(join(folder, 'broker'))
 const findings: string[] = []
 const kinds: Partial<Record<Fault, number>> = {}
@@ -45,11 +61,11 @@ const sums = { transactions: 0, repeats: 0, later: 0, superseded: 0, takenOver: 
 try {
   for (const [round, setup] of SETUPS.entries()) {
     const run = await runFaults({
-      ...{ ...setup, broker, perSecond, folder, env: ENVIRONMENT, name: `r${round}`, seed: seed + round },
+      ...{ ...setup, broker, perSecond, folder, env: environmentOf(setup), name: `r${round}`, seed: seed + round },
       faults: Math.ceil(faults / SETUPS.length),
       onFault: (number, fault, victim) => console.error(`round ${round}, fault ${number}: ${fault} (${victim})`),
     })
-    const judged = await judge(run, { pausesAllowed: setup.servers > 1 })
+    const judged = await judge(run, { pausesAllowed: setup.servers > 1 && !setup.exactlyOnce })
     for (const [fault, count] of Object.entries(run.faults) as [Fault, number][]) {
       kinds[fault] = (kinds[fault] ?? 0) + count
     }
@@ -58,18 +74,17 @@ try {
     findings.push(...judged.findings.map((finding) => `round ${round}: ${finding}`))
     let features = ''
     if (setup.servers === 1) {
-      const compared =
-        setup.partitions === 1 ? () => true : ({ entity }: { entity?: string }) => entity !== 'terminal_id'
+      const isCompared = ({ entity }: { entity?: string }): boolean =>
+        setup.partitions === 1 || entity !== 'terminal_id'
       const differing = await compareFeatures(run, broker, {
-        ...{ folder: join(folder, `calm${round}`), env: ENVIRONMENT },
-        features: catalogue.features.map((feature) => (compared(feature) ? feature.name : '')),
+        ...{ folder: join(folder, `calm${round}`), env: environmentOf(setup) },
+        features: catalogue.features.map((feature) => (isCompared(feature) ? feature.name : null)),
       })
-      const wrong = differing.filter((feature) => !feature.startsWith(' '))
-      findings.push(...wrong.map((feature) => `round ${round}: features differ: ${feature}`))
-      features = wrong.length === 0 ? ', features equal those of a run without faults' : ', FEATURES DIFFER'
+      findings.push(...differing.map((feature) => `round ${round}: features differ: ${feature}`))
+      features = `, features ${differing.length === 0 ? 'equal' : 'DIFFER FROM'} those of a run without faults`
     }
     rounds.push(
-      `  ${setup.servers} server(s), ${setup.partitions} partition(s): ${judged.transactions} transactions in ` +
+      `  ${titleOf(setup).padEnd(18)} ${judged.transactions} transactions in ` +
         `${run.seconds.toFixed(0)} s, ${judged.findings.length} findings${features}`,
     )
     console.error(rounds.at(-1))
@@ -83,6 +98,7 @@ const lines = [
   `  ${Object.entries(kinds)
     .map(([fault, count]) => `${count} × ${fault}`)
     .join(', ')}`,
+  '  servers x partitions:',
   ...rounds,
   '',
   `  ${sums.transactions} transactions; ${sums.repeats} decisions came again on the output, the same ones`,

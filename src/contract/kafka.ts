@@ -4,6 +4,8 @@ import { type Static, Type } from '@sinclair/typebox'
 /** Kafka's own rule for topics and, narrower than its own, for client and group. */
 const Name = Type.String({ pattern: '^[a-zA-Z0-9._-]{1,249}$' })
 
+const HeaderName = Type.String({ pattern: '^[A-Za-z0-9._-]{1,64}$' })
+
 export const KafkaConfig = Type.Object(
   {
     /** host:port of brokers to begin with; empty: no stream is read. */
@@ -13,6 +15,10 @@ export const KafkaConfig = Type.Object(
     topics: Type.Object({ transactions: Name, decisions: Name, dead_letters: Name }, { additionalProperties: false }),
     /** Where a group that has no position begins. */
     start: Type.Union([Type.Literal('earliest'), Type.Literal('latest')]),
+    /** Decisions, dead letters and positions in transactions, which readers see as a whole or not at all. */
+    exactly_once: Type.Boolean(),
+    /** Headers that go out with the decision as they came; never one that holds card data. */
+    copy_headers: Type.Array(HeaderName, { maxItems: 16 }),
     /** Partitions of which a batch is worked on at the same time. */
     partitions_at_once: Type.Integer({ minimum: 1, maximum: 64 }),
   },
@@ -22,5 +28,6 @@ export type KafkaConfig = Static<typeof KafkaConfig>
 
 export const KAFKA_DEFAULTS: KafkaConfig = {
   ...{ brokers: [], client_id: 'assay', group_id: 'assay', start: 'earliest', partitions_at_once: 4 },
+  ...{ exactly_once: false, copy_headers: ['correlation-id'] },
   topics: { transactions: 'transactions', decisions: 'decisions', dead_letters: 'transactions.dlq' },
 }

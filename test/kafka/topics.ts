@@ -37,11 +37,12 @@ export interface Topics {
   close(): Promise<void>
 }
 
-export async function connectTopics(address: string, name: string): Promise<Topics> {
+/** `input`: the transactions of other topics, instead of its own. */
+export async function connectTopics(address: string, name: string, input?: string): Promise<Topics> {
   process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1'
   const kafka = new Kafka({ brokers: [address], clientId: `test-${name}`, logLevel: logLevel.NOTHING })
   const names = {
-    ...{ transactions: `${name}.transactions`, decisions: `${name}.decisions`, dead: `${name}.dead` },
+    ...{ transactions: input ?? `${name}.transactions`, decisions: `${name}.decisions`, dead: `${name}.dead` },
     group: `${name}.group`,
   }
   const [admin, producer] = [kafka.admin(), kafka.producer({ allowAutoTopicCreation: false })]
@@ -60,7 +61,7 @@ export async function connectTopics(address: string, name: string): Promise<Topi
   return {
     names,
     async create(partitions) {
-      const topics = [names.transactions, names.decisions, names.dead]
+      const topics = [...(input === undefined ? [names.transactions] : []), names.decisions, names.dead]
       await admin.createTopics({ topics: topics.map((topic) => ({ topic, numPartitions: partitions })) })
     },
     async produce(messages) {
@@ -73,21 +74,23 @@ export async function connectTopics(address: string, name: string): Promise<Topi
     ends,
     positions,
     async read(role) {
-      const wanted = await count(role)
+      const left = new Map([...(await ends(role))].filter(([, end]) => end > 0))
       const consumer = kafka.consumer({ groupId: `${name}.reader.${Date.now()}`, maxWaitTimeInMs: 100 })
       await consumer.connect()
       await consumer.subscribe({ topics: [names[role]], fromBeginning: true })
       const read: Read[] = []
       await new Promise<void>((resolve, reject) => {
-        if (wanted === 0) resolve()
-        const take = (partition: number, message: Omit<Read, 'partition'>): void => {
-          read.push({ partition, ...message })
-          if (read.length === wanted) resolve()
-        }
+        if (left.size === 0) resolve()
+        // The last of a partition may be the mark of a transaction, which is no message.
+        consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
+          if (Number(lastOffset) + 1 >= (left.get(partition) ?? Infinity)) left.delete(partition)
+          if (left.size === 0) resolve()
+        })
         consumer
           .run({
             eachMessage: ({ partition, message: { offset, key, value, headers } }) => {
-              take(partition, {
+              read.push({
+                partition,
                 ...{ offset, key: key?.toString() ?? null, value: value?.toString() ?? '', headers: texts(headers) },
               })
               return Promise.resolve()

@@ -7,6 +7,7 @@ import type { KafkaConfig } from '../../../contract/kafka.js'
 import type { Logger } from '../../../telemetry/logger.js'
 import { createConnection, unreachable } from './connection.js'
 import { openPartitionReader, type PartitionReader } from './kafkajs-reader.js'
+import { createTransactions } from './kafkajs-transactions.js'
 import type { InMessage, StreamClient } from './port.js'
 
 /** Milliseconds that a fetch waits for a first message: leaving the group takes as long. */
@@ -32,11 +33,20 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
     retry: { restartOnFailure: () => Promise.resolve(false) },
   })
   let reader: PartitionReader | null = null
+  const transactions = config.exactly_once
+    ? createTransactions(kafka, { groupId, topic: config.topics.transactions })
+    : null
   let generation = 0
   consumer.on(consumer.events.GROUP_JOIN, () => void generation++)
   const close = async (): Promise<void> => {
     connection.refuse()
-    const left = Promise.allSettled([consumer.disconnect(), producer.disconnect(), admin.disconnect(), reader?.close()])
+    const left = Promise.allSettled([
+      consumer.disconnect(),
+      producer.disconnect(),
+      admin.disconnect(),
+      reader?.close(),
+      transactions?.close(),
+    ])
     await Promise.race([left, delay(CLOSE_MS_MAX, undefined, { ref: false })])
     connection.destroy()
   }
@@ -80,14 +90,16 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
                 await consumer.commitOffsets([{ topic, partition, offset: String(offset), metadata }])
                 payload.resolveOffset(String(offset - 1))
               },
+              advance: (offset) => payload.resolveOffset(String(offset - 1)),
             },
           )
         },
       })
     },
-    async metadata(topic, partition) {
+    async position(topic, partition) {
       const [held] = await admin.fetchOffsets({ groupId, topics: [topic] })
-      return held.partitions.find((known) => known.partition === partition)?.metadata ?? ''
+      const known = held.partitions.find((one) => one.partition === partition)
+      return { offset: Number(known?.offset ?? -1), metadata: known?.metadata ?? '' }
     },
     readBack(partition, from, max, onMessage) {
       if (reader === null) throw new Error('a reader is there once the group is joined')
@@ -102,6 +114,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
       })
       return Number(sent.baseOffset)
     },
+    transactions,
     close,
   }
 }

@@ -1,18 +1,32 @@
 // What goes out: decisions, dead letters, and how many of them one send takes.
-import type { OutMessage } from './port.js'
+import { holdsCardData } from '../../../contract/card-data.js'
+import type { InMessage, OutMessage } from './port.js'
 import type { Row } from './row.js'
 
 const OVERHEAD_BYTES = 512
+const HEADER_CHARS_MAX = 256
 
 /** The decision, under the transaction's own key, in the partition of the same number; an observed one has none. */
-export function decisionOf({ outcome, message, source, mode, traceparent }: Row): OutMessage[] {
+export function decisionOf(row: Row, copyHeaders: readonly string[]): OutMessage[] {
+  const { outcome, message, source, mode, traceparent } = row
   if (outcome?.kind !== 'answer' || mode === 'observe') return []
   const headers = {
+    ...copied(message, copyHeaders),
     'content-type': 'application/json',
     ...(outcome.as !== 'new' && { replayed: 'true' }),
     ...(traceparent !== null && { traceparent }),
   }
   return [{ partition: source.partition, key: message.key, value: Buffer.from(outcome.body), headers }]
+}
+
+/** The named headers, but for one that is long or holds card data. */
+function copied({ headers }: InMessage, names: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = headers[name]?.toString('utf8') ?? ''
+      return value === '' || value.length > HEADER_CHARS_MAX || holdsCardData(value) ? [] : [[name, value]]
+    }),
+  )
 }
 
 /** The original bytes, and where they came from; where they hold card data, or are too many for a send, only that. */

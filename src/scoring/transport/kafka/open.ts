@@ -44,7 +44,15 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
     const topics = { decisions: config.topics.decisions, deadLetters: config.topics.dead_letters }
     let end: (error: unknown) => void = () => undefined
     const ended = new Promise<never>((_, reject) => (end = reject))
-    const stream = createStream({ ...deps, client, topics, counts, onFault, onStuck: end })
+    const stream = createStream({
+      ...deps,
+      client,
+      topics,
+      counts,
+      onFault,
+      onStuck: end,
+      copyHeaders: config.copy_headers,
+    })
     try {
       const partitions = await checkTopics(client, config.topics)
       const { transactions: topic } = config.topics

@@ -14,6 +14,8 @@ export interface Standing {
 export interface Output {
   /** Assignment under which it was read; what another member wrote since an earlier one is not known. */
   generation: number
+  /** The group's position in the input when it was read: what is before it is done. */
+  begin: number
   /** Offset after the last message known. */
   end: number
   /** Standing decisions by transaction, of those at and after the committed position. */
@@ -23,7 +25,7 @@ export interface Output {
 }
 
 export function newOutput(): Output {
-  return { generation: -1, end: 0, standing: new Map(), superseded: new Set() }
+  return { generation: -1, begin: 0, end: 0, standing: new Map(), superseded: new Set() }
 }
 
 /** Keeps a message of the output, where it is a decision and the first of its transaction. */

@@ -33,8 +33,28 @@ export interface Membership {
   heartbeat(): Promise<void>
   /** True once the partition belongs to another member: nothing more is to be produced of it. */
   isRevoked(): boolean
-  /** Everything before `offset` is done. `metadata` is kept beside it. */
+  /** Everything before `offset` is done. `metadata` is kept beside it. Refused where this is no member any more. */
   commit(offset: number, metadata: string): Promise<void>
+  /** The next batch begins at `offset`, which is committed. */
+  advance(offset: number): void
+}
+
+/** A committed position; -1 where a group has none. */
+export interface Position {
+  readonly offset: number
+  readonly metadata: string
+}
+
+/** Deliveries of which readers see all or nothing. */
+export interface Transactions {
+  /** Nobody who had the partition before can deliver anything of it any more. */
+  fence(partition: number): Promise<void>
+  /** Sends and commits the position, or neither. After a failure the partition is to be fenced again. */
+  deliver(
+    partition: number,
+    sends: readonly { readonly topic: string; readonly messages: readonly OutMessage[] }[],
+    position: Position,
+  ): Promise<void>
 }
 
 export type BatchHandler = (batch: InBatch, membership: Membership) => Promise<void>
@@ -47,8 +67,8 @@ export interface StreamClient {
    * where the membership ends by itself: the client is to be closed then, and another to be made.
    */
   consume(topic: string, onBatch: BatchHandler, onEnd: (error: unknown) => void): Promise<void>
-  /** What was committed beside the group's position in a partition; empty where there is none. */
-  metadata(topic: string, partition: number): Promise<string>
+  /** The group's position in a partition. */
+  position(topic: string, partition: number): Promise<Position>
   /**
    * The offset after the last message of a partition of the topic that is written to, with what is held from `from` on
    * (at most `max` messages before the end) handed over in order.
@@ -59,6 +79,8 @@ export interface StreamClient {
    * rejects where that is not known.
    */
   send(topic: string, messages: readonly OutMessage[]): Promise<number>
+  /** Null where the configuration does not ask for them. */
+  readonly transactions: Transactions | null
   /** Leaves the group and the brokers. */
   close(): Promise<void>
 }

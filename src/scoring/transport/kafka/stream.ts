@@ -6,21 +6,22 @@
 // is answered by the decision that it got, whoever made it: before the first batch of an assignment the output is read
 // from the committed position to its end. A message that nobody can decide blocks nobody.
 import { setTimeout as delay } from 'node:timers/promises'
-import { AssayError } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Scoring } from '../../exchange.js'
-import { deadLetterOf, decisionOf, inSends } from './messages.js'
-import { keepStanding, newOutput, type Output, positionText, readPosition, type Standing } from './output.js'
-import type { InBatch, InMessage, Membership, StreamClient } from './port.js'
+import { createDelivery, type DeliveryOptions } from './delivery.js'
+import type { Output } from './output.js'
+import { createPatience } from './patience.js'
+import type { InBatch, InMessage, Membership } from './port.js'
 import { Row, type RowHost } from './row.js'
 
 export interface StreamOptions {
-  readonly client: Pick<StreamClient, 'metadata' | 'readBack' | 'send'>
+  readonly client: DeliveryOptions['client']
   readonly scoring: Scoring
   readonly clock: Clock
   readonly limits: Limits
-  readonly topics: { readonly decisions: string; readonly deadLetters: string }
+  readonly topics: DeliveryOptions['topics']
+  readonly copyHeaders: readonly string[]
   readonly deadlineMs: () => number
   readonly counts: StreamCounts
   /** Something that is tried again was refused by the brokers, in words. */
@@ -52,19 +53,14 @@ export interface Stream {
 
 /** Milliseconds between two tries of a row that the server cannot take. */
 const ROW_RETRY_MS = 1
-/** Milliseconds before the second try of what the brokers refused; doubled with each. */
-const RETRY_MS = 100
-/** Milliseconds between two looks at the group while the brokers take their time. */
-const BEAT_MS = 500
 
 export function createStream(options: StreamOptions): Stream {
-  const { client, scoring, clock, limits, topics, counts } = options
-  let isStopped = false
+  const { scoring, clock, limits, counts } = options
+  const patience = createPatience(options)
+  const { isOver } = patience
+  const delivery = createDelivery({ ...options, patience, onSuperseded: () => void counts.superseded++ })
   /** Rows handed over and not settled, of all partitions. */
   let open = 0
-  const outputs = new Map<number, Output>()
-
-  const isOver = (membership: Membership): boolean => isStopped || membership.isRevoked()
 
   /** Offers a row until it is taken, or refused for good. False where the partition is given up meanwhile. */
   async function take(row: Row, membership: Membership): Promise<boolean> {
@@ -92,115 +88,6 @@ export function createStream(options: StreamOptions): Stream {
     return true
   }
 
-  /** Ends the membership where the client neither does it nor refuses to. */
-  async function withinTime<Result>(acting: Promise<Result>): Promise<Result> {
-    const isOver = new AbortController()
-    const late = delay(limits.kafkaAnswerMsMax, undefined, { signal: isOver.signal }).then(() => {
-      const error = new AssayError('ASSAY_KAFKA_UNAVAILABLE', `no answer within ${limits.kafkaAnswerMsMax} ms`)
-      options.onStuck(error)
-      throw error
-    })
-    try {
-      return await Promise.race([acting, late])
-    } finally {
-      late.catch(() => undefined)
-      isOver.abort()
-    }
-  }
-
-  /** Tries until it succeeds; null where the partition is given up meanwhile. */
-  async function untilDone<Result>(
-    membership: Membership,
-    what: string,
-    act: () => Promise<Result>,
-  ): Promise<Result | null> {
-    for (let waitMs = RETRY_MS; !isOver(membership); waitMs = Math.min(2 * waitMs, limits.kafkaRetryMsMax)) {
-      try {
-        return await beating(membership, withinTime(act()))
-      } catch (error) {
-        options.onFault(what, error)
-      }
-      await delay(waitMs)
-      await membership.heartbeat()
-    }
-    return null
-  }
-
-  const keep = (into: Map<string, Standing>) => (held: InMessage) =>
-    keepStanding(into, held, limits.kafkaStandingBytesMax)
-
-  /** What this server knows of the output partition, read anew under each assignment. */
-  async function outputOf({ topic, partition }: InBatch, membership: Membership): Promise<Output | null> {
-    const output = outputs.get(partition) ?? newOutput()
-    outputs.set(partition, output)
-    if (output.generation === membership.generation) return output
-    const end = await untilDone(membership, `the decisions in ${topics.decisions} cannot be read`, async () => {
-      const from = readPosition(await client.metadata(topic, partition))
-      output.standing.clear()
-      return client.readBack(partition, from, limits.kafkaStandingMax, keep(output.standing))
-    })
-    if (end === null) return null
-    output.end = end
-    output.generation = membership.generation
-    return output
-  }
-
-  /** Sends the decisions; where another member has written since, finds out whose come first. */
-  async function sendDecisions(rows: readonly Row[], partition: number, output: Output, membership: Membership) {
-    const what = `nothing can be written to ${topics.decisions}`
-    for (const messages of inSends(rows.flatMap(decisionOf), limits.kafkaSendBytesMax)) {
-      const first = await untilDone(membership, what, () => client.send(topics.decisions, messages))
-      if (first === null) return false
-      if (first > output.end && !(await readBetween(rows, partition, output, first, membership))) return false
-      output.end = first + messages.length
-    }
-    return true
-  }
-
-  /** Compares with what somebody else wrote between the end known and this server's own messages. */
-  async function readBetween(
-    rows: readonly Row[],
-    partition: number,
-    output: Output,
-    first: number,
-    membership: Membership,
-  ): Promise<boolean> {
-    const earlier = new Map<string, Standing>()
-    const read = await untilDone(membership, `the decisions in ${topics.decisions} cannot be read`, () =>
-      client.readBack(partition, output.end, limits.kafkaStandingMax, (held) => {
-        if (held.offset < first) keep(earlier)(held)
-      }),
-    )
-    if (read === null) return false
-    for (const row of rows) if (row.outcome?.kind === 'answer') row.compare(row.outcome.body, earlier)
-    return true
-  }
-
-  async function sendDeadLetters(rows: readonly Row[], membership: Membership): Promise<boolean> {
-    const letters = rows.flatMap((row) => deadLetterOf(row, clock.nowMs(), limits.kafkaSendBytesMax))
-    for (const messages of inSends(letters, limits.kafkaSendBytesMax)) {
-      const what = `nothing can be written to ${topics.deadLetters}`
-      if ((await untilDone(membership, what, () => client.send(topics.deadLetters, messages))) === null) return false
-    }
-    return true
-  }
-
-  /** Logs which decisions of this server do not stand. */
-  async function sayPassed(rows: readonly Row[], output: Output, membership: Membership): Promise<boolean> {
-    for (const { passed } of rows) {
-      if (passed === null || output.superseded.has(passed.decisionId)) continue
-      const reason = `${passed.by} stands before it in its output partition`
-      while (!scoring.supersede(passed.decisionId, reason)) {
-        await delay(ROW_RETRY_MS)
-        await membership.heartbeat()
-        if (isOver(membership)) return false
-      }
-      output.superseded.add(passed.decisionId)
-      counts.superseded++
-    }
-    return true
-  }
-
   /** Handles some messages to the end; false where the partition is given up meanwhile. */
   async function handle(batch: InBatch, messages: readonly InMessage[], output: Output, membership: Membership) {
     const { partition, endOffset } = batch
@@ -211,39 +98,25 @@ export function createStream(options: StreamOptions): Stream {
     const rows = messages.map((message) => new Row(host, message))
     for (const row of rows) if (!(await take(row, membership))) return false
     if (!(await settle(rows, membership))) return false
-    if (!(await sendDecisions(rows, partition, output, membership))) return false
-    if (!(await sayPassed(rows, output, membership))) return false
-    if (!(await sendDeadLetters(rows, membership))) return false
-    const next = messages[messages.length - 1].offset + 1
-    await membership.commit(next, positionText(output.end))
+    if (!(await delivery.deliver(rows, output, membership))) return false
     for (const row of rows) count(counts, row)
-    output.superseded.clear()
-    counts.lag.set(partition, endOffset - next)
+    counts.lag.set(partition, endOffset - messages[messages.length - 1].offset - 1)
     return true
   }
 
   return {
     async onBatch(batch, membership) {
-      const { messages, partition, endOffset } = batch
-      if (messages.length === 0) return
-      counts.lag.set(partition, endOffset - messages[0].offset)
-      const output = await outputOf(batch, membership)
+      if (batch.messages.length === 0) return
+      counts.lag.set(batch.partition, batch.endOffset - batch.messages[0].offset)
+      const output = await delivery.open(batch, membership)
       if (output === null) return
+      const messages = batch.messages.filter(({ offset }) => offset >= output.begin)
+      if (messages.length === 0) membership.advance(output.begin)
       for (let at = 0; at < messages.length; at += limits.kafkaBatchRowsMax) {
         if (!(await handle(batch, messages.slice(at, at + limits.kafkaBatchRowsMax), output, membership))) return
       }
     },
-    stop: () => void (isStopped = true),
-  }
-}
-
-/** Waits, and stays in the group meanwhile. */
-async function beating<Result>(membership: Membership, acting: Promise<Result>): Promise<Result> {
-  const timer = setInterval(() => void membership.heartbeat().catch(() => undefined), BEAT_MS)
-  try {
-    return await acting
-  } finally {
-    clearInterval(timer)
+    stop: () => patience.stop(),
   }
 }
 

@@ -1,0 +1,175 @@
+// What is known of the output, and how decisions, dead letters and the position reach the brokers: one after the other,
+// the position last; or in one transaction.
+// Invariant: a position is committed only when the brokers hold every decision and dead letter before it, and what
+// stands before this server's decisions on the output has been looked at.
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Limits } from '../../../limits.js'
+import type { Clock } from '../../../runtime/clock.js'
+import type { Scoring } from '../../exchange.js'
+import { deadLetterOf, decisionOf, inSends } from './messages.js'
+import { keepStanding, newOutput, type Output, positionText, readPosition, type Standing } from './output.js'
+import type { Patience } from './patience.js'
+import type { InBatch, InMessage, Membership, OutMessage, StreamClient, Transactions } from './port.js'
+import type { Row } from './row.js'
+
+export interface DeliveryOptions {
+  readonly client: Pick<StreamClient, 'position' | 'readBack' | 'send' | 'transactions'>
+  readonly scoring: Pick<Scoring, 'supersede'>
+  readonly clock: Clock
+  readonly limits: Limits
+  readonly topics: { readonly decisions: string; readonly deadLetters: string }
+  readonly copyHeaders: readonly string[]
+  readonly patience: Patience
+  readonly onSuperseded: () => void
+}
+
+export interface Delivery {
+  /** What this server knows of the output partition, read anew under each assignment; null where it is given up. */
+  open(batch: InBatch, membership: Membership): Promise<Output | null>
+  /** What the rows came to, and the position after them. False where the partition is given up meanwhile. */
+  deliver(rows: readonly Row[], output: Output, membership: Membership): Promise<boolean>
+}
+
+/** Milliseconds between two looks at whether the log has room. */
+const LOG_RETRY_MS = 1
+
+export function createDelivery(options: DeliveryOptions): Delivery {
+  const { client, scoring, clock, limits, topics, patience } = options
+  const { untilDone } = patience
+  const outputs = new Map<number, Output>()
+
+  const keep = (into: Map<string, Standing>) => (held: InMessage) =>
+    keepStanding(into, held, limits.kafkaStandingBytesMax)
+  const decisionsOf = (rows: readonly Row[]): OutMessage[] =>
+    rows.flatMap((row) => decisionOf(row, options.copyHeaders))
+  const lettersOf = (rows: readonly Row[]): OutMessage[] =>
+    rows.flatMap((row) => deadLetterOf(row, clock.nowMs(), limits.kafkaSendBytesMax))
+
+  /** Reads the output from the committed position on, after everybody else was kept from writing where that is asked. */
+  async function look({ topic, partition, messages }: InBatch, output: Output, membership: Membership): Promise<void> {
+    await client.transactions?.fence(partition)
+    const held = await client.position(topic, partition)
+    const offset = held.offset < 0 ? messages[0].offset : held.offset
+    // The group refuses it where this is no member any more: who took the partition is not to be fenced.
+    if (client.transactions !== null) await membership.commit(offset, held.metadata)
+    output.standing.clear()
+    const from = readPosition(held.metadata)
+    output.end = await client.readBack(partition, from, limits.kafkaStandingMax, keep(output.standing))
+    output.begin = offset
+    output.generation = membership.generation
+  }
+
+  /** Sends the decisions; where another member has written since, finds out whose come first. */
+  async function sendDecisions(rows: readonly Row[], partition: number, output: Output, membership: Membership) {
+    const what = `nothing can be written to ${topics.decisions}`
+    for (const messages of inSends(decisionsOf(rows), limits.kafkaSendBytesMax)) {
+      const sent = await untilDone(membership, what, () => client.send(topics.decisions, messages))
+      if (sent === null) return false
+      const first = sent.value
+      if (first > output.end && !(await readBetween(rows, partition, output, first, membership))) return false
+      output.end = first + messages.length
+    }
+    return true
+  }
+
+  /** Compares with what somebody else wrote between the end known and this server's own messages. */
+  async function readBetween(
+    rows: readonly Row[],
+    partition: number,
+    output: Output,
+    first: number,
+    membership: Membership,
+  ): Promise<boolean> {
+    const earlier = new Map<string, Standing>()
+    const read = await untilDone(membership, `the decisions in ${topics.decisions} cannot be read`, () =>
+      client.readBack(partition, output.end, limits.kafkaStandingMax, (held) => {
+        if (held.offset < first) keep(earlier)(held)
+      }),
+    )
+    if (read === null) return false
+    for (const row of rows) if (row.outcome?.kind === 'answer') row.compare(row.outcome.body, earlier)
+    return true
+  }
+
+  async function sendDeadLetters(rows: readonly Row[], membership: Membership): Promise<boolean> {
+    for (const messages of inSends(lettersOf(rows), limits.kafkaSendBytesMax)) {
+      const what = `nothing can be written to ${topics.deadLetters}`
+      if ((await untilDone(membership, what, () => client.send(topics.deadLetters, messages))) === null) return false
+    }
+    return true
+  }
+
+  /** Logs which decisions of this server do not stand. */
+  async function sayPassed(rows: readonly Row[], output: Output, membership: Membership): Promise<boolean> {
+    for (const { passed } of rows) {
+      if (passed === null || output.superseded.has(passed.decisionId)) continue
+      const reason = `${passed.by} stands before it in its output partition`
+      while (!scoring.supersede(passed.decisionId, reason)) {
+        await delay(LOG_RETRY_MS)
+        await membership.heartbeat()
+        if (patience.isOver(membership)) return false
+      }
+      output.superseded.add(passed.decisionId)
+      options.onSuperseded()
+    }
+    return true
+  }
+
+  async function deliverInTurn(rows: readonly Row[], output: Output, membership: Membership): Promise<boolean> {
+    const { partition, offset } = rows[rows.length - 1].source
+    if (!(await sendDecisions(rows, partition, output, membership))) return false
+    if (!(await sayPassed(rows, output, membership))) return false
+    if (!(await sendDeadLetters(rows, membership))) return false
+    await membership.commit(offset + 1, positionText(output.end))
+    return true
+  }
+
+  async function deliverAtOnce(
+    rows: readonly Row[],
+    output: Output,
+    membership: Membership,
+    transactions: Transactions,
+  ): Promise<boolean> {
+    const { partition, offset } = rows[rows.length - 1].source
+    if (!(await sayPassed(rows, output, membership))) return false
+    const sends = [
+      ...inSends(decisionsOf(rows), limits.kafkaSendBytesMax).map((messages) => ({
+        topic: topics.decisions,
+        messages,
+      })),
+      ...inSends(lettersOf(rows), limits.kafkaSendBytesMax).map((messages) => ({
+        topic: topics.deadLetters,
+        messages,
+      })),
+    ]
+    const position = { offset: offset + 1, metadata: positionText(output.end) }
+    // Tried once: whether it came to something is seen when the partition is looked at anew.
+    output.generation = -1
+    const what = `nothing can be written to ${topics.decisions}`
+    const done = await patience.once(membership, what, () => transactions.deliver(partition, sends, position))
+    if (done === null) return false
+    output.generation = membership.generation
+    membership.advance(offset + 1)
+    return true
+  }
+
+  return {
+    async open(batch, membership) {
+      const output = outputs.get(batch.partition) ?? newOutput()
+      outputs.set(batch.partition, output)
+      if (output.generation === membership.generation) return output
+      const what = `the decisions in ${topics.decisions} cannot be read`
+      const done = await untilDone(membership, what, () => look(batch, output, membership))
+      return done === null ? null : output
+    },
+    async deliver(rows, output, membership) {
+      const { transactions } = client
+      const isDone =
+        transactions === null
+          ? await deliverInTurn(rows, output, membership)
+          : await deliverAtOnce(rows, output, membership, transactions)
+      if (isDone) output.superseded.clear()
+      return isDone
+    },
+  }
+}
