@@ -120,7 +120,7 @@ export async function compareFeatures(
   }: { folder: string; features: readonly (string | null)[]; env?: Record<string, string> },
 ): Promise<string[]> {
   const { group, transactions } = run.topics.names
-  const topics = await connectTopics(broker.address, `${group}.calm`, transactions)
+  const topics = await connectTopics(broker.address, `${group}.calm`, { input: transactions })
   await topics.create((await run.topics.ends('transactions')).size)
   const server = await startServer({ dataDir: folder, env: { ...streamEnv(broker, topics), ...env } })
   const wanted = await run.topics.count('transactions')

@@ -57,7 +57,7 @@ const BATCH_MAX = 500
 export async function runFaults(options: FaultOptions): Promise<FaultRun> {
   const { broker, name, servers: count } = options
   const random = createRandom(options.seed)
-  const topics = await connectTopics(broker.address, name)
+  const topics = await connectTopics(broker.address, name, { idempotent: false })
   await topics.create(options.partitions)
   const dataDirs = await Promise.all(
     Array.from({ length: count }, () => mkdtemp(join(options.folder, 'assay-faults-'))),

@@ -37,15 +37,25 @@ export interface Topics {
   close(): Promise<void>
 }
 
-/** `input`: the transactions of other topics, instead of its own. */
-export async function connectTopics(address: string, name: string, input?: string): Promise<Topics> {
+export interface TopicOptions {
+  /** The transactions of other topics, instead of its own. */
+  readonly input?: string
+  /** A send that is tried again, as on a topic that is new, otherwise stands there twice. */
+  readonly idempotent?: boolean
+}
+
+export async function connectTopics(address: string, name: string, options: TopicOptions = {}): Promise<Topics> {
   process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1'
   const kafka = new Kafka({ brokers: [address], clientId: `test-${name}`, logLevel: logLevel.NOTHING })
+  const { input, idempotent = true } = options
   const names = {
     ...{ transactions: input ?? `${name}.transactions`, decisions: `${name}.decisions`, dead: `${name}.dead` },
     group: `${name}.group`,
   }
-  const [admin, producer] = [kafka.admin(), kafka.producer({ allowAutoTopicCreation: false })]
+  const [admin, producer] = [
+    kafka.admin(),
+    kafka.producer({ allowAutoTopicCreation: false, idempotent, maxInFlightRequests: 1 }),
+  ]
   await Promise.all([admin.connect(), producer.connect()])
   const ends = async (role: Role): Promise<ReadonlyMap<number, number>> => {
     const held = await admin.fetchTopicOffsets(names[role])
