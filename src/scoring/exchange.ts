@@ -14,6 +14,8 @@ export interface Exchange {
   readonly source: { topic: string; partition: number; offset: number } | null
   /** Decisions of other servers by transaction_id: such a transaction is folded and answered so. Null where none are. */
   readonly decidedElsewhere: ReadonlyMap<string, { readonly body: string }> | null
+  /** It comes too late to matter to whoever asked: the decision says so. */
+  readonly stale: boolean
   /** Set before the answer where the policy wants the stages shown: the value of a Server-Timing header. */
   serverTiming: string | null
   /** Called exactly once, synchronously or later. `body` is JSON; errors are problem+json (status ≥ 400). */

@@ -2,7 +2,14 @@
 // decide → log → respond. It is the only place that knows this order; each stage lives in a file of its own.
 // Invariant: after `reserve` nothing can refuse the record any more; before the fold nothing was changed.
 import assert from 'node:assert'
-import { ACTIONS, type FallbackReason, FALLBACK_REASONS, type Role, ROLES } from '../contract/decision.js'
+import {
+  ACTIONS,
+  type FallbackReason,
+  FALLBACK_REASONS,
+  FEATURE_FLAGS,
+  type Role,
+  ROLES,
+} from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import type { RecordCodecs } from '../contract/record.js'
 import type { Transaction } from '../contract/transaction.js'
@@ -181,6 +188,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     facts.features = folds
       ? features.fold(personal.transaction, facts.ordinal, nowMs, vectors, vectorAt)
       : features.evaluate(personal.transaction, nowMs, vectors, vectorAt)
+    if (context.exchange?.stale === true) facts.features |= FEATURE_FLAGS.stale
     if (folds) context.entry = index.insert(hashes, log.epoch, facts.ordinal, nowMs)
     facts.stages.featuresUs = micros(clock.monoMs() - startMs)
     metrics.stage(STAGE.features, facts.stages.featuresUs)

@@ -6,7 +6,13 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import { type Config, loadConfig } from '../../src/config.js'
-import type { DecisionFacts, DecisionPersonal, ReplyRecord, SupersededRecord } from '../../src/contract/record-types.js'
+import type {
+  DecisionFacts,
+  DecisionPersonal,
+  LabelRecord,
+  ReplyRecord,
+  SupersededRecord,
+} from '../../src/contract/record-types.js'
 import type { Limits } from '../../src/limits.js'
 import { readDecisionLog } from '../../src/scoring/restore.js'
 import { serve, type ServeDeps, type Server } from '../../src/serve.js'
@@ -147,6 +153,7 @@ export interface ReadLog {
   readonly decisions: readonly LoggedDecision[]
   readonly replies: readonly ReplyRecord[]
   readonly superseded: readonly SupersededRecord[]
+  readonly labels: readonly LabelRecord[]
 }
 
 /** A log at rest. */
@@ -154,18 +161,20 @@ export async function readLog(logDir: string): Promise<ReadLog> {
   const decisions: LoggedDecision[] = []
   const replies: ReplyRecord[] = []
   const superseded: SupersededRecord[] = []
+  const labels: LabelRecord[] = []
   let logId = Buffer.alloc(8)
   await readDecisionLog(logDir, {
     onSegment: (header) => void (logId = Buffer.from(header.logId)),
     onRecord(record) {
       if (record.type === 'reply') replies.push(record.reply)
+      if (record.type === 'label') labels.push(record.label)
       if (record.type === 'superseded') superseded.push(record.superseded)
       if (record.type !== 'decision' && record.type !== 'observed') return
       const { facts, personal } = record
       decisions.push({ facts, personal: { ...personal, vector: Uint8Array.from(personal.vector) } })
     },
   })
-  return { logId, decisions, replies, superseded }
+  return { logId, decisions, replies, superseded, labels }
 }
 
 /** Looks every `everyMs`: what is waited for may happen in another thread. Throws where it does not come in time. */

@@ -1,66 +1,10 @@
 // Transactions in, decisions out, over a real broker: the same decisions as over HTTP, in the partition and under the
-// key of their transaction, each once in effect however often it comes. Skipped, loudly, without Java and Maven; under
-// CI that fails.
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import t, { type Test } from 'tap'
-import { createSimulator } from '../../src/simulate/generator.js'
-import { readLog, type Rig, startRig, until } from '../flow/server-rig.js'
-import { type Broker, brokerMissing, startBroker } from './broker.js'
-import { connectTopics, type Topics } from './topics.js'
+// key of their transaction, each once in effect. Skipped, loudly, without Java and Maven; under CI that fails.
+import t from 'tap'
+import { readLog, startRig } from '../flow/server-rig.js'
+import { held, kafkaRig, message, transactions } from './rig.js'
 
-// Jars may have to be fetched, and a broker takes up to half a minute to start.
-t.setTimeout(400_000)
-
-const PARTITIONS = 4
-const unable = brokerMissing()
-if (unable !== null && process.env.CI === 'true') t.fail(`no broker: ${unable}`)
-
-const folder = mkdtempSync(join(tmpdir(), 'assay-kafka-'))
-let broker: Broker
-
-t.before(async () => {
-  if (unable === null) broker = await startBroker(join(folder, 'broker'))
-})
-t.after(async () => {
-  if (unable === null) await broker.stop()
-  rmSync(folder, { recursive: true, force: true })
-})
-
-const skip = unable === null ? false : `no broker: ${unable}`
-
-/** Asks the broker ten times a second: more often would be load. */
-const held = (holds: () => boolean | Promise<boolean>, what: string): Promise<void> =>
-  until(holds, what, { msMax: 100_000, everyMs: 100 })
-
-/** Topics of a test's own. */
-async function openTopics(t: Test, name: string, partitions = PARTITIONS): Promise<Topics> {
-  const topics = await connectTopics(broker.address, name)
-  t.teardown(() => topics.close())
-  await topics.create(partitions)
-  return topics
-}
-
-function transactions(seed: number, count: number): { transaction_id: string; customer_id?: string }[] {
-  const simulator = createSimulator({
-    ...{ seed, customers: 40, terminals: 60, startMs: Date.now() - 60 * 86_400_000, idPrefix: `k${seed}-` },
-  })
-  return Array.from({ length: count }, () => simulator.next().wire)
-}
-
-async function startReading(t: Test, { names }: Topics, dataDir?: string): Promise<Rig> {
-  const rig = await startRig({
-    ...(dataDir !== undefined && { dataDir }),
-    edit({ process }) {
-      process.kafka.brokers = [broker.address]
-      process.kafka.group_id = names.group
-      process.kafka.topics = { transactions: names.transactions, decisions: names.decisions, dead_letters: names.dead }
-    },
-  })
-  t.teardown(() => rig.remove())
-  return rig
-}
+const { skip, openTopics, startReading } = kafkaRig()
 
 void t.test(
   'what is produced is decided, in its partition, in order, and logged with its source',
@@ -68,7 +12,7 @@ void t.test(
   async (t) => {
     const topics = await openTopics(t, 'plain')
     const sent = transactions(1, 400)
-    await topics.produce(sent.map((wire) => ({ key: wire.customer_id ?? null, value: JSON.stringify(wire) })))
+    await topics.produce(sent.map(message))
     const rig = await startReading(t, topics)
     await held(async () => (await topics.count('decisions')) === sent.length, 'all are decided')
 
@@ -103,12 +47,12 @@ void t.test(
 void t.test('what comes again is answered by its first decision, and counted nowhere again', { skip }, async (t) => {
   const topics = await openTopics(t, 'again')
   const sent = transactions(2, 200)
-  await topics.produce(sent.map((wire) => ({ key: wire.customer_id ?? null, value: JSON.stringify(wire) })))
+  await topics.produce(sent.map(message))
   const first = await startReading(t, topics)
   await held(async () => (await topics.committed()) === sent.length, 'all are done')
   await first.stop()
   await topics.rewind()
-  const second = await startReading(t, topics, first.dataDir)
+  const second = await startReading(t, topics, { dataDir: first.dataDir })
   await held(async () => (await topics.count('decisions')) === 2 * sent.length, 'all come again')
   const outputs = await topics.read('decisions')
   const bodies = new Map<string, Set<string>>()
@@ -132,7 +76,7 @@ void t.test(
   async (t) => {
     const topics = await openTopics(t, 'moved', 1)
     const sent = transactions(6, 20)
-    await topics.produce(sent.map((wire) => ({ key: wire.customer_id ?? null, value: JSON.stringify(wire) })))
+    await topics.produce(sent.map(message))
     const former = await startReading(t, topics)
     await held(async () => (await topics.committed()) === sent.length, 'the former owner decides all')
     await former.stop()
@@ -143,7 +87,7 @@ void t.test(
     const own = (await alone.score(sent[3])).body as Record<string, string>
     await alone.stop()
     await topics.rewind()
-    let owner = await startReading(t, topics, alone.dataDir)
+    let owner = await startReading(t, topics, { dataDir: alone.dataDir })
     await held(async () => (await topics.committed()) === sent.length, 'the new owner is through')
     const outputs = await topics.read('decisions')
     const replayed = outputs.slice(sent.length)
@@ -167,7 +111,7 @@ void t.test(
     )
     t.match(superseded, [{ supersededEpoch: 1, reason: new RegExp(decided[3].decision_id) }])
     t.not(own.decision_id, decided[3].decision_id)
-    owner = await startReading(t, topics, alone.dataDir)
+    owner = await startReading(t, topics, { dataDir: alone.dataDir })
     t.same((await answered(sent[5].transaction_id)).body, decided[5], 'after a restart, too')
   },
 )
@@ -220,8 +164,7 @@ void t.test(
   'topics that do not fit are named, requests are served meanwhile, and a mended topic is taken',
   { skip },
   async (t) => {
-    const topics = await connectTopics(broker.address, 'misfit')
-    t.teardown(() => topics.close())
+    const topics = await openTopics(t, 'misfit', 0)
     const rig = await startReading(t, topics)
     const failed = (code: string): boolean =>
       rig.events.some(({ name, fields }) => name === 'KafkaFailed' && (fields.error as { code?: string }).code === code)

@@ -19,6 +19,8 @@ export interface Read {
 type Role = 'transactions' | 'decisions' | 'dead'
 
 export interface Topics {
+  /** host:port of the broker. */
+  readonly address: string
   readonly names: Readonly<Record<Role | 'group', string>>
   create(partitions: number): Promise<void>
   produce(messages: readonly Produced[]): Promise<void>
@@ -69,6 +71,7 @@ export async function connectTopics(address: string, name: string, options: Topi
   const count = async (role: Role): Promise<number> => sum(await ends(role))
 
   return {
+    address,
     names,
     async create(partitions) {
       const topics = [...(input === undefined ? [names.transactions] : []), names.decisions, names.dead]

@@ -189,6 +189,7 @@ export function createHarness(options: HarnessOptions = {}) {
       receivedAtMs: clock.monoMs(),
       source: null,
       decidedElsewhere: null,
+      stale: false,
       serverTiming: null,
       answer(status, body, replayed, retryAfterS) {
         const { serverTiming } = this

@@ -38,6 +38,7 @@ function rowExchange(exchange: HttpExchange, settle: (text: string) => void): Ex
     receivedAtMs: exchange.receivedAtMs,
     source: null,
     decidedElsewhere: null,
+    stale: false,
     serverTiming: null,
     answer(status, body, replayed, retryAfterS) {
       const flags = (replayed ? ',"replayed":true' : '') + (retryAfterS > 0 ? `,"retry_after_s":${retryAfterS}` : '')

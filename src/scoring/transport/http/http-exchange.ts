@@ -62,6 +62,7 @@ export class HttpExchange implements Exchange {
   readonly begunAtMs: number
   readonly source = null
   readonly decidedElsewhere = null
+  readonly stale = false
   /** Set by the pipeline where the policy wants the header. */
   serverTiming: string | null = null
   private state = RECEIVING

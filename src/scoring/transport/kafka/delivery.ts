@@ -9,16 +9,18 @@ import type { Scoring } from '../../exchange.js'
 import { deadLetterOf, decisionOf, inSends } from './messages.js'
 import { keepStanding, newOutput, type Output, positionText, readPosition, type Standing } from './output.js'
 import type { Patience } from './patience.js'
-import type { InBatch, InMessage, Membership, OutMessage, StreamClient, Transactions } from './port.js'
+import type { InBatch, InMessage, Membership, OutMessage, Position, StreamClient, Transactions } from './port.js'
 import type { Row } from './row.js'
 
 export interface DeliveryOptions {
-  readonly client: Pick<StreamClient, 'position' | 'readBack' | 'send' | 'transactions'>
+  readonly client: Pick<StreamClient, 'bounds' | 'position' | 'readBack' | 'send' | 'transactions'>
   readonly scoring: Pick<Scoring, 'supersede'>
   readonly clock: Clock
   readonly limits: Limits
   readonly topics: { readonly decisions: string; readonly deadLetters: string }
   readonly copyHeaders: readonly string[]
+  /** Milliseconds since 1970 from which a new group takes history in; null: all of it; undefined: none. */
+  readonly bootstrapFromMs: number | null | undefined
   readonly patience: Patience
   readonly onSuperseded: () => void
 }
@@ -33,6 +35,23 @@ export interface Delivery {
 /** Milliseconds between two looks at whether the log has room. */
 const LOG_RETRY_MS = 1
 
+/** Of labels, which have no output: dead letters and the position. */
+export function createInputDelivery({ client, clock, limits, topics, patience }: DeliveryOptions): Delivery {
+  return {
+    open: () => Promise.resolve(newOutput()),
+    async deliver(rows, _output, membership) {
+      const letters = rows.flatMap((row) => deadLetterOf(row, clock.nowMs(), limits.kafkaSendBytesMax))
+      for (const messages of inSends(letters, limits.kafkaSendBytesMax)) {
+        const what = `nothing can be written to ${topics.deadLetters}`
+        const send = (): Promise<number> => client.send(topics.deadLetters, messages)
+        if ((await patience.untilDone(membership, what, send)) === null) return false
+      }
+      await membership.commit(rows[rows.length - 1].source.offset + 1, '')
+      return true
+    },
+  }
+}
+
 export function createDelivery(options: DeliveryOptions): Delivery {
   const { client, scoring, clock, limits, topics, patience } = options
   const { untilDone } = patience
@@ -46,17 +65,27 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     rows.flatMap((row) => deadLetterOf(row, clock.nowMs(), limits.kafkaSendBytesMax))
 
   /** Reads the output from the committed position on, after everybody else was kept from writing where that is asked. */
-  async function look({ topic, partition, messages }: InBatch, output: Output, membership: Membership): Promise<void> {
+  async function look(batch: InBatch, output: Output, membership: Membership): Promise<void> {
+    const { topic, partition } = batch
     await client.transactions?.fence(partition)
-    const held = await client.position(topic, partition)
-    const offset = held.offset < 0 ? messages[0].offset : held.offset
+    const committed = await client.position(topic, partition)
+    const held = committed.offset < 0 ? await beginning(batch) : committed
     // The group refuses it where this is no member any more: who took the partition is not to be fenced.
-    if (client.transactions !== null) await membership.commit(offset, held.metadata)
+    if (committed.offset < 0 || client.transactions !== null) await membership.commit(held.offset, held.metadata)
     output.standing.clear()
-    const from = readPosition(held.metadata)
-    output.end = await client.readBack(partition, from, limits.kafkaStandingMax, keep(output.standing))
-    output.begin = offset
+    const { end, observeUntil } = readPosition(held.metadata)
+    output.end = await client.readBack(partition, end, limits.kafkaStandingMax, keep(output.standing))
+    output.observeUntil = observeUntil
+    output.begin = held.offset
     output.generation = membership.generation
+  }
+
+  /** The position of a group that has none: where it reads first, or at the history that it is to take in. */
+  async function beginning({ topic, partition, messages }: InBatch): Promise<Position> {
+    const { bootstrapFromMs } = options
+    if (bootstrapFromMs === undefined) return { offset: messages[0].offset, metadata: '' }
+    const { start, end } = await client.bounds(topic, partition, bootstrapFromMs)
+    return { offset: start, metadata: positionText({ end: 0, observeUntil: end }) }
   }
 
   /** Sends the decisions; where another member has written since, finds out whose come first. */
@@ -120,7 +149,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     if (!(await sendDecisions(rows, partition, output, membership))) return false
     if (!(await sayPassed(rows, output, membership))) return false
     if (!(await sendDeadLetters(rows, membership))) return false
-    await membership.commit(offset + 1, positionText(output.end))
+    await membership.commit(offset + 1, positionText(output))
     return true
   }
 
@@ -142,7 +171,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
         messages,
       })),
     ]
-    const position = { offset: offset + 1, metadata: positionText(output.end) }
+    const position = { offset: offset + 1, metadata: positionText(output) }
     // Tried once: whether it came to something is seen when the partition is looked at anew.
     output.generation = -1
     const what = `nothing can be written to ${topics.decisions}`

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { IHeaders, KafkaMessage } from 'kafkajs'
 import type { KafkaConfig } from '../../../contract/kafka.js'
+import { AssayError } from '../../../errors.js'
 import type { Logger } from '../../../telemetry/logger.js'
 import { createConnection, unreachable } from './connection.js'
 import { openPartitionReader, type PartitionReader } from './kafkajs-reader.js'
@@ -67,17 +68,21 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
         throw unreachable(config, error)
       }
     },
-    async consume(topic, onBatch, onEnd) {
+    async consume(handlers, onEnd) {
       const groups = `${groupId}.output.${randomBytes(8).toString('hex')}`
       reader = await openPartitionReader(kafka, admin, { topic: config.topics.decisions, groupId: groups })
       consumer.on(consumer.events.CRASH, ({ payload }) => onEnd(payload.error))
-      await consumer.subscribe({ topics: [topic], fromBeginning: config.start === 'earliest' })
+      // History is to be seen where it is to be taken in.
+      const fromBeginning = config.start === 'earliest' || config.bootstrap_from !== null
+      await consumer.subscribe({ topics: [...handlers.keys()], fromBeginning })
       await consumer.run({
         autoCommit: false,
         eachBatchAutoResolve: false,
         partitionsConsumedConcurrently: config.partitions_at_once,
         async eachBatch(payload) {
-          const { partition, messages, highWatermark } = payload.batch
+          const { topic, partition, messages, highWatermark } = payload.batch
+          const onBatch = handlers.get(topic)
+          if (onBatch === undefined) return
           const joined = generation
           const isRevoked = (): boolean => !payload.isRunning() || payload.isStale() || joined !== generation
           await onBatch(
@@ -95,6 +100,16 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
           )
         },
       })
+    },
+    async bounds(topic, partition, sinceMs) {
+      const bounds = (await admin.fetchTopicOffsets(topic)).find((known) => known.partition === partition)
+      if (bounds === undefined) throw new AssayError('ASSAY_TOPIC_REFUSED', `${topic} has no partition ${partition}`)
+      const end = Number(bounds.high)
+      if (sinceMs === null) return { start: Number(bounds.low), end }
+      const since = (await admin.fetchTopicOffsetsByTimestamp(topic, sinceMs)).find(
+        (known) => known.partition === partition,
+      )
+      return { start: Number(since?.offset ?? end), end }
     },
     async position(topic, partition) {
       const [held] = await admin.fetchOffsets({ groupId, topics: [topic] })
@@ -119,8 +134,8 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
   }
 }
 
-function plainMessage({ offset, key, value, headers }: KafkaMessage): InMessage {
-  return { offset: Number(offset), key, value, headers: plainHeaders(headers) }
+function plainMessage({ offset, timestamp, key, value, headers }: KafkaMessage): InMessage {
+  return { offset: Number(offset), timestampMs: Number(timestamp), key, value, headers: plainHeaders(headers) }
 }
 
 /** Of a header that is given more than once, the last counts. */

@@ -8,8 +8,8 @@ const HEADER_CHARS_MAX = 256
 
 /** The decision, under the transaction's own key, in the partition of the same number; an observed one has none. */
 export function decisionOf(row: Row, copyHeaders: readonly string[]): OutMessage[] {
-  const { outcome, message, source, mode, traceparent } = row
-  if (outcome?.kind !== 'answer' || mode === 'observe') return []
+  const { outcome, message, source, traceparent } = row
+  if (outcome?.kind !== 'answer' || !row.isDecided) return []
   const headers = {
     ...copied(message, copyHeaders),
     'content-type': 'application/json',

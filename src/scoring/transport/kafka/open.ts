@@ -1,7 +1,9 @@
 // The life of the stream beside the listeners: it joins the group once the server is ready, and keeps trying while the
 // brokers do not answer or the topics are not as they must be. Requests are served meanwhile.
 import { setTimeout as delay } from 'node:timers/promises'
+import { parseJson } from '../../../contract/json.js'
 import type { KafkaConfig } from '../../../contract/kafka.js'
+import { isRejection, problemStatus, renderProblem } from '../../../contract/problem.js'
 import { AssayError, errorOf } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
@@ -9,8 +11,10 @@ import type { Logger } from '../../../telemetry/logger.js'
 import type { Metrics } from '../../../telemetry/metrics.js'
 import type { Scoring } from '../../exchange.js'
 import { createKafkajsClient } from './kafkajs-client.js'
-import type { StreamClient } from './port.js'
-import { createStream, type StreamCounts } from './stream.js'
+import { createDelivery, createInputDelivery, type DeliveryOptions } from './delivery.js'
+import { createPatience, type Patience } from './patience.js'
+import type { BatchHandler, StreamClient } from './port.js'
+import { countLabels, countTransaction, createStream, type StreamCounts } from './stream.js'
 
 export interface StreamDeps {
   readonly scoring: Scoring
@@ -29,7 +33,7 @@ const LEAVE_MS_MAX = 6_000
 export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise<void> {
   const { logger, limits } = deps
   const counts: StreamCounts = {
-    ...{ decided: 0, replayed: 0, observed: 0, dead: 0, takenOver: 0, superseded: 0 },
+    ...{ decided: 0, replayed: 0, observed: 0, labels: 0, dead: 0, takenOver: 0, superseded: 0 },
     lag: new Map(),
   }
   registerMetrics(deps.metrics, counts)
@@ -41,27 +45,18 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
   /** A member until its client ends by itself, which is thrown, or until the server stops. */
   async function takePart(): Promise<void> {
     const client = await createKafkajsClient(config, logger)
-    const topics = { decisions: config.topics.decisions, deadLetters: config.topics.dead_letters }
     let end: (error: unknown) => void = () => undefined
     const ended = new Promise<never>((_, reject) => (end = reject))
-    const stream = createStream({
-      ...deps,
-      client,
-      topics,
-      counts,
-      onFault,
-      onStuck: end,
-      copyHeaders: config.copy_headers,
-    })
+    const patience = createPatience({ limits, onFault, onStuck: end })
     try {
       const partitions = await checkTopics(client, config.topics)
+      const joined = client.consume(createHandlers(config, { ...deps, client, counts, patience }), end)
       const { transactions: topic } = config.topics
-      const joined = client.consume(topic, (batch, membership) => stream.onBatch(batch, membership), end)
       joined.then(() => logger.event('KafkaJoined', { topic, group: config.group_id, partitions })).catch(end)
       await Promise.race([ended, stopped])
     } finally {
       ended.catch(() => undefined)
-      stream.stop()
+      patience.stop()
       await client.close()
       counts.lag.clear()
     }
@@ -89,6 +84,40 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
   }
 }
 
+interface Parts extends StreamDeps {
+  readonly client: StreamClient
+  readonly counts: StreamCounts
+  readonly patience: Patience
+}
+
+/** What is done with the batches of each topic that is read. */
+function createHandlers(config: KafkaConfig, parts: Parts): Map<string, BatchHandler> {
+  const { scoring, limits, counts } = parts
+  const { transactions, decisions, dead_letters: deadLetters, labels } = config.topics
+  const { bootstrap_from: from } = config
+  const delivery: DeliveryOptions = {
+    ...parts,
+    ...{ topics: { decisions, deadLetters }, copyHeaders: config.copy_headers },
+    bootstrapFromMs: from === null ? undefined : from === 'earliest' ? null : Date.parse(from),
+    onSuperseded: () => void counts.superseded++,
+  }
+  const onTransactions = createStream({
+    ...{ ...parts, maxAgeMs: config.max_age_ms, whenOlder: config.when_older, count: countTransaction },
+    ...{ delivery: createDelivery(delivery), submit: (value, exchange) => scoring.submit(value, exchange) },
+  })
+  const handlers = new Map([[transactions, onTransactions]])
+  if (labels === null) return handlers
+  const onLabels = createStream({
+    ...{ ...parts, maxAgeMs: null, whenOlder: 'flag', count: countLabels, delivery: createInputDelivery(delivery) },
+    submit(value, exchange) {
+      const parsed = parseJson(value, limits)
+      if (isRejection(parsed)) exchange.answer(problemStatus(parsed), renderProblem(parsed), false, 0)
+      else scoring.submitLabels(parsed.value, exchange)
+    },
+  })
+  return handlers.set(labels, onLabels)
+}
+
 /** Partitions of the input, which the output has too. Throws ASSAY_TOPIC_REFUSED. */
 async function checkTopics(client: StreamClient, topics: KafkaConfig['topics']): Promise<number> {
   const count = async (topic: string): Promise<number> => {
@@ -103,6 +132,10 @@ async function checkTopics(client: StreamClient, topics: KafkaConfig['topics']):
     const detail = `${topic} has ${held} partitions, ${topics.transactions} has ${wanted}: they must be as many`
     throw new AssayError('ASSAY_TOPIC_REFUSED', detail)
   }
+  if (topics.labels !== null && (await count(topics.labels)) > wanted) {
+    const detail = `${topics.labels} has more than the ${wanted} partitions of ${topics.dead_letters}`
+    throw new AssayError('ASSAY_TOPIC_REFUSED', detail)
+  }
   return wanted
 }
 
@@ -111,6 +144,7 @@ const OUTCOMES = [
   ['replayed', 'replayed'],
   ['taken_over', 'takenOver'],
   ['observed', 'observed'],
+  ['label', 'labels'],
   ['dead', 'dead'],
 ] as const
 
@@ -130,7 +164,11 @@ function registerMetrics(metrics: Metrics, counts: StreamCounts): void {
   metrics.gauge({
     name: 'assay_kafka_lag',
     help: 'Messages not yet done when their partition was last fetched',
-    labels: ['partition'],
-    read: () => [...counts.lag].map(([partition, value]) => ({ labels: { partition: String(partition) }, value })),
+    labels: ['topic', 'partition'],
+    read: () =>
+      [...counts.lag.values()].map(({ topic, partition, messages }) => ({
+        labels: { topic, partition: String(partition) },
+        value: messages,
+      })),
   })
 }

@@ -16,6 +16,8 @@ export interface Output {
   generation: number
   /** The group's position in the input when it was read: what is before it is done. */
   begin: number
+  /** What stands before it in the input is history, which is only observed. */
+  observeUntil: number
   /** Offset after the last message known. */
   end: number
   /** Standing decisions by transaction, of those at and after the committed position. */
@@ -25,7 +27,7 @@ export interface Output {
 }
 
 export function newOutput(): Output {
-  return { generation: -1, begin: 0, end: 0, standing: new Map(), superseded: new Set() }
+  return { generation: -1, begin: 0, observeUntil: 0, end: 0, standing: new Map(), superseded: new Set() }
 }
 
 /** Keeps a message of the output, where it is a decision and the first of its transaction. */
@@ -55,13 +57,13 @@ function parse(text: string): unknown {
   }
 }
 
-/** A position of the output as it is committed beside one of the input. */
-export function positionText(end: number): string {
-  return `output=${end}`
+/** What is committed beside a position of the input: one of the output, and how far history reaches. */
+export function positionText({ end, observeUntil }: Pick<Output, 'end' | 'observeUntil'>): string {
+  return observeUntil === 0 ? `output=${end}` : `output=${end} observe=${observeUntil}`
 }
 
-/** The position that a commit carries; 0 where it carries none. */
-export function readPosition(metadata: string): number {
-  const found = /^output=(\d{1,15})$/.exec(metadata)
-  return found === null ? 0 : Number(found[1])
+/** What a commit carries; zeros where it carries nothing. */
+export function readPosition(metadata: string): { end: number; observeUntil: number } {
+  const found = /^output=(\d{1,15})(?: observe=(\d{1,15}))?$/.exec(metadata)
+  return { end: Number(found?.[1] ?? 0), observeUntil: Number(found?.[2] ?? 0) }
 }

@@ -3,6 +3,8 @@
 /** A message as it came. */
 export interface InMessage {
   readonly offset: number
+  /** When it was produced or appended, as the topic has it. */
+  readonly timestampMs: number
   readonly key: Buffer | null
   readonly value: Buffer | null
   readonly headers: Readonly<Record<string, Buffer>>
@@ -63,10 +65,13 @@ export interface StreamClient {
   /** Partitions of a topic; null where there is no such topic. */
   partitions(topic: string): Promise<number | null>
   /**
-   * Joins the group. The batches of a partition come one after the other; one that fails comes again. `onEnd` is called
-   * where the membership ends by itself: the client is to be closed then, and another to be made.
+   * Joins the group, for the topics that have a handler. The batches of a partition come one after the other; one that
+   * fails comes again. `onEnd` is called where the membership ends by itself: the client is to be closed then, and
+   * another to be made.
    */
-  consume(topic: string, onBatch: BatchHandler, onEnd: (error: unknown) => void): Promise<void>
+  consume(handlers: ReadonlyMap<string, BatchHandler>, onEnd: (error: unknown) => void): Promise<void>
+  /** The offsets of a partition: of the first message at or after a time (null: of the first), and after the last. */
+  bounds(topic: string, partition: number, sinceMs: number | null): Promise<{ start: number; end: number }>
   /** The group's position in a partition. */
   position(topic: string, partition: number): Promise<Position>
   /**

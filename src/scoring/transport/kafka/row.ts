@@ -5,7 +5,7 @@ import { type Mode, parseMode } from '../../../contract/transaction.js'
 import { type ErrorCode, ERRORS } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
-import type { Exchange, Scoring } from '../../exchange.js'
+import type { Exchange } from '../../exchange.js'
 import { namesOf, type Standing } from './output.js'
 import type { InBatch, InMessage } from './port.js'
 
@@ -18,10 +18,15 @@ export type Outcome =
 /** What all rows of one batch share. */
 export interface RowHost {
   readonly batch: InBatch
-  readonly scoring: Scoring
+  /** Hands the bytes over, for an answer. */
+  readonly submit: (value: Buffer, exchange: Exchange) => void
   readonly clock: Clock
   readonly limits: Pick<Limits, 'bodyBytesMax' | 'kafkaTriesMax'>
   readonly deadlineMs: number
+  /** Offset before which everything is history, and only observed. */
+  readonly observeUntil: number
+  readonly maxAgeMs: number | null
+  readonly whenOlder: 'observe' | 'flag'
   /** Decisions that the output holds already, by transaction. */
   readonly standing: ReadonlyMap<string, Standing>
   /** A row that did not come to something at once has come to it. */
@@ -58,7 +63,18 @@ export class Row implements Exchange {
   }
 
   get mode(): Mode {
-    return this.wanted ?? 'decide'
+    const { observeUntil, whenOlder } = this.host
+    const isObserved = this.source.offset < observeUntil || (whenOlder === 'observe' && this.isOld())
+    return isObserved ? 'observe' : (this.wanted ?? 'decide')
+  }
+
+  get stale(): boolean {
+    return this.isOld()
+  }
+
+  /** What it came to is a decision, and not that it was taken in. */
+  get isDecided(): boolean {
+    return this.outcome?.kind === 'answer' && this.outcome.body.startsWith('{"decision_id"')
   }
 
   get decidedElsewhere(): Exchange['decidedElsewhere'] {
@@ -67,7 +83,7 @@ export class Row implements Exchange {
 
   /** Hands it to the pipeline. False where it came to something at once. */
   offer(): boolean {
-    const { clock, limits, scoring } = this.host
+    const { clock, limits, submit } = this.host
     const { value } = this.message
     this.outcome = null
     this.tries++
@@ -75,7 +91,7 @@ export class Row implements Exchange {
     if (this.wanted === null) this.settle(this.dead('ASSAY_HEADER_INVALID', '/headers/assay-mode'))
     else if (value === null) this.settle(this.dead('ASSAY_BODY_MALFORMED', ''))
     else if (value.length > limits.bodyBytesMax) this.settle(this.dead('ASSAY_BODY_TOO_LARGE', ''))
-    else scoring.submit(value, this)
+    else submit(value, this)
     this.isOpen = this.outcome === null
     return this.isOpen
   }
@@ -106,6 +122,11 @@ export class Row implements Exchange {
     const first = this.compare(body, this.host.standing)
     if (first === null) return { kind: 'answer', body, as: replayed ? 'replayed' : 'new' }
     return { kind: 'answer', body: first.body, as: replayed ? 'replayed' : 'taken over' }
+  }
+
+  private isOld(): boolean {
+    const { maxAgeMs, clock } = this.host
+    return maxAgeMs !== null && clock.nowMs() - this.message.timestampMs > maxAgeMs
   }
 
   private settle(outcome: Outcome): void {

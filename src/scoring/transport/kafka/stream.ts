@@ -9,25 +9,25 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Scoring } from '../../exchange.js'
-import { createDelivery, type DeliveryOptions } from './delivery.js'
+import type { Delivery } from './delivery.js'
 import type { Output } from './output.js'
-import { createPatience } from './patience.js'
-import type { InBatch, InMessage, Membership } from './port.js'
+import type { Patience } from './patience.js'
+import type { BatchHandler, InBatch, InMessage, Membership } from './port.js'
 import { Row, type RowHost } from './row.js'
 
 export interface StreamOptions {
-  readonly client: DeliveryOptions['client']
-  readonly scoring: Scoring
+  readonly scoring: Pick<Scoring, 'gate'>
   readonly clock: Clock
   readonly limits: Limits
-  readonly topics: DeliveryOptions['topics']
-  readonly copyHeaders: readonly string[]
-  readonly deadlineMs: () => number
   readonly counts: StreamCounts
-  /** Something that is tried again was refused by the brokers, in words. */
-  readonly onFault: (detail: string, error: unknown) => void
-  /** The client does not even refuse: another one is to be made. */
-  readonly onStuck: (error: unknown) => void
+  readonly patience: Patience
+  readonly delivery: Delivery
+  /** Hands a message's bytes to the pipeline. */
+  readonly submit: RowHost['submit']
+  readonly count: (counts: StreamCounts, row: Row) => void
+  readonly deadlineMs: () => number
+  readonly maxAgeMs: number | null
+  readonly whenOlder: 'observe' | 'flag'
 }
 
 /** What the metrics show; by partition where a topic has them. */
@@ -35,32 +35,33 @@ export interface StreamCounts {
   decided: number
   replayed: number
   observed: number
+  /** Messages of labels. */
+  labels: number
   dead: number
   /** Decided by another server: taken over. */
   takenOver: number
   /** Decided here, while the output holds an earlier decision of another server. */
   superseded: number
-  /** Messages not yet done, by partition, as of the last fetch. */
-  readonly lag: Map<number, number>
-}
-
-export interface Stream {
-  /** Done once its position is committed, or once the partition is another's or the stream is told to stop. */
-  onBatch(batch: InBatch, membership: Membership): Promise<void>
-  /** What is under way is let go of without a commit; it comes again. */
-  stop(): void
+  /** Messages not yet done, by topic and partition, as of the last fetch. */
+  readonly lag: Map<string, { readonly topic: string; readonly partition: number; readonly messages: number }>
 }
 
 /** Milliseconds between two tries of a row that the server cannot take. */
 const ROW_RETRY_MS = 1
 
-export function createStream(options: StreamOptions): Stream {
+/**
+ * Handles the batches of a topic: each is done once its position is committed, once the partition is another's, or once
+ * patience is at its end; what was under way then comes again.
+ */
+export function createStream(options: StreamOptions): BatchHandler {
   const { scoring, clock, limits, counts } = options
-  const patience = createPatience(options)
-  const { isOver } = patience
-  const delivery = createDelivery({ ...options, patience, onSuperseded: () => void counts.superseded++ })
+  const { delivery } = options
+  const { isOver } = options.patience
   /** Rows handed over and not settled, of all partitions. */
   let open = 0
+
+  const lagOf = ({ topic, partition, endOffset }: InBatch, next: number): void =>
+    void counts.lag.set(`${topic} ${partition}`, { topic, partition, messages: endOffset - next })
 
   /** Offers a row until it is taken, or refused for good. False where the partition is given up meanwhile. */
   async function take(row: Row, membership: Membership): Promise<boolean> {
@@ -90,41 +91,45 @@ export function createStream(options: StreamOptions): Stream {
 
   /** Handles some messages to the end; false where the partition is given up meanwhile. */
   async function handle(batch: InBatch, messages: readonly InMessage[], output: Output, membership: Membership) {
-    const { partition, endOffset } = batch
+    const { maxAgeMs, whenOlder } = options
+    const { standing, observeUntil } = output
     const host: RowHost = {
-      ...{ batch, scoring, clock, limits, deadlineMs: options.deadlineMs(), standing: output.standing },
-      onSettled: () => void open--,
+      ...{ batch, clock, limits, maxAgeMs, whenOlder, standing, observeUntil },
+      ...{ deadlineMs: options.deadlineMs(), submit: options.submit, onSettled: () => void open-- },
     }
     const rows = messages.map((message) => new Row(host, message))
     for (const row of rows) if (!(await take(row, membership))) return false
     if (!(await settle(rows, membership))) return false
     if (!(await delivery.deliver(rows, output, membership))) return false
-    for (const row of rows) count(counts, row)
-    counts.lag.set(partition, endOffset - messages[messages.length - 1].offset - 1)
+    for (const row of rows) options.count(counts, row)
+    lagOf(batch, messages[messages.length - 1].offset + 1)
     return true
   }
 
-  return {
-    async onBatch(batch, membership) {
-      if (batch.messages.length === 0) return
-      counts.lag.set(batch.partition, batch.endOffset - batch.messages[0].offset)
-      const output = await delivery.open(batch, membership)
-      if (output === null) return
-      const messages = batch.messages.filter(({ offset }) => offset >= output.begin)
-      if (messages.length === 0) membership.advance(output.begin)
-      for (let at = 0; at < messages.length; at += limits.kafkaBatchRowsMax) {
-        if (!(await handle(batch, messages.slice(at, at + limits.kafkaBatchRowsMax), output, membership))) return
-      }
-    },
-    stop: () => patience.stop(),
+  return async (batch, membership) => {
+    if (batch.messages.length === 0) return
+    lagOf(batch, batch.messages[0].offset)
+    const output = await delivery.open(batch, membership)
+    if (output === null) return
+    const messages = batch.messages.filter(({ offset }) => offset >= output.begin)
+    if (messages.length === 0) membership.advance(output.begin)
+    for (let at = 0; at < messages.length; at += limits.kafkaBatchRowsMax) {
+      if (!(await handle(batch, messages.slice(at, at + limits.kafkaBatchRowsMax), output, membership))) return
+    }
   }
 }
 
-function count(counts: StreamCounts, { outcome, mode }: Row): void {
+/** Counts a transaction by what it came to. */
+export function countTransaction(counts: StreamCounts, { outcome, isDecided }: Row): void {
   if (outcome?.kind === 'dead') counts.dead++
   else if (outcome?.kind !== 'answer') return
   else if (outcome.as === 'taken over') counts.takenOver++
-  else if (mode === 'observe') counts.observed++
   else if (outcome.as === 'replayed') counts.replayed++
-  else counts.decided++
+  else if (isDecided) counts.decided++
+  else counts.observed++
+}
+
+export function countLabels(counts: StreamCounts, { outcome }: Row): void {
+  if (outcome?.kind === 'dead') counts.dead++
+  else counts.labels++
 }

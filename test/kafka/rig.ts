@@ -1,0 +1,89 @@
+// A real broker for the tests of a file, topics of a test's own, and servers that read them. No test.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { KafkaConfig } from '../../src/contract/kafka.js'
+import { createSimulator } from '../../src/simulate/generator.js'
+import { type Rig, startRig, until } from '../flow/server-rig.js'
+import { type Broker, brokerMissing, startBroker } from './broker.js'
+import { connectTopics, type Topics } from './topics.js'
+
+export interface KafkaRig {
+  /** Why the tests of this file are skipped; under CI it is a failure beside. */
+  readonly skip: string | false
+  /** 4 partitions by default; with 0 the topics are not there yet. */
+  readonly openTopics: (t: Test, name: string, partitions?: number) => Promise<Topics>
+  /** A server that reads the topics; `edit` changes what else it is told of Kafka. */
+  readonly startReading: (t: Test, topics: Topics, options?: ReadingOptions) => Promise<Rig>
+}
+
+export interface ReadingOptions {
+  readonly dataDir?: string
+  readonly edit?: (kafka: KafkaConfig) => void
+}
+
+/** Starts a broker before the tests of the file and stops it after them. */
+export function kafkaRig(): KafkaRig {
+  // Jars may have to be fetched, and a broker takes up to half a minute to start.
+  t.setTimeout(400_000)
+  const unable = brokerMissing()
+  if (unable !== null && process.env.CI === 'true') t.fail(`no broker: ${unable}`)
+  const folder = mkdtempSync(join(tmpdir(), 'assay-kafka-'))
+  let broker: Broker
+  t.before(async () => {
+    if (unable === null) broker = await startBroker(join(folder, 'broker'))
+  })
+  t.after(async () => {
+    if (unable === null) await broker.stop()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  return {
+    skip: unable === null ? false : `no broker: ${unable}`,
+    async openTopics(t, name, partitions = 4) {
+      const topics = await connectTopics(broker.address, name)
+      t.teardown(() => topics.close())
+      if (partitions > 0) await topics.create(partitions)
+      return topics
+    },
+    async startReading(t, { names, address }, { dataDir, edit } = {}) {
+      const rig = await startRig({
+        ...(dataDir !== undefined && { dataDir }),
+        edit({ process: { kafka } }) {
+          kafka.brokers = [address]
+          kafka.group_id = names.group
+          const { transactions, decisions, dead } = names
+          kafka.topics = { ...kafka.topics, transactions, decisions, dead_letters: dead }
+          edit?.(kafka)
+        },
+      })
+      t.teardown(() => rig.remove())
+      return rig
+    },
+  }
+}
+
+/** Asks the broker ten times a second, more often would be load; one that is not ready to answer is asked again. */
+export function held(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  const ask = async (): Promise<boolean> => {
+    try {
+      return await holds()
+    } catch (error) {
+      if (error instanceof Error && 'retriable' in error && error.retriable === true) return false
+      throw error
+    }
+  }
+  return until(ask, what, { msMax: 100_000, everyMs: 100 })
+}
+
+export function transactions(seed: number, count: number): { transaction_id: string; customer_id?: string }[] {
+  const simulator = createSimulator({
+    ...{ seed, customers: 40, terminals: 60, startMs: Date.now() - 60 * 86_400_000, idPrefix: `k${seed}-` },
+  })
+  return Array.from({ length: count }, () => simulator.next().wire)
+}
+
+/** As it is produced, under its customer. */
+export function message(wire: { customer_id?: string }): { key: string | null; value: string } {
+  return { key: wire.customer_id ?? null, value: JSON.stringify(wire) }
+}
