@@ -58,7 +58,7 @@ export interface AnswerDeps {
 /** Nothing else in an answer reads so: a quote within a text is escaped. */
 const LOGGED = /"logged":"[a-z]+"/
 
-/** Renders the body of an answer: the decision, whoever made it, or for an observed transaction that it was taken in. */
+/** Renders the body of an answer: the decision, whoever made it; for an observed transaction that it was taken in. */
 export function createRenderer(logId: Buffer): (facts: DecisionFacts, transactionId: string, logged: Logged) => string {
   const digestOf = createDigestTexts()
   return (facts, transactionId, logged) => {

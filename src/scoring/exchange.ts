@@ -12,7 +12,7 @@ export interface Exchange {
   readonly receivedAtMs: number
   /** Where a streamed transaction came from; null over HTTP. */
   readonly source: { topic: string; partition: number; offset: number } | null
-  /** Decisions of other servers by transaction_id: such a transaction is folded and answered so. Null where none are. */
+  /** Decisions of other servers by transaction_id: such a transaction is folded and answered so. Null: none. */
   readonly decidedElsewhere: ReadonlyMap<string, { readonly body: string }> | null
   /** It comes too late to matter to whoever asked: the decision says so. */
   readonly stale: boolean

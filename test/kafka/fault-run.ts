@@ -132,9 +132,9 @@ export async function runFaults(options: FaultOptions): Promise<FaultRun> {
 }
 
 /** A server reads these topics. */
-export function streamEnv(broker: Broker, { names }: Topics): Record<string, string> {
+export function streamEnv({ address }: Pick<Broker, 'address'>, { names }: Topics): Record<string, string> {
   return {
-    ASSAY_PROCESS__KAFKA__BROKERS: JSON.stringify([broker.address]),
+    ASSAY_PROCESS__KAFKA__BROKERS: JSON.stringify([address]),
     ASSAY_PROCESS__KAFKA__GROUP_ID: names.group,
     ASSAY_PROCESS__KAFKA__TOPICS__TRANSACTIONS: names.transactions,
     ASSAY_PROCESS__KAFKA__TOPICS__DECISIONS: names.decisions,
