@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { IHeaders, KafkaMessage } from 'kafkajs'
 import type { KafkaConfig } from '../../../contract/kafka.js'
 import type { Logger } from '../../../telemetry/logger.js'
-import { createConnection, unreachable } from './connection.js'
+import { createConnection, faultOf, isUnauthenticated } from './connection.js'
 import { openPartitionReader, type PartitionReader } from './kafkajs-reader.js'
 import type { InMessage, StreamClient } from './port.js'
 
@@ -18,10 +18,10 @@ const CLOSE_MS_MAX = 5_000
 /** How late this member sees that the partitions are to be shared anew. */
 const HEARTBEAT_MS = 1_000
 
-/** Connects. Throws ASSAY_KAFKA_UNAVAILABLE. */
+/** Connects. Throws ASSAY_KAFKA_UNAVAILABLE, ASSAY_KAFKA_REFUSED, or ASSAY_CONFIG_INVALID for a file. */
 export async function createKafkajsClient(config: KafkaConfig, logger: Logger): Promise<StreamClient> {
   const { group_id: groupId } = config
-  const connection = createConnection(config, (detail) => logger.event('KafkaWarned', { detail }))
+  const connection = await createConnection(config, (detail) => logger.event('KafkaWarned', { detail }))
   const { kafka } = connection
   const admin = kafka.admin()
   const producer = kafka.producer({ allowAutoTopicCreation: false, maxInFlightRequests: 1 })
@@ -33,6 +33,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
   })
   let reader: PartitionReader | null = null
   let generation = 0
+  let end: (error: unknown) => void = () => undefined
   consumer.on(consumer.events.GROUP_JOIN, () => void generation++)
   const close = async (): Promise<void> => {
     connection.refuse()
@@ -44,7 +45,18 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
     await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
   } catch (cause) {
     await close()
-    throw unreachable(config, cause)
+    throw faultOf(config, 'connecting', cause)
+  }
+
+  /** Whoever is no longer accepted needs another client: it reads the files again. */
+  async function coded<Result>(what: string, acting: Promise<Result>): Promise<Result> {
+    try {
+      return await acting
+    } catch (thrown) {
+      const fault = faultOf(config, what, thrown)
+      if (isUnauthenticated(thrown)) end(fault)
+      throw fault
+    }
   }
 
   return {
@@ -54,15 +66,20 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
         return topics[0]?.partitions.length ?? null
       } catch (error) {
         if (error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION') return null
-        throw unreachable(config, error)
+        throw faultOf(config, `the topic ${topic}`, error)
       }
     },
     async consume(topic, onBatch, onEnd) {
-      const groups = `${groupId}.output.${randomBytes(8).toString('hex')}`
-      reader = await openPartitionReader(kafka, admin, { topic: config.topics.decisions, groupId: groups })
-      consumer.on(consumer.events.CRASH, ({ payload }) => onEnd(payload.error))
-      await consumer.subscribe({ topics: [topic], fromBeginning: config.start === 'earliest' })
-      await consumer.run({
+      end = onEnd
+      const [input, output] = [nameOf(topic, groupId), nameOf(config.topics.decisions, `${groupId}.output.*`)]
+      const opening = openPartitionReader(kafka, admin, {
+        ...{ topic: config.topics.decisions, groupId: `${groupId}.output.${randomBytes(8).toString('hex')}` },
+        onCrash: (error) => onEnd(faultOf(config, output, error)),
+      })
+      reader = await coded(output, opening)
+      consumer.on(consumer.events.CRASH, ({ payload }) => onEnd(faultOf(config, input, payload.error)))
+      await coded(input, consumer.subscribe({ topics: [topic], fromBeginning: config.start === 'earliest' }))
+      const running = consumer.run({
         autoCommit: false,
         eachBatchAutoResolve: false,
         partitionsConsumedConcurrently: config.partitions_at_once,
@@ -84,26 +101,33 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
           )
         },
       })
+      await coded(input, running)
     },
     async metadata(topic, partition) {
-      const [held] = await admin.fetchOffsets({ groupId, topics: [topic] })
+      const [held] = await coded(`the group ${groupId}`, admin.fetchOffsets({ groupId, topics: [topic] }))
       return held.partitions.find((known) => known.partition === partition)?.metadata ?? ''
     },
     readBack(partition, from, max, onMessage) {
       if (reader === null) throw new Error('a reader is there once the group is joined')
-      return reader.read(partition, from, max, (message) => onMessage(plainMessage(message)))
+      const reading = reader.read(partition, from, max, (message) => onMessage(plainMessage(message)))
+      return coded(`the topic ${config.topics.decisions}`, reading)
     },
     async send(topic, messages) {
-      const [sent] = await producer.send({
+      const sending = producer.send({
         ...{ topic, acks: -1 },
         messages: messages.map(({ partition, key, value, headers }) => ({
           ...{ partition, key, value, headers: { ...headers } },
         })),
       })
+      const [sent] = await coded(`the topic ${topic}`, sending)
       return Number(sent.baseOffset)
     },
     close,
   }
+}
+
+function nameOf(topic: string, groupId: string): string {
+  return `the topic ${topic} in the group ${groupId}`
 }
 
 function plainMessage({ offset, key, value, headers }: KafkaMessage): InMessage {
