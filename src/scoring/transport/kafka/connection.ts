@@ -2,7 +2,7 @@
 // and what its errors mean.
 import net from 'node:net'
 import tls from 'node:tls'
-import { Kafka, logLevel } from 'kafkajs'
+import { Kafka, type LogEntry, logLevel } from 'kafkajs'
 import { isLoopback } from '../../../contract/address.js'
 import { type KafkaConfig, sendsSecretInClear } from '../../../contract/kafka.js'
 import { AssayError, errorOf } from '../../../errors.js'
@@ -14,11 +14,15 @@ export interface Connection {
   refuse(): void
   /** Ends what is open. */
   destroy(): void
+  /** What the client threw, with its code; `what` is what was asked of the brokers. */
+  faultOf(what: string, thrown: unknown): AssayError
 }
 
 /** Milliseconds that the way to a broker may take; TLS goes it three times. */
 const CONNECT_MS_MAX = 5_000
 const KEEP_ALIVE_MS = 60_000
+/** The client hides why it has no coordinator of a group; it is in its log just before. */
+const GROUP_REFUSED = /^Not authorized to access group/
 
 /**
  * Connects nothing yet; certificates and passwords are those that the files hold now. `onWarning` hears what the client
@@ -29,6 +33,7 @@ export async function createConnection(config: KafkaConfig, onWarning: (detail: 
   const sasl = config.sasl === null ? undefined : await readSasl(config.sasl)
   const open = new Set<net.Socket>()
   let isRefusing = false
+  let groupRefusal: string | null = null
 
   /** Why there is to be no connection to a host; null where there may be one. */
   function refusal(host: string): Error | null {
@@ -45,10 +50,16 @@ export async function createConnection(config: KafkaConfig, onWarning: (detail: 
     return tls.connect({ host, port, secureContext, rejectUnauthorized: true, ...named }, onConnect)
   }
 
+  function hear({ namespace, log: { message, error } }: LogEntry): void {
+    const said: string | null = typeof error === 'string' ? error : null
+    if (said !== null && GROUP_REFUSED.test(said)) groupRefusal = said
+    onWarning(`${namespace}: ${message}${said === null ? '' : `: ${said}`}`)
+  }
+
   const kafka = new Kafka({
     ...{ brokers: config.brokers, clientId: config.client_id, logLevel: logLevel.WARN, sasl },
     ...{ connectionTimeout: CONNECT_MS_MAX },
-    logCreator: () => (entry) => onWarning(`${entry.namespace}: ${entry.log.message}`),
+    logCreator: () => (entry) => hear(entry),
     // Whoever uses it tries again by itself, and for as long as it takes.
     retry: { retries: 5, initialRetryTime: 100, maxRetryTime: 5_000 },
     // A consumer that is told to end while it joins goes on and joins all the same, over a new connection if need be:
@@ -68,6 +79,19 @@ export async function createConnection(config: KafkaConfig, onWarning: (detail: 
     destroy() {
       for (const socket of open) socket.destroy(new Error('the client was closed'))
     },
+    faultOf(what, thrown) {
+      const errors = causes(thrown)
+      const coded = errors.find((error) => error instanceof AssayError)
+      if (coded !== undefined) return coded
+      const isHidden = errors.some(({ name }) => name === 'KafkaJSGroupCoordinatorNotFound')
+      const refusal = isHidden ? groupRefusal : null
+      const isRefused = refusal !== null || isUnauthenticated(thrown) || isUnauthorised(errors)
+      const [code, said] = isRefused
+        ? (['ASSAY_KAFKA_REFUSED', 'it is not accepted by them, or they by it'] as const)
+        : (['ASSAY_KAFKA_UNAVAILABLE', 'no answer'] as const)
+      const detail = `${what} at ${config.brokers.join(', ')}: ${said}: ${refusal ?? errorOf(thrown).message}`
+      return new AssayError(code, detail, { cause: thrown })
+    },
   }
 }
 
@@ -84,20 +108,8 @@ export function isUnauthenticated(thrown: unknown): boolean {
   })
 }
 
-function isUnauthorised(thrown: unknown): boolean {
-  return causes(thrown).some((error) => 'type' in error && /_AUTHORIZATION_FAILED$/.test(String(error.type)))
-}
-
-/** An error of kafkajs with its code; `what` is what was asked of the brokers. */
-export function faultOf({ brokers }: KafkaConfig, what: string, thrown: unknown): AssayError {
-  const coded = causes(thrown).find((error) => error instanceof AssayError)
-  if (coded !== undefined) return coded
-  const isRefused = isUnauthenticated(thrown) || isUnauthorised(thrown)
-  const [code, said] = isRefused
-    ? (['ASSAY_KAFKA_REFUSED', 'it is not accepted by them, or they by it'] as const)
-    : (['ASSAY_KAFKA_UNAVAILABLE', 'no answer'] as const)
-  const detail = `${what} at ${brokers.join(', ')}: ${said}: ${errorOf(thrown).message}`
-  return new AssayError(code, detail, { cause: thrown })
+function isUnauthorised(errors: readonly Error[]): boolean {
+  return errors.some((error) => 'type' in error && /_AUTHORIZATION_FAILED$/.test(String(error.type)))
 }
 
 /** An error and what it came from, outermost first. */

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { IHeaders, KafkaMessage } from 'kafkajs'
 import type { KafkaConfig } from '../../../contract/kafka.js'
 import type { Logger } from '../../../telemetry/logger.js'
-import { createConnection, faultOf, isUnauthenticated } from './connection.js'
+import { createConnection, isUnauthenticated } from './connection.js'
 import { openPartitionReader, type PartitionReader } from './kafkajs-reader.js'
 import type { InMessage, StreamClient } from './port.js'
 
@@ -45,7 +45,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
     await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
   } catch (cause) {
     await close()
-    throw faultOf(config, 'connecting', cause)
+    throw connection.faultOf('connecting', cause)
   }
 
   /** Whoever is no longer accepted needs another client: it reads the files again. */
@@ -53,7 +53,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
     try {
       return await acting
     } catch (thrown) {
-      const fault = faultOf(config, what, thrown)
+      const fault = connection.faultOf(what, thrown)
       if (isUnauthenticated(thrown)) end(fault)
       throw fault
     }
@@ -66,7 +66,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
         return topics[0]?.partitions.length ?? null
       } catch (error) {
         if (error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION') return null
-        throw faultOf(config, `the topic ${topic}`, error)
+        throw connection.faultOf(`the topic ${topic}`, error)
       }
     },
     async consume(topic, onBatch, onEnd) {
@@ -74,10 +74,10 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
       const [input, output] = [nameOf(topic, groupId), nameOf(config.topics.decisions, `${groupId}.output.*`)]
       const opening = openPartitionReader(kafka, admin, {
         ...{ topic: config.topics.decisions, groupId: `${groupId}.output.${randomBytes(8).toString('hex')}` },
-        onCrash: (error) => onEnd(faultOf(config, output, error)),
+        onCrash: (error) => onEnd(connection.faultOf(output, error)),
       })
       reader = await coded(output, opening)
-      consumer.on(consumer.events.CRASH, ({ payload }) => onEnd(faultOf(config, input, payload.error)))
+      consumer.on(consumer.events.CRASH, ({ payload }) => onEnd(connection.faultOf(input, payload.error)))
       await coded(input, consumer.subscribe({ topics: [topic], fromBeginning: config.start === 'earliest' }))
       const running = consumer.run({
         autoCommit: false,
