@@ -98,11 +98,15 @@ export async function createConnection(config: KafkaConfig, onWarning: (detail: 
 /** Codes of Node.js for a handshake that failed: what the certificate is, and what the other side says of ours. */
 const HANDSHAKE = /^ERR_(TLS|SSL)_|CERT|_SIGNATURE$|^INVALID_(CA|PURPOSE)$|^PATH_LENGTH_EXCEEDED$/
 
+/** The second where a client that is connected was to authenticate anew and could not. */
+const SASL_REFUSED = new Set(['SASL_AUTHENTICATION_FAILED', 'ILLEGAL_SASL_STATE'])
+
 /** True where what this server shows, or whom it trusts, was not accepted: other connections may be. */
 export function isUnauthenticated(thrown: unknown): boolean {
   return causes(thrown).some((error) => {
     if (error instanceof AssayError) return error.code === 'ASSAY_KAFKA_REFUSED'
     if (error.name === 'KafkaJSSASLAuthenticationError') return true
+    if ('type' in error && SASL_REFUSED.has(String(error.type))) return true
     const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
     return code === 'ASSAY_KAFKA_REFUSED' || HANDSHAKE.test(code)
   })

@@ -51,7 +51,10 @@ function bearer({ saslAuthenticate }: AuthenticationProviderArgs, readToken: () 
         response: { decode: (bytes) => bytes, parse: (bytes) => bytes.subarray(4) },
       })
       if (refusal !== undefined && refusal.length > 0)
-        throw new AssayError('ASSAY_KAFKA_REFUSED', 'the brokers do not accept the token of sasl/token_file')
+        throw new AssayError(
+          'ASSAY_KAFKA_REFUSED',
+          '/process/kafka/sasl/token_file: the brokers do not accept the token',
+        )
     },
   }
 }
