@@ -75,7 +75,8 @@ function makeCertificates(): void {
 
 function securityProperties(): Record<string, string> {
   const security = 'org.apache.kafka.common.security'
-  const unsecured = `${security}.oauthbearer.internals.unsecured`
+  const unsecured = `${security}.oauthbearer.internals.unsecured.OAuthBearerUnsecured`
+  const onBearer = 'listener.name.sasl.oauthbearer'
   const plain = `${security}.plain.PlainLoginModule required user_plain="${SECRETS.plain}";`
   const scram = `${security}.scram.ScramLoginModule required;`
   const bearer = `${security}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";`
@@ -89,11 +90,11 @@ function securityProperties(): Record<string, string> {
     'listener.name.sasl.plain.sasl.jaas.config': plain,
     'listener.name.sasl.scram-sha-256.sasl.jaas.config': scram,
     'listener.name.sasl.scram-sha-512.sasl.jaas.config': scram,
-    'listener.name.sasl.oauthbearer.sasl.jaas.config': bearer,
-    'listener.name.sasl.oauthbearer.sasl.login.callback.handler.class': `${unsecured}.OAuthBearerUnsecuredLoginCallbackHandler`,
-    'listener.name.sasl.oauthbearer.sasl.server.callback.handler.class': `${unsecured}.OAuthBearerUnsecuredValidatorCallbackHandler`,
+    [`${onBearer}.sasl.jaas.config`]: bearer,
+    [`${onBearer}.sasl.login.callback.handler.class`]: `${unsecured}LoginCallbackHandler`,
+    [`${onBearer}.sasl.server.callback.handler.class`]: `${unsecured}ValidatorCallbackHandler`,
     // kafkajs authenticates anew ten seconds before its time is up.
-    'listener.name.sasl.oauthbearer.connections.max.reauth.ms': '12000',
+    [`${onBearer}.connections.max.reauth.ms`]: '12000',
     'listener.name.far.sasl.enabled.mechanisms': 'PLAIN',
     'listener.name.far.plain.sasl.jaas.config': plain,
     'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
@@ -113,6 +114,7 @@ const [TOPIC, GROUP, READ, WRITE, DESCRIBE] = [2, 3, 3, 4, 8]
 const [LITERAL, PREFIXED, DENY, ALLOW] = [3, 4, 2, 3]
 
 const SENT = 3
+const QUIET = { event: () => undefined, flush: () => undefined }
 
 function transactions(idPrefix: string, count: number): { transaction_id: string }[] {
   const startMs = Date.now() - 60 * 86_400_000
@@ -190,6 +192,20 @@ void t.test('certificates: neither side takes one by a stranger', { skip }, asyn
   await decided(t, rig, topics)
 })
 
+void t.test('files that do not do are named before anything is sent', async (t) => {
+  const connect = (change: Partial<KafkaConfig>) =>
+    createKafkajsClient({ ...KAFKA_DEFAULTS, brokers: ['127.0.0.1:1'], ...change }, QUIET)
+  const refused = (change: Partial<KafkaConfig>, message: RegExp) =>
+    t.rejects(connect(change), { code: 'ASSAY_CONFIG_INVALID', message })
+  writeFileSync(file('empty.pem'), '\n')
+  writeFileSync(file('other.pem'), '-----BEGIN NOTHING-----\n')
+  await refused({ tls: { ca_file: file('none.pem') } }, /^\/process\/kafka\/tls\/ca_file: .*none\.pem cannot be read/)
+  await refused({ tls: { ca_file: file('empty.pem') } }, /^\/process\/kafka\/tls\/ca_file: .*empty\.pem is empty/)
+  await refused({ tls: { ca_file: file('other.pem') } }, /^\/process\/kafka\/tls: .*other\.pem one is not PEM/)
+  const sasl = { mechanism: 'oauthbearer', token_file: file('none') } as const
+  await refused({ sasl }, /^\/process\/kafka\/sasl\/token_file: .*none cannot be read/)
+})
+
 void t.test('plain: a wrong password', { skip }, async (t) => {
   const topics = await openTopics(t, 'plain')
   writeFileSync(file('plain'), 'wrong')
@@ -204,7 +220,7 @@ void t.test('plain: a broker that names another beyond loopback is not sent the 
   writeFileSync(file('far'), SECRETS.plain)
   const sasl = { mechanism: 'plain', username: 'plain', password_file: file('far') } as const
   const config = { ...KAFKA_DEFAULTS, brokers: [`127.0.0.1:${ports.far}`], sasl }
-  const client = await createKafkajsClient(config, { event: () => undefined, flush: () => undefined })
+  const client = await createKafkajsClient(config, QUIET)
   t.teardown(() => client.close())
   const refusal = { code: 'ASSAY_KAFKA_REFUSED', message: /10\.255\.255\.1 would be sent a secret in the clear/ }
   await t.rejects(client.metadata(KAFKA_DEFAULTS.topics.transactions, 0), refusal)

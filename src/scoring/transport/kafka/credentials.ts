@@ -1,6 +1,7 @@
 // What this server shows the brokers, and whom it trusts: certificates, passwords and tokens, out of the files that the
 // configuration names. Read when a connection is made, so that a changed file needs no restart; kept nowhere else, and
 // never part of an error.
+import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import type { Authenticator, AuthenticationProviderArgs, Mechanism, SASLOptions } from 'kafkajs'
@@ -14,6 +15,8 @@ export async function readTls({ ca_file, cert_file, key_file }: KafkaTls): Promi
     files[key] === null ? undefined : readText(`tls/${key}`, files[key])
   const [ca, cert, key] = await Promise.all([pem('ca_file'), pem('cert_file'), pem('key_file')])
   try {
+    // An authority that cannot be read would be left out without a word.
+    if (ca !== undefined) void new X509Certificate(ca)
     return createSecureContext({ ca, cert, key })
   } catch (cause) {
     const named = Object.values(files).filter((file) => file !== null)
@@ -60,17 +63,16 @@ function bearer({ saslAuthenticate }: AuthenticationProviderArgs, readToken: () 
 }
 
 async function readSecret(key: string, file: string): Promise<string> {
-  const secret = (await readText(`sasl/${key}`, file)).replace(/\r?\n$/, '')
-  if (secret === '') throw invalid(`sasl/${key}`, `the file ${file} is empty`)
-  return secret
+  return (await readText(`sasl/${key}`, file)).replace(/\r?\n$/, '')
 }
 
 async function readText(key: string, file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8')
-  } catch (cause) {
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
     throw invalid(key, `the file ${file} cannot be read`, cause)
-  }
+  })
+  // An empty list of authorities would be taken for none given: those of Node.js.
+  if (text.trim() === '') throw invalid(key, `the file ${file} is empty`)
+  return text
 }
 
 function needed(key: string, value: string | null | undefined): string {
