@@ -2,7 +2,6 @@
 // Two halves: `process` may differ from replica to replica, `policy` may not. Unknown keys are refused with the nearest
 // known one. Secrets stand in files that this configuration names, never in it.
 import { readFileSync } from 'node:fs'
-import { isIP } from 'node:net'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -12,7 +11,8 @@ import { parse as parseYaml, stringify as stringifyYaml } from 'yaml'
 import { policyFaults } from './contract/policy-check.js'
 import { Policy } from './contract/policy.js'
 import { silenceFaults, Silences } from './contract/silence.js'
-import { KAFKA_DEFAULTS, KafkaConfig } from './contract/kafka.js'
+import { isLoopback } from './contract/address.js'
+import { KAFKA_DEFAULTS, KafkaConfig, kafkaFaults } from './contract/kafka.js'
 import { AssayError, type InputFault } from './errors.js'
 
 const Port = Type.Integer({ minimum: 0, maximum: 65_535 })
@@ -171,6 +171,7 @@ export function loadConfig(options: { file?: string; env: Environment }): Config
   const faults = [
     ...policyFaults(checked.policy),
     ...listenerFaults(checked.process),
+    ...kafkaFaults(checked.process.kafka),
     ...silenceFaults(checked.process.governance.alerts.silences),
   ]
   if (faults.length > 0) throw invalid(faults)
@@ -304,11 +305,6 @@ function editDistance(left: string, right: string): number {
     previous = current
   }
   return previous[right.length]
-}
-
-/** True for an address that only this machine can reach. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
 
 function listenerFaults(process: ProcessConfig): InputFault[] {

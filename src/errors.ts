@@ -59,6 +59,7 @@ export const ERRORS = {
   ASSAY_STORE_LOCKED: entry('fault', 500, true, 'Another sidecar uses this governance store'),
   ASSAY_STORE_IO: entry('fault', 503, true, 'The governance store could not be read or written'),
   ASSAY_KAFKA_UNAVAILABLE: entry('fault', 503, true, 'The Kafka brokers do not answer'),
+  ASSAY_KAFKA_REFUSED: entry('fault', 503, true, 'Authentication or authorisation with the Kafka brokers failed'),
   ASSAY_TOPIC_REFUSED: entry('fault', 500, true, 'A Kafka topic is missing, or not as it must be'),
   ASSAY_ADDRESS_REFUSED: entry('fault', 500, false, 'A listener cannot be opened'),
 } as const satisfies Record<string, ErrorEntry>

@@ -100,6 +100,32 @@ void t.test('silences name the place where their times or ids make no sense', (t
   t.end()
 })
 
+void t.test('the way to Kafka brokers has all that it needs, and shows no secret in the clear', (t) => {
+  const at = '/process/kafka'
+  const refused = (tls: object | null, sasl: object | null, broker = 'kafka.example:9093') =>
+    faults({ process: { kafka: { brokers: ['127.0.0.1:9092', broker], tls, sasl } } })
+  const [ca, plain] = [{ ca_file: '/ca.pem' }, { mechanism: 'plain', username: 'assay', password_file: '/secret' }]
+  t.same(refused(ca, plain), {})
+  t.same(refused({ ...ca, cert_file: '/c.pem', key_file: '/k.pem' }, null), {})
+  t.match(refused({ ...ca, key_file: '/k.pem' }, null), { [`${at}/tls/cert_file`]: /certificate of its key/ })
+  t.match(refused({ ...ca, cert_file: '/c.pem' }, null), { [`${at}/tls/key_file`]: /key of its certificate/ })
+  t.match(refused(ca, { mechanism: 'scram-sha-512', password_file: '/secret' }), {
+    [`${at}/sasl/username`]: /needs it/,
+  })
+  t.match(refused(ca, { mechanism: 'plain', username: 'assay' }), { [`${at}/sasl/password_file`]: /needs it/ })
+  t.match(refused(ca, { mechanism: 'oauthbearer' }), { [`${at}/sasl/token_file`]: /oauthbearer needs it/ })
+  t.match(refused(ca, { mechanism: 'gssapi' }), { [`${at}/sasl/mechanism`]: /one of: plain, scram-sha-256/ })
+  t.match(refused(null, plain), {
+    [`${at}/sasl/mechanism`]: /whoever listens on the way: beyond loopback only with tls/,
+  })
+  t.match(refused(null, { mechanism: 'oauthbearer', token_file: '/token' }), { [`${at}/sasl/mechanism`]: /tls/ })
+  t.same(refused(null, { ...plain, mechanism: 'scram-sha-256' }), {}, 'which never sends the password')
+  t.same(refused(null, plain, 'localhost:9092'), {})
+  const env = { ASSAY_PROCESS__KAFKA__TLS__CA_FILE: '/ca.pem', ASSAY_PROCESS__KAFKA__SASL__MECHANISM: 'plain' }
+  t.match(faults({}, env), { [`${at}/sasl/username`]: /needs it/ }, 'the environment reaches them, too')
+  t.end()
+})
+
 void t.test('a policy that fits its schema but makes no sense is refused', (t) => {
   const schema = (field: object) => ({
     policy: { schema: { fields: [{ name: 'customer_id', type: 'string', entity: true }, field] } },

@@ -1,8 +1,40 @@
-// The configuration of the Kafka transport. Without brokers there is none.
+// The configuration of the Kafka transport. Without brokers there is none. Secrets stand in files that it names.
 import { type Static, Type } from '@sinclair/typebox'
+import type { InputFault } from '../errors.js'
+import { isLoopback } from './address.js'
 
 /** Kafka's own rule for topics and, narrower than its own, for client and group. */
 const Name = Type.String({ pattern: '^[a-zA-Z0-9._-]{1,249}$' })
+const Text = Type.Optional(Type.Union([Type.String({ minLength: 1 }), Type.Null()]))
+
+const Tls = Type.Object(
+  {
+    /** PEM: whose certificates the brokers may show; null: those that Node.js knows. */
+    ca_file: Text,
+    /** PEM: this server's own certificate with its chain, and its key. */
+    cert_file: Text,
+    key_file: Text,
+  },
+  { additionalProperties: false },
+)
+export type KafkaTls = Static<typeof Tls>
+
+const Sasl = Type.Object(
+  {
+    mechanism: Type.Union([
+      Type.Literal('plain'),
+      Type.Literal('scram-sha-256'),
+      Type.Literal('scram-sha-512'),
+      Type.Literal('oauthbearer'),
+    ]),
+    username: Text,
+    password_file: Text,
+    /** Of oauthbearer; whoever renews the token writes it there. */
+    token_file: Text,
+  },
+  { additionalProperties: false },
+)
+export type KafkaSasl = Static<typeof Sasl>
 
 const Time = Type.String({ pattern: '^\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}:\\d{2}(\\.\\d{1,3})?Z$' })
 const HeaderName = Type.String({ pattern: '^[A-Za-z0-9._-]{1,64}$' })
@@ -37,6 +69,8 @@ export const KafkaConfig = Type.Object(
     copy_headers: Type.Array(HeaderName, { maxItems: 16 }),
     /** Partitions of which a batch is worked on at the same time. */
     partitions_at_once: Type.Integer({ minimum: 1, maximum: 64 }),
+    tls: Type.Union([Tls, Type.Null()]),
+    sasl: Type.Union([Sasl, Type.Null()]),
   },
   { additionalProperties: false },
 )
@@ -47,4 +81,39 @@ export const KAFKA_DEFAULTS: KafkaConfig = {
   ...{ bootstrap_from: null, max_age_ms: null, when_older: 'flag' },
   ...{ exactly_once: false, copy_headers: ['correlation-id'] },
   topics: { transactions: 'transactions', decisions: 'decisions', dead_letters: 'transactions.dlq', labels: null },
+  ...{ tls: null, sasl: null },
+}
+
+const NEEDS = {
+  plain: ['username', 'password_file'],
+  'scram-sha-256': ['username', 'password_file'],
+  'scram-sha-512': ['username', 'password_file'],
+  oauthbearer: ['token_file'],
+} as const
+
+/** True where whoever listens on the way to the brokers can read the secret. */
+export function sendsSecretInClear({ tls, sasl }: KafkaConfig): boolean {
+  return tls === null && (sasl?.mechanism === 'plain' || sasl?.mechanism === 'oauthbearer')
+}
+
+/** What the schema cannot say: keys without their other half, secrets in the clear. */
+export function kafkaFaults(config: KafkaConfig): InputFault[] {
+  const { brokers, tls, sasl } = config
+  const faults: InputFault[] = []
+  const refuse = (key: string, message: string): void => {
+    faults.push({ path: `/process/kafka/${key}`, message })
+  }
+  const [cert, key] = [tls?.cert_file ?? null, tls?.key_file ?? null]
+  if (key !== null && cert === null) refuse('tls/cert_file', 'key_file needs the certificate of its key here')
+  if (cert !== null && key === null) refuse('tls/key_file', 'cert_file needs the key of its certificate here')
+  if (sasl === null) return faults
+  for (const need of NEEDS[sasl.mechanism]) {
+    if ((sasl[need] ?? null) === null) refuse(`sasl/${need}`, `the mechanism ${sasl.mechanism} needs it`)
+  }
+  const isRemote = brokers.some((broker) => !isLoopback(broker.slice(0, broker.lastIndexOf(':'))))
+  if (isRemote && sendsSecretInClear(config)) {
+    const detail = `${sasl.mechanism} shows its secret to whoever listens on the way: beyond loopback only with tls`
+    refuse('sasl/mechanism', detail)
+  }
+  return faults
 }

@@ -32,6 +32,23 @@ export interface Broker {
   stop(): Promise<void>
 }
 
+/** A listener beside the plain one. */
+export interface Listener {
+  readonly name: string
+  readonly protocol: 'SSL' | 'SASL_SSL' | 'SASL_PLAINTEXT'
+  readonly port: number
+  /** What clients are told, where it is not 127.0.0.1. */
+  readonly advertisedHost?: string
+}
+
+export interface BrokerOptions {
+  readonly listeners?: readonly Listener[]
+  /** More lines of server.properties. */
+  readonly properties?: Readonly<Record<string, string>>
+  /** More arguments for the tool that makes the broker's folder. */
+  readonly formatWith?: readonly string[]
+}
+
 const VERSION = '4.3.0'
 const START_MS_MAX = 90_000
 const artifact = (group: string, name: string, version: string): string =>
@@ -79,14 +96,14 @@ function jars(version: string): string {
 }
 
 /** Starts a broker on an empty folder; resolves when it takes connections. */
-export async function startBroker(folder: string): Promise<Broker> {
+export async function startBroker(folder: string, options: BrokerOptions = {}): Promise<Broker> {
   const libs = join(jars(VERSION), 'libs', '*')
   // A broker's voters name each other by port, so that 0 does not do.
   const [port, controllerPort] = await Promise.all([freePort(), freePort()])
   const address = `127.0.0.1:${port}`
   mkdirSync(folder, { recursive: true })
   const settings = join(folder, 'server.properties')
-  const lines = properties(folder, port, controllerPort)
+  const lines = { ...properties(folder, port, controllerPort, options.listeners), ...options.properties }
   writeFileSync(
     settings,
     Object.entries(lines)
@@ -94,9 +111,8 @@ export async function startBroker(folder: string): Promise<Broker> {
       .join(''),
   )
   const id = Buffer.from('assay-test-clust').toString('base64url')
-  const formatted = spawnSync('java', ['-cp', libs, 'kafka.tools.StorageTool', 'format', '-t', id, '-c', settings], {
-    encoding: 'utf8',
-  })
+  const format = ['kafka.tools.StorageTool', 'format', '-t', id, '-c', settings, ...(options.formatWith ?? [])]
+  const formatted = spawnSync('java', ['-cp', libs, ...format], { encoding: 'utf8' })
   if (formatted.status !== 0) throw new Error(`the broker's folder was not made: ${formatted.stderr}`)
 
   let child: ChildProcess | null = null
@@ -136,13 +152,23 @@ export async function startBroker(folder: string): Promise<Broker> {
   }
 }
 
-function properties(folder: string, port: number, controllerPort: number): Record<string, string> {
+function properties(
+  folder: string,
+  port: number,
+  controllerPort: number,
+  others: readonly Listener[] = [],
+): Record<string, string> {
+  const plain = `PLAINTEXT://127.0.0.1:${port}`
+  const open = others.map((one) => `${one.name}://127.0.0.1:${one.port}`)
+  const advertised = others.map((one) => `${one.name}://${one.advertisedHost ?? '127.0.0.1'}:${one.port}`)
+  const protocols = others.map(({ name, protocol }) => `${name}:${protocol}`)
   return {
     'process.roles': 'broker,controller',
     'node.id': '1',
     'controller.quorum.voters': `1@127.0.0.1:${controllerPort}`,
-    listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}`,
+    listeners: [plain, ...open, `CONTROLLER://127.0.0.1:${controllerPort}`].join(),
+    'advertised.listeners': [plain, ...advertised].join(),
+    'listener.security.protocol.map': ['PLAINTEXT:PLAINTEXT', 'CONTROLLER:PLAINTEXT', ...protocols].join(),
     'controller.listener.names': 'CONTROLLER',
     'log.dirs': join(folder, 'data'),
     'offsets.topic.replication.factor': '1',

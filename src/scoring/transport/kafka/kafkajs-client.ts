@@ -6,7 +6,7 @@ import type { IHeaders, KafkaMessage } from 'kafkajs'
 import type { KafkaConfig } from '../../../contract/kafka.js'
 import { AssayError } from '../../../errors.js'
 import type { Logger } from '../../../telemetry/logger.js'
-import { createConnection, unreachable } from './connection.js'
+import { createConnection, isUnauthenticated } from './connection.js'
 import { openPartitionReader, type PartitionReader } from './kafkajs-reader.js'
 import { createTransactions } from './kafkajs-transactions.js'
 import type { InMessage, StreamClient } from './port.js'
@@ -20,10 +20,10 @@ const CLOSE_MS_MAX = 5_000
 /** How late this member sees that the partitions are to be shared anew. */
 const HEARTBEAT_MS = 1_000
 
-/** Connects. Throws ASSAY_KAFKA_UNAVAILABLE. */
+/** Connects. Throws ASSAY_KAFKA_UNAVAILABLE, ASSAY_KAFKA_REFUSED, or ASSAY_CONFIG_INVALID for a file. */
 export async function createKafkajsClient(config: KafkaConfig, logger: Logger): Promise<StreamClient> {
   const { group_id: groupId } = config
-  const connection = createConnection(config, (detail) => logger.event('KafkaWarned', { detail }))
+  const connection = await createConnection(config, (detail) => logger.event('KafkaWarned', { detail }))
   const { kafka } = connection
   const admin = kafka.admin()
   const producer = kafka.producer({ allowAutoTopicCreation: false, maxInFlightRequests: 1 })
@@ -38,6 +38,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
     ? createTransactions(kafka, { groupId, topic: config.topics.transactions })
     : null
   let generation = 0
+  let end: (error: unknown) => void = () => undefined
   consumer.on(consumer.events.GROUP_JOIN, () => void generation++)
   const close = async (): Promise<void> => {
     connection.refuse()
@@ -55,7 +56,18 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
     await Promise.all([admin.connect(), producer.connect(), consumer.connect()])
   } catch (cause) {
     await close()
-    throw unreachable(config, cause)
+    throw connection.faultOf('connecting', cause)
+  }
+
+  /** Whoever is no longer accepted needs another client: it reads the files again. */
+  async function coded<Result>(what: string, acting: Promise<Result>): Promise<Result> {
+    try {
+      return await acting
+    } catch (thrown) {
+      const fault = connection.faultOf(what, thrown)
+      if (isUnauthenticated(thrown)) end(fault)
+      throw fault
+    }
   }
 
   return {
@@ -65,17 +77,26 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
         return topics[0]?.partitions.length ?? null
       } catch (error) {
         if (error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION') return null
-        throw unreachable(config, error)
+        throw connection.faultOf(`the topic ${topic}`, error)
       }
     },
     async consume(handlers, onEnd) {
-      const groups = `${groupId}.output.${randomBytes(8).toString('hex')}`
-      reader = await openPartitionReader(kafka, admin, { topic: config.topics.decisions, groupId: groups })
-      consumer.on(consumer.events.CRASH, ({ payload }) => onEnd(payload.error))
+      end = onEnd
+      const topics = [...handlers.keys()]
+      const [input, output] = [
+        nameOf(topics.join(', '), groupId),
+        nameOf(config.topics.decisions, `${groupId}.output.*`),
+      ]
+      const opening = openPartitionReader(kafka, admin, {
+        ...{ topic: config.topics.decisions, groupId: `${groupId}.output.${randomBytes(8).toString('hex')}` },
+        onCrash: (error) => onEnd(connection.faultOf(output, error)),
+      })
+      reader = await coded(output, opening)
+      consumer.on(consumer.events.CRASH, ({ payload }) => onEnd(connection.faultOf(input, payload.error)))
       // History is to be seen where it is to be taken in.
       const fromBeginning = config.start === 'earliest' || config.bootstrap_from !== null
-      await consumer.subscribe({ topics: [...handlers.keys()], fromBeginning })
-      await consumer.run({
+      await coded(input, consumer.subscribe({ topics, fromBeginning }))
+      const running = consumer.run({
         autoCommit: false,
         eachBatchAutoResolve: false,
         partitionsConsumedConcurrently: config.partitions_at_once,
@@ -100,6 +121,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
           )
         },
       })
+      await coded(input, running)
     },
     async bounds(topic, partition, sinceMs) {
       const bounds = (await admin.fetchTopicOffsets(topic)).find((known) => known.partition === partition)
@@ -112,26 +134,32 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
       return { start: Number(since?.offset ?? end), end }
     },
     async position(topic, partition) {
-      const [held] = await admin.fetchOffsets({ groupId, topics: [topic] })
+      const [held] = await coded(`the group ${groupId}`, admin.fetchOffsets({ groupId, topics: [topic] }))
       const known = held.partitions.find((one) => one.partition === partition)
       return { offset: Number(known?.offset ?? -1), metadata: known?.metadata ?? '' }
     },
     readBack(partition, from, max, onMessage) {
       if (reader === null) throw new Error('a reader is there once the group is joined')
-      return reader.read(partition, from, max, (message) => onMessage(plainMessage(message)))
+      const reading = reader.read(partition, from, max, (message) => onMessage(plainMessage(message)))
+      return coded(`the topic ${config.topics.decisions}`, reading)
     },
     async send(topic, messages) {
-      const [sent] = await producer.send({
+      const sending = producer.send({
         ...{ topic, acks: -1 },
         messages: messages.map(({ partition, key, value, headers }) => ({
           ...{ partition, key, value, headers: { ...headers } },
         })),
       })
+      const [sent] = await coded(`the topic ${topic}`, sending)
       return Number(sent.baseOffset)
     },
     transactions,
     close,
   }
+}
+
+function nameOf(topic: string, groupId: string): string {
+  return `the topic ${topic} in the group ${groupId}`
 }
 
 function plainMessage({ offset, timestamp, key, value, headers }: KafkaMessage): InMessage {

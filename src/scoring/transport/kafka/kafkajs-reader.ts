@@ -23,11 +23,11 @@ interface Reading {
 /** Milliseconds that a fetch waits, and that a reader at rest takes to see that there is something to read. */
 const FETCH_WAIT_MS = 100
 
-/** Joins its group. `admin` is connected, and stays the caller's. */
+/** Joins its group. `admin` is connected, and stays the caller's. After `onCrash` it reads no more. */
 export async function openPartitionReader(
   kafka: Kafka,
   admin: Admin,
-  { topic, groupId }: { topic: string; groupId: string },
+  { topic, groupId, onCrash }: { topic: string; groupId: string; onCrash: (error: unknown) => void },
 ): Promise<PartitionReader> {
   const consumer = kafka.consumer({
     ...{ groupId, maxWaitTimeInMs: FETCH_WAIT_MS, allowAutoTopicCreation: false },
@@ -51,6 +51,7 @@ export async function openPartitionReader(
     return new Promise((resolve, reject) => {
       consumer.on(consumer.events.CRASH, ({ payload }) => {
         end(payload.error)
+        onCrash(payload.error)
         reject(payload.error)
       })
       consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {

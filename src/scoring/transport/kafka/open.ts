@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parseJson } from '../../../contract/json.js'
 import type { KafkaConfig } from '../../../contract/kafka.js'
 import { isRejection, problemStatus, renderProblem } from '../../../contract/problem.js'
-import { AssayError, errorOf } from '../../../errors.js'
+import { AssayError, type ErrorCode, errorOf } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Logger } from '../../../telemetry/logger.js'
@@ -36,11 +36,16 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
     ...{ decided: 0, replayed: 0, observed: 0, labels: 0, dead: 0, takenOver: 0, superseded: 0 },
     lag: new Map(),
   }
-  registerMetrics(deps.metrics, counts)
+  const faults = new Map<ErrorCode, number>()
+  registerMetrics(deps.metrics, counts, faults)
   const stop = new AbortController()
   const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve()))
-  const onFault = (detail: string, error: unknown): void =>
-    logger.event('KafkaFailed', { detail, error: errorOf(error) })
+  function onFault(detail: string, thrown: unknown): void {
+    const error = errorOf(thrown)
+    const code = error instanceof AssayError ? error.code : 'ASSAY_INTERNAL'
+    faults.set(code, (faults.get(code) ?? 0) + 1)
+    logger.event('KafkaFailed', { detail, error })
+  }
 
   /** A member until its client ends by itself, which is thrown, or until the server stops. */
   async function takePart(): Promise<void> {
@@ -148,7 +153,13 @@ const OUTCOMES = [
   ['dead', 'dead'],
 ] as const
 
-function registerMetrics(metrics: Metrics, counts: StreamCounts): void {
+function registerMetrics(metrics: Metrics, counts: StreamCounts, faults: ReadonlyMap<ErrorCode, number>): void {
+  metrics.counter({
+    name: 'assay_kafka_faults_total',
+    help: 'What was refused or not answered and is tried again, by error code',
+    labels: ['code'],
+    read: () => [...faults].map(([code, value]) => ({ labels: { code }, value })),
+  })
   metrics.counter({
     name: 'assay_kafka_messages_total',
     help: 'Messages done, by what they came to',

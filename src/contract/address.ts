@@ -1,0 +1,7 @@
+// Where an address of the configuration leads, as far as its text says. No name is looked up.
+import { isIP } from 'node:net'
+
+/** True for an address that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}
