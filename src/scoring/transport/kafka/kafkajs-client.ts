@@ -2,7 +2,7 @@
 // produced; positions are committed by the transport alone, never by a timer.
 import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { IHeaders, KafkaMessage } from 'kafkajs'
+import type { Admin, IHeaders, KafkaMessage } from 'kafkajs'
 import type { KafkaConfig } from '../../../contract/kafka.js'
 import type { Logger } from '../../../telemetry/logger.js'
 import { createConnection, unreachable } from './connection.js'
@@ -50,10 +50,8 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
   return {
     async partitions(topic) {
       try {
-        const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
-        return topics[0]?.partitions.length ?? null
+        return await countPartitions(admin, topic)
       } catch (error) {
-        if (error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION') return null
         throw unreachable(config, error)
       }
     },
@@ -91,7 +89,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
     },
     readBack(partition, from, max, onMessage) {
       if (reader === null) throw new Error('a reader is there once the group is joined')
-      return reader.read(partition, from, max, (message) => onMessage(plainMessage(message)))
+      return reader.read(partition, { from, max }, (message) => onMessage(plainMessage(message)))
     },
     async send(topic, messages) {
       const [sent] = await producer.send({
@@ -106,7 +104,18 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
   }
 }
 
-function plainMessage({ offset, key, value, headers }: KafkaMessage): InMessage {
+/** Partitions of a topic; null where there is no such topic. */
+export async function countPartitions(admin: Admin, topic: string): Promise<number | null> {
+  try {
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+    return topics[0]?.partitions.length ?? null
+  } catch (error) {
+    if (error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION') return null
+    throw error
+  }
+}
+
+export function plainMessage({ offset, key, value, headers }: KafkaMessage): InMessage {
   return { offset: Number(offset), key, value, headers: plainHeaders(headers) }
 }
 

@@ -11,6 +11,7 @@ import type { Scoring } from '../../exchange.js'
 import { createKafkajsClient } from './kafkajs-client.js'
 import type { StreamClient } from './port.js'
 import { createStream, type StreamCounts } from './stream.js'
+import { createWave, type Wave } from './wave.js'
 
 export interface StreamDeps {
   readonly scoring: Scoring
@@ -22,6 +23,8 @@ export interface StreamDeps {
 }
 
 const RETRY_MS = 500
+/** Milliseconds between two looks at whether a wave of dead letters is over. */
+const LOOK_MS = 5_000
 /** Milliseconds that the end of the process waits, where even the tries to connect take longer. */
 const LEAVE_MS_MAX = 6_000
 
@@ -30,9 +33,11 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
   const { logger, limits } = deps
   const counts: StreamCounts = {
     ...{ decided: 0, replayed: 0, observed: 0, dead: 0, takenOver: 0, superseded: 0 },
-    lag: new Map(),
+    ...{ lag: new Map(), steppedAtMs: new Map() },
   }
-  registerMetrics(deps.metrics, counts)
+  const wave = createWave(deps)
+  registerMetrics(deps, counts, wave)
+  const looking = setInterval(wave.look, LOOK_MS).unref()
   const stop = new AbortController()
   const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve()))
   const onFault = (detail: string, error: unknown): void =>
@@ -44,12 +49,18 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
     const topics = { decisions: config.topics.decisions, deadLetters: config.topics.dead_letters }
     let end: (error: unknown) => void = () => undefined
     const ended = new Promise<never>((_, reject) => (end = reject))
-    const stream = createStream({ ...deps, client, topics, counts, onFault, onStuck: end })
+    const stream = createStream({ ...deps, client, topics, counts, wave, onFault, onStuck: end })
     try {
       const partitions = await checkTopics(client, config.topics)
       const { transactions: topic } = config.topics
       const joined = client.consume(topic, (batch, membership) => stream.onBatch(batch, membership), end)
-      joined.then(() => logger.event('KafkaJoined', { topic, group: config.group_id, partitions })).catch(end)
+      joined
+        .then(() => {
+          // Who waits is seen anew: a partition may be another server's now.
+          counts.steppedAtMs.clear()
+          logger.event('KafkaJoined', { topic, group: config.group_id, partitions })
+        })
+        .catch(end)
       await Promise.race([ended, stopped])
     } finally {
       ended.catch(() => undefined)
@@ -77,6 +88,7 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
   const running = run()
   return async () => {
     stop.abort()
+    clearInterval(looking)
     await Promise.race([running, delay(LEAVE_MS_MAX, undefined, { ref: false })])
   }
 }
@@ -106,7 +118,7 @@ const OUTCOMES = [
   ['dead', 'dead'],
 ] as const
 
-function registerMetrics(metrics: Metrics, counts: StreamCounts): void {
+function registerMetrics({ metrics, clock, limits }: StreamDeps, counts: StreamCounts, wave: Wave): void {
   metrics.counter({
     name: 'assay_kafka_messages_total',
     help: 'Messages done, by what they came to',
@@ -124,5 +136,20 @@ function registerMetrics(metrics: Metrics, counts: StreamCounts): void {
     help: 'Messages not yet done when their partition was last fetched',
     labels: ['partition'],
     read: () => [...counts.lag].map(([partition, value]) => ({ labels: { partition: String(partition) }, value })),
+  })
+  metrics.gauge({
+    name: 'assay_kafka_stalled',
+    help: '1 where a batch has waited long for brokers, log or lanes',
+    labels: ['partition'],
+    read: () =>
+      [...new Set([...counts.lag.keys(), ...counts.steppedAtMs.keys()])].map((partition) => {
+        const waitsMs = clock.monoMs() - (counts.steppedAtMs.get(partition) ?? Infinity)
+        return { labels: { partition: String(partition) }, value: waitsMs > limits.kafkaStalledMs ? 1 : 0 }
+      }),
+  })
+  metrics.gauge({
+    name: 'assay_kafka_dead_letter_wave',
+    help: '1 while more than half of the messages of a minute are dead letters',
+    read: () => (wave.isOn() ? 1 : 0),
   })
 }

@@ -13,7 +13,9 @@ import type { Scoring } from '../../exchange.js'
 import { deadLetterOf, decisionOf, inSends } from './messages.js'
 import { keepStanding, newOutput, type Output, positionText, readPosition, type Standing } from './output.js'
 import type { InBatch, InMessage, Membership, StreamClient } from './port.js'
+import { placeText } from './letters.js'
 import { Row, type RowHost } from './row.js'
+import type { Wave } from './wave.js'
 
 export interface StreamOptions {
   readonly client: Pick<StreamClient, 'metadata' | 'readBack' | 'send'>
@@ -23,6 +25,7 @@ export interface StreamOptions {
   readonly topics: { readonly decisions: string; readonly deadLetters: string }
   readonly deadlineMs: () => number
   readonly counts: StreamCounts
+  readonly wave: Wave
   /** Something that is tried again was refused by the brokers, in words. */
   readonly onFault: (detail: string, error: unknown) => void
   /** The client does not even refuse: another one is to be made. */
@@ -41,6 +44,8 @@ export interface StreamCounts {
   superseded: number
   /** Messages not yet done, by partition, as of the last fetch. */
   readonly lag: Map<number, number>
+  /** When a batch not yet done last came a step further, monotonic milliseconds, by partition. */
+  readonly steppedAtMs: Map<number, number>
 }
 
 export interface Stream {
@@ -64,6 +69,7 @@ export function createStream(options: StreamOptions): Stream {
   let open = 0
   const outputs = new Map<number, Output>()
 
+  const step = (partition: number): void => void counts.steppedAtMs.set(partition, clock.monoMs())
   const isOver = (membership: Membership): boolean => isStopped || membership.isRevoked()
 
   /** Offers a row until it is taken, or refused for good. False where the partition is given up meanwhile. */
@@ -71,7 +77,10 @@ export function createStream(options: StreamOptions): Stream {
     while (!isOver(membership)) {
       if (open < limits.kafkaRowsMax && scoring.gate(1) === null) {
         if (row.offer()) open++
-        if (row.outcome?.kind !== 'again') return true
+        if (row.outcome?.kind !== 'again') {
+          step(row.source.partition)
+          return true
+        }
       }
       await delay(ROW_RETRY_MS)
       await membership.heartbeat()
@@ -88,6 +97,7 @@ export function createStream(options: StreamOptions): Stream {
         await membership.heartbeat()
         if (isOver(membership)) return false
       }
+      step(row.source.partition)
     }
     return true
   }
@@ -151,6 +161,7 @@ export function createStream(options: StreamOptions): Stream {
     for (const messages of inSends(rows.flatMap(decisionOf), limits.kafkaSendBytesMax)) {
       const first = await untilDone(membership, what, () => client.send(topics.decisions, messages))
       if (first === null) return false
+      step(partition)
       if (first > output.end && !(await readBetween(rows, partition, output, first, membership))) return false
       output.end = first + messages.length
     }
@@ -176,13 +187,18 @@ export function createStream(options: StreamOptions): Stream {
     return true
   }
 
-  async function sendDeadLetters(rows: readonly Row[], membership: Membership): Promise<boolean> {
+  /** Resolves with the place of the newest, '' where there are none, null where the partition is given up meanwhile. */
+  async function sendDeadLetters(rows: readonly Row[], partition: number, membership: Membership) {
     const letters = rows.flatMap((row) => deadLetterOf(row, clock.nowMs(), limits.kafkaSendBytesMax))
+    const what = `nothing can be written to ${topics.deadLetters}`
+    let newest = ''
     for (const messages of inSends(letters, limits.kafkaSendBytesMax)) {
-      const what = `nothing can be written to ${topics.deadLetters}`
-      if ((await untilDone(membership, what, () => client.send(topics.deadLetters, messages))) === null) return false
+      const first = await untilDone(membership, what, () => client.send(topics.deadLetters, messages))
+      if (first === null) return null
+      step(partition)
+      newest = `${topics.deadLetters} ${placeText({ partition, offset: first + messages.length - 1 })}`
     }
-    return true
+    return newest
   }
 
   /** Logs which decisions of this server do not stand. */
@@ -213,13 +229,27 @@ export function createStream(options: StreamOptions): Stream {
     if (!(await settle(rows, membership))) return false
     if (!(await sendDecisions(rows, partition, output, membership))) return false
     if (!(await sayPassed(rows, output, membership))) return false
-    if (!(await sendDeadLetters(rows, membership))) return false
+    const newest = await sendDeadLetters(rows, partition, membership)
+    if (newest === null) return false
     const next = messages[messages.length - 1].offset + 1
     await membership.commit(next, positionText(output.end))
+    step(partition)
     for (const row of rows) count(counts, row)
+    const codes = rows.flatMap(({ outcome }) => (outcome?.kind === 'dead' ? [outcome.code] : []))
+    options.wave.add(rows.length, codes, newest === '' ? null : newest)
     output.superseded.clear()
     counts.lag.set(partition, endOffset - next)
     return true
+  }
+
+  /** In parts; ends early where the partition is given up meanwhile. */
+  async function handleAll(batch: InBatch, membership: Membership): Promise<void> {
+    const { messages } = batch
+    const output = await outputOf(batch, membership)
+    if (output === null) return
+    for (let at = 0; at < messages.length; at += limits.kafkaBatchRowsMax) {
+      if (!(await handle(batch, messages.slice(at, at + limits.kafkaBatchRowsMax), output, membership))) return
+    }
   }
 
   return {
@@ -227,11 +257,11 @@ export function createStream(options: StreamOptions): Stream {
       const { messages, partition, endOffset } = batch
       if (messages.length === 0) return
       counts.lag.set(partition, endOffset - messages[0].offset)
-      const output = await outputOf(batch, membership)
-      if (output === null) return
-      for (let at = 0; at < messages.length; at += limits.kafkaBatchRowsMax) {
-        if (!(await handle(batch, messages.slice(at, at + limits.kafkaBatchRowsMax), output, membership))) return
-      }
+      // One that comes again, over a new client it may be, has waited since it was first seen.
+      if (!counts.steppedAtMs.has(partition)) step(partition)
+      await handleAll(batch, membership)
+      // Where it threw, or the stream was told to stop, it waits on.
+      if (!isStopped) counts.steppedAtMs.delete(partition)
     },
     stop: () => void (isStopped = true),
   }
