@@ -7,12 +7,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Kafka, logLevel } from 'kafkajs'
 import t, { type Test } from 'tap'
+import { KAFKA_DEFAULTS } from '../../src/contract/kafka.js'
 import { type Limits, LIMITS } from '../../src/limits.js'
+import { openLetterBox } from '../../src/scoring/transport/kafka/letter-box.js'
 import { createSimulator } from '../../src/simulate/generator.js'
 import { type Edit, type Rig, startRig, until } from '../flow/server-rig.js'
 import { type Broker, brokerMissing, startBroker } from './broker.js'
 import { streamEnv } from './fault-run.js'
-import { connectTopics, type Read, type Topics } from './topics.js'
+import { connectTopics, type Produced, type Read, type Topics } from './topics.js'
 
 // Jars may have to be fetched, a broker takes up to half a minute to start, and each command is a process.
 t.setTimeout(600_000)
@@ -42,6 +44,11 @@ async function openTopics(t: Test, name: string, partitions: number): Promise<To
   t.teardown(() => topics.close())
   await topics.create(partitions)
   return topics
+}
+
+/** One at a time: a send to several partitions of which the client repeats one may come twice to the others. */
+async function produceEach(topics: Topics, messages: readonly Produced[]): Promise<void> {
+  for (const message of messages) await topics.produce([message])
 }
 
 interface ReadingOptions {
@@ -126,7 +133,7 @@ const decidedIds = async (topics: Topics): Promise<unknown[]> =>
 void t.test('letters are listed, shown, mended and sent again', { skip }, async (t) => {
   const topics = await openTopics(t, 'letters', 2)
   const [good, foreign, seen, card, bad] = transactions('letters', 5)
-  await topics.produce([
+  await produceEach(topics, [
     { key: 'key-text', value: 'not \u001b[31mJSON', partition: 0 },
     { key: 'key-null', value: null, partition: 0 },
     { key: 'key-card', value: JSON.stringify({ ...card, note: CARD }), partition: 1 },
@@ -284,7 +291,7 @@ void t.test('letters are listed, shown, mended and sent again', { skip }, async 
 
 void t.test('where the brokers refuse some, it is said which went out', { skip }, async (t) => {
   const topics = await openTopics(t, 'partial', 3)
-  await topics.produce([
+  await produceEach(topics, [
     { key: 'a', value: 'short', partition: 0 },
     { key: 'b', value: 'x'.repeat(50_000), partition: 1 },
     { key: 'c', value: 'short', partition: 2 },
@@ -307,6 +314,49 @@ void t.test('where the brokers refuse some, it is said which went out', { skip }
   t.match(err, coded('ASSAY_REPLAY_INCOMPLETE'))
   t.match(err, /2 of 3 not sent: 1:0 2:0: /)
   t.same([...(await topics.ends('transactions')).values()].sort(), [1, 1, 2])
+})
+
+void t.test('what somebody else wrote among the letters is neither trusted nor shown', { skip }, async (t) => {
+  const topics = await openTopics(t, 'others', 1)
+  const producer = new Kafka({ brokers: [broker.address], logLevel: logLevel.NOTHING }).producer()
+  await producer.connect()
+  t.teardown(() => producer.disconnect())
+  const from = { 'assay-topic': topics.names.transactions, 'assay-partition': '0', 'assay-offset': '0' }
+  const letters = [
+    { value: CARD, headers: {} },
+    { value: 'of another', headers: { ...from, 'assay-topic': 'other', 'assay-error-path': '/a\n0:9 \u001b[2J' } },
+    { value: `pan ${CARD}`, headers: { ...from, 'assay-error-code': CARD, 'assay-attempt': '99999999' } },
+    { value: 'of nowhere', headers: { ...from, 'assay-partition': '7' } },
+  ]
+  await producer.send({ topic: topics.names.dead, messages: letters })
+  const { code, out } = await dlq(topics, ['list'])
+  t.equal(code, 0)
+  t.equal(out.split('\n').filter((line) => line.startsWith('0:')).length, letters.length, 'one line each')
+  const shown = await Promise.all(letters.map(async (_, at) => (await dlq(topics, ['show', `0:${at}`])).out))
+  t.match(shown[0], /value \[removed: card data\]\n$/)
+  const replayed = await dlq(topics, ['replay', '0:0', '0:1', '0:2', '0:3'])
+  t.match(replayed, { code: 1, err: /4 of 4 not sent/ })
+  const whys = ['it does not say where', 'it came from other, not', 'it came from partition 7', 'it holds card data']
+  t.match(replayed.out.split('\n'), [...whys.map((why) => new RegExp(`not sent: ${why}`)), '0 of 4 sent', ''])
+  t.equal(await topics.count('transactions'), 0)
+  t.notMatch(`${out}${shown.join('')}${replayed.out}${replayed.err}`, /4111|\u001b/)
+
+  const { transactions, decisions, dead, group } = topics.names
+  const config = {
+    ...{ ...KAFKA_DEFAULTS, brokers: [broker.address], group_id: group },
+    topics: { transactions, decisions, dead_letters: dead },
+  }
+  const box = await openLetterBox(config, { ...LIMITS, kafkaLettersMax: 3 })
+  const { letters: newest, older } = await box.summaries(null)
+  await box.close()
+  t.same(
+    [newest.map(({ place }) => place.offset), older],
+    [[1, 2, 3], 1],
+    'the newest are looked at, the rest is counted',
+  )
+  broker.pause()
+  t.teardown(() => broker.resume())
+  await t.rejects(openLetterBox(config, { ...LIMITS, kafkaAnswerMsMax: 500 }), { code: 'ASSAY_KAFKA_UNAVAILABLE' })
 })
 
 void t.test('a wave raises one alert, and a partition that waits is seen', { skip }, async (t) => {

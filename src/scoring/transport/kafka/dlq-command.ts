@@ -228,7 +228,7 @@ async function replay(
       if (kind === 'sent') sent++
       else notSent.push(placeText(letter.place))
       const word = isDry && kind === 'sent' ? 'would go to' : FATES[kind]
-      process.stdout.write(`${placeText(letter.place)}  ${letter.code}  ${word} ${detail}\n`)
+      process.stdout.write(`${placeText(letter.place)}  ${letter.code || '-'}  ${word} ${detail}\n`)
     },
   })
   process.stdout.write(`${sent} of ${letters.length} ${isDry ? 'would be sent' : 'sent'}\n`)
