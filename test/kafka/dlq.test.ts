@@ -393,4 +393,10 @@ void t.test('a wave raises one alert, and a partition that waits is seen', { ski
     (await anew.read('dead')).map(({ key }) => key),
     ['late'],
   )
+
+  await broker.kill()
+  await held(async () => (await stalled()) === 1, 'brokers that are gone')
+  await broker.restart()
+  await held(() => ofName('KafkaJoined').length > 1, 'it joins again')
+  t.not(await stalled(), 1)
 })

@@ -1,6 +1,7 @@
 // A dead letter as people look at it: where it lies, why it is there, where it came from, and whether it can be sent
 // again. Pure, and without the bytes of value and key, which a summary never holds.
-// What a letter says is what anybody may have written to its topic: texts are cut, and shown without control characters.
+// What a letter says is what anybody may have written to its topic: texts are cut, and shown without control
+// characters.
 import { holdsCardData } from '../../../contract/card-data.js'
 import { type Mode, parseMode } from '../../../contract/transaction.js'
 import type { InMessage } from './port.js'

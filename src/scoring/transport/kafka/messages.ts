@@ -44,7 +44,7 @@ export function deadLetterOf(row: Row, nowMs: number, bytesMax: number): OutMess
   return [{ partition: source.partition, key, value, headers }]
 }
 
-/** A dead letter of that topic on its way back: the message as it came, of the headers only what this transport reads. */
+/** A dead letter of that topic on its way back: the message as it came, of the headers what this transport reads. */
 export function replayOf(topic: string, letter: Letter, partition: number, { key, value }: InMessage): OutMessage {
   const headers = {
     'assay-replay-of': replayOfText(topic, letter.place),

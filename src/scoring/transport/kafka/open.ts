@@ -56,7 +56,7 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
       const joined = client.consume(topic, (batch, membership) => stream.onBatch(batch, membership), end)
       joined
         .then(() => {
-          // Who waits is seen anew: a partition may be another server's now.
+          // A partition may be another server's now.
           counts.steppedAtMs.clear()
           logger.event('KafkaJoined', { topic, group: config.group_id, partitions })
         })
@@ -66,6 +66,7 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
       ended.catch(() => undefined)
       stream.stop()
       await client.close()
+      for (const partition of counts.lag.keys()) counts.steppedAtMs.set(partition, deps.clock.monoMs())
       counts.lag.clear()
     }
   }
@@ -139,7 +140,7 @@ function registerMetrics({ metrics, clock, limits }: StreamDeps, counts: StreamC
   })
   metrics.gauge({
     name: 'assay_kafka_stalled',
-    help: '1 where a batch has waited long for brokers, log or lanes',
+    help: '1 where a partition has waited long for brokers, log or lanes',
     labels: ['partition'],
     read: () =>
       [...new Set([...counts.lag.keys(), ...counts.steppedAtMs.keys()])].map((partition) => {

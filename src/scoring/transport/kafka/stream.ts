@@ -10,10 +10,10 @@ import { AssayError } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Scoring } from '../../exchange.js'
+import { placeText } from './letters.js'
 import { deadLetterOf, decisionOf, inSends } from './messages.js'
 import { keepStanding, newOutput, type Output, positionText, readPosition, type Standing } from './output.js'
 import type { InBatch, InMessage, Membership, StreamClient } from './port.js'
-import { placeText } from './letters.js'
 import { Row, type RowHost } from './row.js'
 import type { Wave } from './wave.js'
 
@@ -44,7 +44,7 @@ export interface StreamCounts {
   superseded: number
   /** Messages not yet done, by partition, as of the last fetch. */
   readonly lag: Map<number, number>
-  /** When a batch not yet done last came a step further, monotonic milliseconds, by partition. */
+  /** Since when a partition waits, monotonic milliseconds: the last step of its batch, or the end of the membership. */
   readonly steppedAtMs: Map<number, number>
 }
 
@@ -77,10 +77,7 @@ export function createStream(options: StreamOptions): Stream {
     while (!isOver(membership)) {
       if (open < limits.kafkaRowsMax && scoring.gate(1) === null) {
         if (row.offer()) open++
-        if (row.outcome?.kind !== 'again') {
-          step(row.source.partition)
-          return true
-        }
+        if (row.outcome?.kind !== 'again') return true
       }
       await delay(ROW_RETRY_MS)
       await membership.heartbeat()
@@ -225,7 +222,10 @@ export function createStream(options: StreamOptions): Stream {
       onSettled: () => void open--,
     }
     const rows = messages.map((message) => new Row(host, message))
-    for (const row of rows) if (!(await take(row, membership))) return false
+    for (const row of rows) {
+      if (!(await take(row, membership))) return false
+      step(partition)
+    }
     if (!(await settle(rows, membership))) return false
     if (!(await sendDecisions(rows, partition, output, membership))) return false
     if (!(await sayPassed(rows, output, membership))) return false
@@ -257,11 +257,12 @@ export function createStream(options: StreamOptions): Stream {
       const { messages, partition, endOffset } = batch
       if (messages.length === 0) return
       counts.lag.set(partition, endOffset - messages[0].offset)
-      // One that comes again, over a new client it may be, has waited since it was first seen.
-      if (!counts.steppedAtMs.has(partition)) step(partition)
-      await handleAll(batch, membership)
-      // Where it threw, or the stream was told to stop, it waits on.
-      if (!isStopped) counts.steppedAtMs.delete(partition)
+      step(partition)
+      try {
+        await handleAll(batch, membership)
+      } finally {
+        counts.steppedAtMs.delete(partition)
+      }
     },
     stop: () => void (isStopped = true),
   }

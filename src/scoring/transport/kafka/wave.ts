@@ -1,5 +1,5 @@
-// Whether dead letters come as a wave: many in a minute, and more than half of its messages. One alert says so instead of
-// a flood, and comes again at most once a minute while the wave lasts.
+// Whether dead letters come as a wave: many in a minute, and more than half of its messages. One alert says so instead
+// of a flood, and comes again at most once a minute while the wave lasts.
 // Invariant: at most two events a minute, however often the counts cross the line: after each
 // of them a wave lasts for a minute.
 import type { ErrorCode } from '../../../errors.js'
