@@ -5,13 +5,13 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Kafka, logLevel } from 'kafkajs'
+import { type Admin, Kafka, logLevel } from 'kafkajs'
 import t, { type Test } from 'tap'
 import { KAFKA_DEFAULTS } from '../../src/contract/kafka.js'
-import { type Limits, LIMITS } from '../../src/limits.js'
+import { LIMITS } from '../../src/limits.js'
 import { openLetterBox } from '../../src/scoring/transport/kafka/letter-box.js'
 import { createSimulator } from '../../src/simulate/generator.js'
-import { type Edit, type Rig, startRig, until } from '../flow/server-rig.js'
+import { type Edit, type Rig, type RigOptions, startRig, until } from '../flow/server-rig.js'
 import { type Broker, brokerMissing, startBroker } from './broker.js'
 import { streamEnv } from './fault-run.js'
 import { connectTopics, type Produced, type Read, type Topics } from './topics.js'
@@ -51,13 +51,7 @@ async function produceEach(topics: Topics, messages: readonly Produced[]): Promi
   for (const message of messages) await topics.produce([message])
 }
 
-interface ReadingOptions {
-  readonly edit?: Edit
-  readonly limits?: Limits
-  readonly dataDir?: string
-}
-
-async function startReading(t: Test, { names }: Topics, { edit, ...options }: ReadingOptions = {}): Promise<Rig> {
+async function startReading(t: Test, { names }: Topics, { edit, ...options }: RigOptions = {}): Promise<Rig> {
   const rig = await startRig({
     ...options,
     edit(config) {
@@ -106,6 +100,13 @@ interface Listed {
 
 async function listed(topics: Topics, args: readonly string[] = []): Promise<Listed> {
   return JSON.parse((await dlq(topics, ['list', '--json', ...args])).out) as Listed
+}
+
+async function connectAdmin(t: Test): Promise<Admin> {
+  const admin = new Kafka({ brokers: [broker.address], logLevel: logLevel.NOTHING }).admin()
+  await admin.connect()
+  t.teardown(() => admin.disconnect())
+  return admin
 }
 
 /** One line that begins with the code, and no stack. */
@@ -299,9 +300,7 @@ void t.test('where the brokers refuse some, it is said which went out', { skip }
   const rig = await startReading(t, topics)
   await heldLetters(topics, 3)
   await rig.stop()
-  const admin = new Kafka({ brokers: [broker.address], logLevel: logLevel.NOTHING }).admin()
-  await admin.connect()
-  t.teardown(() => admin.disconnect())
+  const admin = await connectAdmin(t)
   // ConfigResourceTypes.TOPIC is 2.
   const configEntries = [{ name: 'max.message.bytes', value: '10000' }]
   await admin.alterConfigs({
@@ -376,9 +375,7 @@ void t.test('a wave raises one alert, and a partition that waits is seen', { ski
     (await rig.metric('assay_kafka_stalled')).get('partition="0"')
   t.equal(await stalled(), 0)
 
-  const admin = new Kafka({ brokers: [broker.address], logLevel: logLevel.NOTHING }).admin()
-  await admin.connect()
-  t.teardown(() => admin.disconnect())
+  const admin = await connectAdmin(t)
   await admin.deleteTopics({ topics: [topics.names.dead] })
   // A client that has asked for a topic fails once it is gone.
   const anew = await connectTopics(broker.address, 'wave')
