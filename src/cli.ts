@@ -70,6 +70,11 @@ const COMMANDS: readonly Command[] = [
     load: async () => (await import('./scoring/decision-command.js')).decisionCommand,
   },
   {
+    word: 'dlq',
+    help: 'list, show, replay: look at the dead letters of the Kafka transport, send them again',
+    load: async () => (await import('./scoring/transport/kafka/dlq-command.js')).dlqCommand,
+  },
+  {
     word: 'shadow',
     help: 'compare a model with the champion over a past range of the log',
     load: async () => (await import('./shadow-command.js')).shadowCommand,

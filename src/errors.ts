@@ -61,6 +61,8 @@ export const ERRORS = {
   ASSAY_KAFKA_UNAVAILABLE: entry('fault', 503, true, 'The Kafka brokers do not answer'),
   ASSAY_KAFKA_REFUSED: entry('fault', 503, true, 'Authentication or authorisation with the Kafka brokers failed'),
   ASSAY_TOPIC_REFUSED: entry('fault', 500, true, 'A Kafka topic is missing, or not as it must be'),
+  ASSAY_LETTER_UNKNOWN: entry('fault', 500, false, 'No dead letter is held at this place'),
+  ASSAY_REPLAY_INCOMPLETE: entry('fault', 500, false, 'Not every dead letter that was asked for was sent again'),
   ASSAY_ADDRESS_REFUSED: entry('fault', 500, false, 'A listener cannot be opened'),
 } as const satisfies Record<string, ErrorEntry>
 

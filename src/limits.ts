@@ -134,6 +134,14 @@ export interface Limits {
   readonly kafkaStandingMax: number
   /** Bytes of such a decision at most; nothing longer is one. */
   readonly kafkaStandingBytesMax: number
+  /** Dead letters that a command looks at, the newest: some 400 bytes of memory each. */
+  readonly kafkaLettersMax: number
+  /** Bytes of a dead letter's value, and of its key, that a command shows. */
+  readonly kafkaShownBytesMax: number
+  /** Dead letters of a minute up to which they are no wave, however few other messages there were. */
+  readonly kafkaDeadWaveMin: number
+  /** Milliseconds without a step after which a partition is shown as stalled: well above a slow send or sync. */
+  readonly kafkaStalledMs: number
   /** Records of one batch of the sidecar, which is one transaction of its store: commits are shared by so many. */
   readonly tailBatchRecordsMax: number
   /** Bytes of the bodies of one batch, to within one read: the sidecar's memory stays flat however far it lags. */
@@ -253,6 +261,10 @@ export const LIMITS: Limits = Object.freeze({
   kafkaSendBytesMax: 512 << 10,
   kafkaStandingMax: 20_000,
   kafkaStandingBytesMax: 8_192,
+  kafkaLettersMax: 100_000,
+  kafkaShownBytesMax: 64 << 10,
+  kafkaDeadWaveMin: 20,
+  kafkaStalledMs: 10_000,
   tailBatchRecordsMax: 8192,
   tailBatchBytesMax: 16 << 20,
   tailTurnRecordsMax: 512,
@@ -340,6 +352,10 @@ export const TINY: Limits = Object.freeze({
   kafkaSendBytesMax: 4 << 10,
   kafkaStandingMax: 8,
   kafkaStandingBytesMax: 4_096,
+  kafkaLettersMax: 8,
+  kafkaShownBytesMax: 256,
+  kafkaDeadWaveMin: 2,
+  kafkaStalledMs: 200,
   tailBatchRecordsMax: 16,
   tailBatchBytesMax: 8 << 10,
   tailTurnRecordsMax: 4,

@@ -84,6 +84,7 @@ void t.test('help, version and misuse', async (t) => {
     'features',
     'log',
     'decision',
+    'dlq',
     'shadow',
     'simulate',
     'traffic',

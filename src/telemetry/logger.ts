@@ -32,6 +32,8 @@ export const EVENTS = {
   KafkaJoined: 'info',
   KafkaFailed: 'error',
   KafkaWarned: 'warn',
+  KafkaDeadLetterWave: 'error',
+  KafkaDeadLetterWaveEnded: 'info',
   SidecarStarted: 'info',
   SidecarStopped: 'info',
   SidecarRestarted: 'warn',

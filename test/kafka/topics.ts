@@ -1,10 +1,12 @@
 // The topics of one test as a producer, a consumer and an administrator see them, over a client that the server does
 // not share. No test.
-import { type IHeaders, Kafka, logLevel } from 'kafkajs'
+import { CompressionTypes, type IHeaders, Kafka, logLevel } from 'kafkajs'
 
 export interface Produced {
   readonly key: string | null
-  readonly value: string | null
+  readonly value: string | Buffer | null
+  /** By the key's hash where it is not named. */
+  readonly partition?: number
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -23,7 +25,7 @@ export interface Topics {
   readonly address: string
   readonly names: Readonly<Record<Role | 'group', string>>
   create(partitions: number): Promise<void>
-  produce(messages: readonly Produced[]): Promise<void>
+  produce(messages: readonly Produced[], options?: { gzip: boolean }): Promise<void>
   /** Messages held now. */
   count(role: Role): Promise<number>
   /** All that is held now, partition by partition, in order. */
@@ -77,10 +79,11 @@ export async function connectTopics(address: string, name: string, options: Topi
       const topics = [...(input === undefined ? [names.transactions] : []), names.decisions, names.dead]
       await admin.createTopics({ topics: topics.map((topic) => ({ topic, numPartitions: partitions })) })
     },
-    async produce(messages) {
+    async produce(messages, { gzip } = { gzip: false }) {
       await producer.send({
         topic: names.transactions,
-        messages: messages.map(({ key, value, headers = {} }) => ({ key, value, headers: { ...headers } })),
+        ...(gzip && { compression: CompressionTypes.GZIP }),
+        messages: messages.map(({ headers = {}, ...message }) => ({ ...message, headers: { ...headers } })),
       })
     },
     count,

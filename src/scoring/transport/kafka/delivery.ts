@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Scoring } from '../../exchange.js'
+import { placeText } from './letters.js'
 import { deadLetterOf, decisionOf, inSends } from './messages.js'
 import { keepStanding, newOutput, type Output, positionText, readPosition, type Standing } from './output.js'
 import type { Patience } from './patience.js'
@@ -36,16 +37,11 @@ export interface Delivery {
 const LOG_RETRY_MS = 1
 
 /** Of labels, which have no output: dead letters and the position. */
-export function createInputDelivery({ client, clock, limits, topics, patience }: DeliveryOptions): Delivery {
+export function createInputDelivery(options: DeliveryOptions): Delivery {
   return {
     open: () => Promise.resolve(newOutput()),
-    async deliver(rows, _output, membership) {
-      const letters = rows.flatMap((row) => deadLetterOf(row, clock.nowMs(), limits.kafkaSendBytesMax))
-      for (const messages of inSends(letters, limits.kafkaSendBytesMax)) {
-        const what = `nothing can be written to ${topics.deadLetters}`
-        const send = (): Promise<number> => client.send(topics.deadLetters, messages)
-        if ((await patience.untilDone(membership, what, send)) === null) return false
-      }
+    async deliver(rows, output, membership) {
+      if (!(await sendDeadLetters(options, rows, output, membership))) return false
       await membership.commit(rows[rows.length - 1].source.offset + 1, '')
       return true
     },
@@ -53,7 +49,7 @@ export function createInputDelivery({ client, clock, limits, topics, patience }:
 }
 
 export function createDelivery(options: DeliveryOptions): Delivery {
-  const { client, scoring, clock, limits, topics, patience } = options
+  const { client, scoring, limits, topics, patience } = options
   const { untilDone } = patience
   const outputs = new Map<number, Output>()
 
@@ -61,8 +57,6 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     keepStanding(into, held, limits.kafkaStandingBytesMax)
   const decisionsOf = (rows: readonly Row[]): OutMessage[] =>
     rows.flatMap((row) => decisionOf(row, options.copyHeaders))
-  const lettersOf = (rows: readonly Row[]): OutMessage[] =>
-    rows.flatMap((row) => deadLetterOf(row, clock.nowMs(), limits.kafkaSendBytesMax))
 
   /** Reads the output from the committed position on, after everybody else was kept from writing where that is asked. */
   async function look(batch: InBatch, output: Output, membership: Membership): Promise<void> {
@@ -120,14 +114,6 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     return true
   }
 
-  async function sendDeadLetters(rows: readonly Row[], membership: Membership): Promise<boolean> {
-    for (const messages of inSends(lettersOf(rows), limits.kafkaSendBytesMax)) {
-      const what = `nothing can be written to ${topics.deadLetters}`
-      if ((await untilDone(membership, what, () => client.send(topics.deadLetters, messages))) === null) return false
-    }
-    return true
-  }
-
   /** Logs which decisions of this server do not stand. */
   async function sayPassed(rows: readonly Row[], output: Output, membership: Membership): Promise<boolean> {
     for (const { passed } of rows) {
@@ -148,7 +134,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     const { partition, offset } = rows[rows.length - 1].source
     if (!(await sendDecisions(rows, partition, output, membership))) return false
     if (!(await sayPassed(rows, output, membership))) return false
-    if (!(await sendDeadLetters(rows, membership))) return false
+    if (!(await sendDeadLetters(options, rows, output, membership))) return false
     await membership.commit(offset + 1, positionText(output))
     return true
   }
@@ -166,7 +152,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
         topic: topics.decisions,
         messages,
       })),
-      ...inSends(lettersOf(rows), limits.kafkaSendBytesMax).map((messages) => ({
+      ...inSends(lettersOf(options, rows), limits.kafkaSendBytesMax).map((messages) => ({
         topic: topics.deadLetters,
         messages,
       })),
@@ -201,4 +187,25 @@ export function createDelivery(options: DeliveryOptions): Delivery {
       return isDone
     },
   }
+}
+
+function lettersOf({ clock, limits }: DeliveryOptions, rows: readonly Row[]): OutMessage[] {
+  return rows.flatMap((row) => deadLetterOf(row, clock.nowMs(), limits.kafkaSendBytesMax))
+}
+
+async function sendDeadLetters(
+  options: DeliveryOptions,
+  rows: readonly Row[],
+  output: Output,
+  membership: Membership,
+): Promise<boolean> {
+  const { client, limits, patience, topics } = options
+  const what = `nothing can be written to ${topics.deadLetters}`
+  for (const messages of inSends(lettersOf(options, rows), limits.kafkaSendBytesMax)) {
+    const sent = await patience.untilDone(membership, what, () => client.send(topics.deadLetters, messages))
+    if (sent === null) return false
+    const { partition } = messages[0]
+    output.newestLetter = `${topics.deadLetters} ${placeText({ partition, offset: sent.value + messages.length - 1 })}`
+  }
+  return true
 }

@@ -2,7 +2,7 @@
 // produced; positions are committed by the transport alone, never by a timer.
 import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { IHeaders, KafkaMessage } from 'kafkajs'
+import type { Admin, IHeaders, KafkaMessage } from 'kafkajs'
 import type { KafkaConfig } from '../../../contract/kafka.js'
 import { AssayError } from '../../../errors.js'
 import type { Logger } from '../../../telemetry/logger.js'
@@ -73,10 +73,8 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
   return {
     async partitions(topic) {
       try {
-        const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
-        return topics[0]?.partitions.length ?? null
+        return await countPartitions(admin, topic)
       } catch (error) {
-        if (error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION') return null
         throw connection.faultOf(`the topic ${topic}`, error)
       }
     },
@@ -140,7 +138,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
     },
     readBack(partition, from, max, onMessage) {
       if (reader === null) throw new Error('a reader is there once the group is joined')
-      const reading = reader.read(partition, from, max, (message) => onMessage(plainMessage(message)))
+      const reading = reader.read(partition, { from, max }, (message) => onMessage(plainMessage(message)))
       return coded(`the topic ${config.topics.decisions}`, reading)
     },
     async send(topic, messages) {
@@ -162,7 +160,18 @@ function nameOf(topic: string, groupId: string): string {
   return `the topic ${topic} in the group ${groupId}`
 }
 
-function plainMessage({ offset, timestamp, key, value, headers }: KafkaMessage): InMessage {
+/** Partitions of a topic; null where there is no such topic. */
+export async function countPartitions(admin: Admin, topic: string): Promise<number | null> {
+  try {
+    const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+    return topics[0]?.partitions.length ?? null
+  } catch (error) {
+    if (error instanceof Error && 'type' in error && error.type === 'UNKNOWN_TOPIC_OR_PARTITION') return null
+    throw error
+  }
+}
+
+export function plainMessage({ offset, timestamp, key, value, headers }: KafkaMessage): InMessage {
   return { offset: Number(offset), timestampMs: Number(timestamp), key, value, headers: plainHeaders(headers) }
 }
 

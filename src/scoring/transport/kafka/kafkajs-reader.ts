@@ -5,11 +5,18 @@ import { AssayError } from '../../../errors.js'
 
 export interface PartitionReader {
   /**
-   * Hands over what is held from `from` on, at most `max` messages before the end, and resolves with the end (an
-   * offset). One reading of a partition at a time. Rejects where the brokers do not answer.
+   * Hands over what the range holds, and resolves with its end. One reading of a partition at a time. Rejects where the
+   * brokers do not answer.
    */
-  read(partition: number, from: number, max: number, onMessage: (message: KafkaMessage) => void): Promise<number>
+  read(partition: number, range: ReadRange, onMessage: (message: KafkaMessage) => void): Promise<number>
   close(): Promise<void>
+}
+
+/** Offsets from `from` on, up to `before` or else the partition's end, of which the last `max` are read. */
+export interface ReadRange {
+  readonly from: number
+  readonly before?: number
+  readonly max: number
 }
 
 interface Reading {
@@ -90,15 +97,15 @@ export async function openPartitionReader(
   }
 
   return {
-    async read(partition, from, max, onMessage) {
+    async read(partition, { from, before = Infinity, max }, onMessage) {
       if (ended !== null) throw new AssayError('ASSAY_KAFKA_UNAVAILABLE', `${topic} is not read`, { cause: ended })
       const bounds = (await admin.fetchTopicOffsets(topic)).find((held) => held.partition === partition)
       if (bounds === undefined) throw new AssayError('ASSAY_TOPIC_REFUSED', `${topic} has no partition ${partition}`)
-      const high = Number(bounds.high)
-      const start = Math.max(Number(bounds.low), from, high - max)
-      if (start >= high) return high
+      const end = Math.min(Number(bounds.high), before)
+      const start = Math.max(Number(bounds.low), from, end - max)
+      if (start >= end) return end
       return new Promise((resolve, reject) => {
-        readings.set(partition, { start, end: high, onMessage, resolve, reject })
+        readings.set(partition, { start, end, onMessage, resolve, reject })
         consumer.seek({ topic, partition, offset: String(start) })
         consumer.resume([{ topic, partitions: [partition] }])
       })

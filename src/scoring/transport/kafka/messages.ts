@@ -1,9 +1,10 @@
-// What goes out: decisions, dead letters, and how many of them one send takes.
+// What goes out: decisions, dead letters, dead letters sent again, and how many of them one send takes.
 import { holdsCardData } from '../../../contract/card-data.js'
+import { type Letter, readAttempt, readReplayOf, replayOfText } from './letters.js'
 import type { InMessage, OutMessage } from './port.js'
 import type { Row } from './row.js'
 
-const OVERHEAD_BYTES = 512
+export const OVERHEAD_BYTES = 512
 const HEADER_CHARS_MAX = 256
 
 /** The decision, under the transaction's own key, in the partition of the same number; an observed one has none. */
@@ -29,11 +30,16 @@ function copied({ headers }: InMessage, names: readonly string[]): Record<string
   )
 }
 
-/** The original bytes, and where they came from; where they hold card data, or are too many for a send, only that. */
-export function deadLetterOf({ outcome, message, source, tries }: Row, nowMs: number, bytesMax: number): OutMessage[] {
+/**
+ * The original bytes, and where they came from; where they hold card data, or are too many for a send, only that and
+ * why. The attempts of a message that was sent again are counted on.
+ */
+export function deadLetterOf(row: Row, nowMs: number, bytesMax: number): OutMessage[] {
+  const { outcome, message, source, mode } = row
   if (outcome?.kind !== 'dead') return []
   const isLeftOut = outcome.holdsCardData || bytesOf(message) > bytesMax
   const { key, value } = isLeftOut ? { key: null, value: null } : message
+  const replayOf = readReplayOf(message.headers)
   const headers = {
     'assay-error-code': outcome.code,
     'assay-error-path': outcome.path,
@@ -41,25 +47,46 @@ export function deadLetterOf({ outcome, message, source, tries }: Row, nowMs: nu
     'assay-partition': String(source.partition),
     'assay-offset': String(source.offset),
     'assay-time': new Date(nowMs).toISOString(),
-    'assay-attempt': String(tries),
+    'assay-attempt': String(readAttempt(message.headers) + row.tries),
+    ...(isLeftOut && {
+      'assay-left-out': outcome.holdsCardData ? 'card-data' : 'size',
+      'assay-bytes': String(message.value?.length ?? 0),
+    }),
+    ...(mode !== 'decide' && { 'assay-mode': mode }),
+    ...(replayOf !== null && { 'assay-replay-of': replayOf }),
   }
   return [{ partition: source.partition, key, value, headers }]
 }
 
+/** A dead letter of that topic on its way back: the message as it came, of the headers what this transport reads. */
+export function replayOf(topic: string, letter: Letter, partition: number, { key, value }: InMessage): OutMessage {
+  const headers = {
+    'assay-replay-of': replayOfText(topic, letter.place),
+    'assay-attempt': String(letter.attempt),
+    ...(letter.mode !== null && { 'assay-mode': letter.mode }),
+  }
+  return { partition, key, value, headers }
+}
+
 /** The messages in as few sends as take at most so many bytes each; one that is longer goes alone. */
 export function inSends(messages: readonly OutMessage[], bytesMax: number): OutMessage[][] {
-  const sends: OutMessage[][] = []
+  return inParts(messages, bytesMax, bytesOf)
+}
+
+/** The same of anything that has a size. */
+export function inParts<Item>(items: readonly Item[], bytesMax: number, sizeOf: (item: Item) => number): Item[][] {
+  const parts: Item[][] = []
   let left = 0
-  for (const message of messages) {
-    const bytes = bytesOf(message)
-    if (sends.length === 0 || bytes > left) {
-      sends.push([])
+  for (const item of items) {
+    const bytes = sizeOf(item)
+    if (parts.length === 0 || bytes > left) {
+      parts.push([])
       left = bytesMax
     }
     left -= bytes
-    sends[sends.length - 1].push(message)
+    parts[parts.length - 1].push(item)
   }
-  return sends
+  return parts
 }
 
 /** Bytes of key and value, with something for headers and framing. */

@@ -14,7 +14,8 @@ import { createKafkajsClient } from './kafkajs-client.js'
 import { createDelivery, createInputDelivery, type DeliveryOptions } from './delivery.js'
 import { createPatience, type Patience } from './patience.js'
 import type { BatchHandler, StreamClient } from './port.js'
-import { countLabels, countTransaction, createStream, type StreamCounts } from './stream.js'
+import { countLabels, countTransaction, createStream, keyOf, type StreamCounts } from './stream.js'
+import { createWave, type Wave } from './wave.js'
 
 export interface StreamDeps {
   readonly scoring: Scoring
@@ -26,6 +27,8 @@ export interface StreamDeps {
 }
 
 const RETRY_MS = 500
+/** Milliseconds between two looks at whether a wave of dead letters is over. */
+const LOOK_MS = 5_000
 /** Milliseconds that the end of the process waits, where even the tries to connect take longer. */
 const LEAVE_MS_MAX = 6_000
 
@@ -34,10 +37,12 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
   const { logger, limits } = deps
   const counts: StreamCounts = {
     ...{ decided: 0, replayed: 0, observed: 0, labels: 0, dead: 0, takenOver: 0, superseded: 0 },
-    lag: new Map(),
+    ...{ lag: new Map(), steppedAtMs: new Map() },
   }
   const faults = new Map<ErrorCode, number>()
-  registerMetrics(deps.metrics, counts, faults)
+  const wave = createWave(deps)
+  registerMetrics(deps, counts, faults, wave)
+  const looking = setInterval(wave.look, LOOK_MS).unref()
   const stop = new AbortController()
   const stopped = new Promise<void>((resolve) => stop.signal.addEventListener('abort', () => resolve()))
   function onFault(detail: string, thrown: unknown): void {
@@ -55,15 +60,22 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
     const patience = createPatience({ limits, onFault, onStuck: end })
     try {
       const partitions = await checkTopics(client, config.topics)
-      const joined = client.consume(createHandlers(config, { ...deps, client, counts, patience }), end)
+      const joined = client.consume(createHandlers(config, { ...deps, client, counts, patience, wave }), end)
       const { transactions: topic } = config.topics
-      joined.then(() => logger.event('KafkaJoined', { topic, group: config.group_id, partitions })).catch(end)
+      joined
+        .then(() => {
+          // A partition may be another server's now.
+          counts.lag.clear()
+          counts.steppedAtMs.clear()
+          logger.event('KafkaJoined', { topic, group: config.group_id, partitions })
+        })
+        .catch(end)
       await Promise.race([ended, stopped])
     } finally {
       ended.catch(() => undefined)
       patience.stop()
       await client.close()
-      counts.lag.clear()
+      for (const key of counts.lag.keys()) counts.steppedAtMs.set(key, deps.clock.monoMs())
     }
   }
 
@@ -85,6 +97,7 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
   const running = run()
   return async () => {
     stop.abort()
+    clearInterval(looking)
     await Promise.race([running, delay(LEAVE_MS_MAX, undefined, { ref: false })])
   }
 }
@@ -93,6 +106,7 @@ interface Parts extends StreamDeps {
   readonly client: StreamClient
   readonly counts: StreamCounts
   readonly patience: Patience
+  readonly wave: Wave
 }
 
 /** What is done with the batches of each topic that is read. */
@@ -153,7 +167,12 @@ const OUTCOMES = [
   ['dead', 'dead'],
 ] as const
 
-function registerMetrics(metrics: Metrics, counts: StreamCounts, faults: ReadonlyMap<ErrorCode, number>): void {
+function registerMetrics(
+  { metrics, clock, limits }: StreamDeps,
+  counts: StreamCounts,
+  faults: ReadonlyMap<ErrorCode, number>,
+  wave: Wave,
+): void {
   metrics.counter({
     name: 'assay_kafka_faults_total',
     help: 'What was refused or not answered and is tried again, by error code',
@@ -181,5 +200,20 @@ function registerMetrics(metrics: Metrics, counts: StreamCounts, faults: Readonl
         labels: { topic, partition: String(partition) },
         value: messages,
       })),
+  })
+  metrics.gauge({
+    name: 'assay_kafka_stalled',
+    help: '1 where a partition has waited long for brokers, log or lanes',
+    labels: ['topic', 'partition'],
+    read: () =>
+      [...counts.lag.values()].map(({ topic, partition }) => {
+        const waitsMs = clock.monoMs() - (counts.steppedAtMs.get(keyOf({ topic, partition })) ?? Infinity)
+        return { labels: { topic, partition: String(partition) }, value: waitsMs > limits.kafkaStalledMs ? 1 : 0 }
+      }),
+  })
+  metrics.gauge({
+    name: 'assay_kafka_dead_letter_wave',
+    help: '1 while more than half of the messages of a minute are dead letters',
+    read: () => (wave.isOn() ? 1 : 0),
   })
 }

@@ -18,6 +18,8 @@ export interface Output {
   begin: number
   /** What stands before it in the input is history, which is only observed. */
   observeUntil: number
+  /** Where the last dead letter of this server lies, in words; null where there is none. */
+  newestLetter: string | null
   /** Offset after the last message known. */
   end: number
   /** Standing decisions by transaction, of those at and after the committed position. */
@@ -27,7 +29,15 @@ export interface Output {
 }
 
 export function newOutput(): Output {
-  return { generation: -1, begin: 0, observeUntil: 0, end: 0, standing: new Map(), superseded: new Set() }
+  return {
+    generation: -1,
+    begin: 0,
+    observeUntil: 0,
+    newestLetter: null,
+    end: 0,
+    standing: new Map(),
+    superseded: new Set(),
+  }
 }
 
 /** Keeps a message of the output, where it is a decision and the first of its transaction. */

@@ -14,6 +14,7 @@ import type { Output } from './output.js'
 import type { Patience } from './patience.js'
 import type { BatchHandler, InBatch, InMessage, Membership } from './port.js'
 import { Row, type RowHost } from './row.js'
+import type { Wave } from './wave.js'
 
 export interface StreamOptions {
   readonly scoring: Pick<Scoring, 'gate'>
@@ -22,6 +23,7 @@ export interface StreamOptions {
   readonly counts: StreamCounts
   readonly patience: Patience
   readonly delivery: Delivery
+  readonly wave: Wave
   /** Hands a message's bytes to the pipeline. */
   readonly submit: RowHost['submit']
   readonly count: (counts: StreamCounts, row: Row) => void
@@ -44,6 +46,13 @@ export interface StreamCounts {
   superseded: number
   /** Messages not yet done, by topic and partition, as of the last fetch. */
   readonly lag: Map<string, { readonly topic: string; readonly partition: number; readonly messages: number }>
+  /** Since when a partition waits, monotonic milliseconds: the last step of its batch, or the end of the membership. */
+  readonly steppedAtMs: Map<string, number>
+}
+
+/** How a partition is named in the counts. */
+export function keyOf({ topic, partition }: { readonly topic: string; readonly partition: number }): string {
+  return `${topic} ${partition}`
 }
 
 /** Milliseconds between two tries of a row that the server cannot take. */
@@ -54,14 +63,14 @@ const ROW_RETRY_MS = 1
  * patience is at its end; what was under way then comes again.
  */
 export function createStream(options: StreamOptions): BatchHandler {
-  const { scoring, clock, limits, counts } = options
-  const { delivery } = options
+  const { scoring, clock, limits, counts, delivery } = options
   const { isOver } = options.patience
   /** Rows handed over and not settled, of all partitions. */
   let open = 0
 
   const lagOf = ({ topic, partition, endOffset }: InBatch, next: number): void =>
-    void counts.lag.set(`${topic} ${partition}`, { topic, partition, messages: endOffset - next })
+    void counts.lag.set(keyOf({ topic, partition }), { topic, partition, messages: endOffset - next })
+  const step = (batch: InBatch): void => void counts.steppedAtMs.set(keyOf(batch), clock.monoMs())
 
   /** Offers a row until it is taken, or refused for good. False where the partition is given up meanwhile. */
   async function take(row: Row, membership: Membership): Promise<boolean> {
@@ -77,7 +86,7 @@ export function createStream(options: StreamOptions): BatchHandler {
   }
 
   /** Waits until every row has come to something, offering again what is to be tried again. */
-  async function settle(rows: readonly Row[], membership: Membership): Promise<boolean> {
+  async function settle(rows: readonly Row[], batch: InBatch, membership: Membership): Promise<boolean> {
     for (const row of rows) {
       while (row.outcome === null || row.outcome.kind === 'again') {
         if (row.outcome !== null && !(await take(row, membership))) return false
@@ -85,6 +94,7 @@ export function createStream(options: StreamOptions): BatchHandler {
         await membership.heartbeat()
         if (isOver(membership)) return false
       }
+      step(batch)
     }
     return true
   }
@@ -98,23 +108,39 @@ export function createStream(options: StreamOptions): BatchHandler {
       ...{ deadlineMs: options.deadlineMs(), submit: options.submit, onSettled: () => void open-- },
     }
     const rows = messages.map((message) => new Row(host, message))
-    for (const row of rows) if (!(await take(row, membership))) return false
-    if (!(await settle(rows, membership))) return false
+    for (const row of rows) {
+      if (!(await take(row, membership))) return false
+      step(batch)
+    }
+    if (!(await settle(rows, batch, membership))) return false
     if (!(await delivery.deliver(rows, output, membership))) return false
+    step(batch)
     for (const row of rows) options.count(counts, row)
+    const codes = rows.flatMap(({ outcome }) => (outcome?.kind === 'dead' ? [outcome.code] : []))
+    options.wave.add(rows.length, codes, output.newestLetter)
     lagOf(batch, messages[messages.length - 1].offset + 1)
     return true
   }
 
-  return async (batch, membership) => {
-    if (batch.messages.length === 0) return
-    lagOf(batch, batch.messages[0].offset)
+  /** In parts; ends early where the partition is given up meanwhile. */
+  async function handleAll(batch: InBatch, membership: Membership): Promise<void> {
     const output = await delivery.open(batch, membership)
     if (output === null) return
     const messages = batch.messages.filter(({ offset }) => offset >= output.begin)
     if (messages.length === 0) membership.advance(output.begin)
     for (let at = 0; at < messages.length; at += limits.kafkaBatchRowsMax) {
       if (!(await handle(batch, messages.slice(at, at + limits.kafkaBatchRowsMax), output, membership))) return
+    }
+  }
+
+  return async (batch, membership) => {
+    if (batch.messages.length === 0) return
+    lagOf(batch, batch.messages[0].offset)
+    step(batch)
+    try {
+      await handleAll(batch, membership)
+    } finally {
+      counts.steppedAtMs.delete(keyOf(batch))
     }
   }
 }
