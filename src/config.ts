@@ -12,7 +12,7 @@ import { parse as parseYaml, stringify as stringifyYaml } from 'yaml'
 import { policyFaults } from './contract/policy-check.js'
 import { Policy } from './contract/policy.js'
 import { silenceFaults, Silences } from './contract/silence.js'
-import { KAFKA_DEFAULTS, KafkaConfig } from './contract/kafka.js'
+import { KAFKA_DEFAULTS, KafkaConfig, kafkaFaults } from './contract/kafka.js'
 import { AssayError, type InputFault } from './errors.js'
 
 const Port = Type.Integer({ minimum: 0, maximum: 65_535 })
@@ -171,6 +171,7 @@ export function loadConfig(options: { file?: string; env: Environment }): Config
   const faults = [
     ...policyFaults(checked.policy),
     ...listenerFaults(checked.process),
+    ...kafkaFaults(checked.process.kafka),
     ...silenceFaults(checked.process.governance.alerts.silences),
   ]
   if (faults.length > 0) throw invalid(faults)

@@ -134,6 +134,18 @@ export interface Limits {
   readonly kafkaStandingMax: number
   /** Bytes of such a decision at most; nothing longer is one. */
   readonly kafkaStandingBytesMax: number
+  /** Schemas remembered, those that were refused among them: an allowed subject has few. */
+  readonly schemasHeldMax: number
+  /** Milliseconds for which it is remembered that a schema was refused: it may be registered later. */
+  readonly schemaRefusedMs: number
+  /** Bytes of a schema, and of what the registry answers but for its framing. */
+  readonly schemaBytesMax: number
+  /** Levels of JSON in a schema: what compiles and walks it goes down so deep. */
+  readonly schemaDepthMax: number
+  /** Milliseconds for one answer of the schema registry. */
+  readonly registryAnswerMsMax: number
+  /** Times that the registry is asked before whoever asks hears of it. */
+  readonly registryTriesMax: number
   /** Records of one batch of the sidecar, which is one transaction of its store: commits are shared by so many. */
   readonly tailBatchRecordsMax: number
   /** Bytes of the bodies of one batch, to within one read: the sidecar's memory stays flat however far it lags. */
@@ -253,6 +265,12 @@ export const LIMITS: Limits = Object.freeze({
   kafkaSendBytesMax: 512 << 10,
   kafkaStandingMax: 20_000,
   kafkaStandingBytesMax: 8_192,
+  schemasHeldMax: 1024,
+  schemaRefusedMs: 30_000,
+  schemaBytesMax: 256 << 10,
+  schemaDepthMax: 64,
+  registryAnswerMsMax: 3_000,
+  registryTriesMax: 3,
   tailBatchRecordsMax: 8192,
   tailBatchBytesMax: 16 << 20,
   tailTurnRecordsMax: 512,
@@ -340,6 +358,12 @@ export const TINY: Limits = Object.freeze({
   kafkaSendBytesMax: 4 << 10,
   kafkaStandingMax: 8,
   kafkaStandingBytesMax: 4_096,
+  schemasHeldMax: 4,
+  schemaRefusedMs: 100,
+  schemaBytesMax: 8 << 10,
+  schemaDepthMax: 16,
+  registryAnswerMsMax: 1_000,
+  registryTriesMax: 2,
   tailBatchRecordsMax: 16,
   tailBatchBytesMax: 8 << 10,
   tailTurnRecordsMax: 4,

@@ -32,6 +32,7 @@ export const EVENTS = {
   KafkaJoined: 'info',
   KafkaFailed: 'error',
   KafkaWarned: 'warn',
+  SchemaRefused: 'warn',
   SidecarStarted: 'info',
   SidecarStopped: 'info',
   SidecarRestarted: 'warn',

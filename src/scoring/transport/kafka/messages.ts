@@ -1,18 +1,20 @@
 // What goes out: decisions, dead letters, and how many of them one send takes.
+import type { Formats } from './formats.js'
 import type { OutMessage } from './port.js'
 import type { Row } from './row.js'
 
 const OVERHEAD_BYTES = 512
 
 /** The decision, under the transaction's own key, in the partition of the same number; an observed one has none. */
-export function decisionOf({ outcome, message, source, mode, traceparent }: Row): OutMessage[] {
+export function decisionOf(row: Row, formats: Pick<Formats, 'decisionType' | 'encode'>): OutMessage[] {
+  const { outcome, message, source, mode, traceparent } = row
   if (outcome?.kind !== 'answer' || mode === 'observe') return []
   const headers = {
-    'content-type': 'application/json',
+    'content-type': formats.decisionType,
     ...(outcome.as !== 'new' && { replayed: 'true' }),
     ...(traceparent !== null && { traceparent }),
   }
-  return [{ partition: source.partition, key: message.key, value: Buffer.from(outcome.body), headers }]
+  return [{ partition: source.partition, key: message.key, value: formats.encode(outcome.body), headers }]
 }
 
 /** The original bytes, and where they came from; where they hold card data, or are too many for a send, only that. */

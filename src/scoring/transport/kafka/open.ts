@@ -2,12 +2,15 @@
 // brokers do not answer or the topics are not as they must be. Requests are served meanwhile.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { KafkaConfig } from '../../../contract/kafka.js'
+import type { Policy } from '../../../contract/policy.js'
+import { transactionAvroSchema } from '../../../contract/record-schema.js'
 import { AssayError, errorOf } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Logger } from '../../../telemetry/logger.js'
 import type { Metrics } from '../../../telemetry/metrics.js'
 import type { Scoring } from '../../exchange.js'
+import { createFormats } from './formats.js'
 import { createKafkajsClient } from './kafkajs-client.js'
 import type { StreamClient } from './port.js'
 import { createStream, type StreamCounts } from './stream.js'
@@ -19,6 +22,7 @@ export interface StreamDeps {
   readonly logger: Logger
   readonly metrics: Metrics
   readonly deadlineMs: () => number
+  readonly policy: Pick<Policy, 'schema'>
 }
 
 const RETRY_MS = 500
@@ -38,13 +42,20 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
   const onFault = (detail: string, error: unknown): void =>
     logger.event('KafkaFailed', { detail, error: errorOf(error) })
 
+  const { signal } = stop
+  const formats = createFormats(config, {
+    ...{ ...deps, signal, transaction: transactionAvroSchema(deps.policy.schema) },
+    onRefused: (schema, { code, detail }) => logger.event('SchemaRefused', { schema, code, detail }),
+  })
+
   /** A member until its client ends by itself, which is thrown, or until the server stops. */
   async function takePart(): Promise<void> {
+    await formats.start()
     const client = await createKafkajsClient(config, logger)
     const topics = { decisions: config.topics.decisions, deadLetters: config.topics.dead_letters }
     let end: (error: unknown) => void = () => undefined
     const ended = new Promise<never>((_, reject) => (end = reject))
-    const stream = createStream({ ...deps, client, topics, counts, onFault, onStuck: end })
+    const stream = createStream({ ...deps, client, formats, topics, counts, onFault, onStuck: end })
     try {
       const partitions = await checkTopics(client, config.topics)
       const { transactions: topic } = config.topics

@@ -6,6 +6,7 @@ import { type ErrorCode, ERRORS } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Exchange, Scoring } from '../../exchange.js'
+import type { Reading } from './decoders.js'
 import { namesOf, type Standing } from './output.js'
 import type { InBatch, InMessage } from './port.js'
 
@@ -46,6 +47,8 @@ export class Row implements Exchange {
   constructor(
     private readonly host: RowHost,
     readonly message: InMessage,
+    /** How its value is read. */
+    private readonly reading: Reading,
   ) {
     const { headers, offset } = message
     const { topic, partition } = host.batch
@@ -75,9 +78,15 @@ export class Row implements Exchange {
     if (this.wanted === null) this.settle(this.dead('ASSAY_HEADER_INVALID', '/headers/assay-mode'))
     else if (value === null) this.settle(this.dead('ASSAY_BODY_MALFORMED', ''))
     else if (value.length > limits.bodyBytesMax) this.settle(this.dead('ASSAY_BODY_TOO_LARGE', ''))
-    else scoring.submit(value, this)
+    else if (this.reading === null) scoring.submit(value, this)
+    else this.submitRead(this.reading())
     this.isOpen = this.outcome === null
     return this.isOpen
+  }
+
+  private submitRead(read: ReturnType<NonNullable<Reading>>): void {
+    if ('code' in read) this.settle(this.dead(read.code, read.errors[0]?.path ?? ''))
+    else this.host.scoring.submitValue(read.value, this)
   }
 
   answer(status: number, body: string, replayed: boolean): void {

@@ -10,6 +10,7 @@ import { AssayError } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Scoring } from '../../exchange.js'
+import type { Formats } from './formats.js'
 import { deadLetterOf, decisionOf, inSends } from './messages.js'
 import { keepStanding, newOutput, type Output, positionText, readPosition, type Standing } from './output.js'
 import type { InBatch, InMessage, Membership, StreamClient } from './port.js'
@@ -18,6 +19,7 @@ import { Row, type RowHost } from './row.js'
 export interface StreamOptions {
   readonly client: Pick<StreamClient, 'metadata' | 'readBack' | 'send'>
   readonly scoring: Scoring
+  readonly formats: Pick<Formats, 'readings' | 'decisionType' | 'encode' | 'bodyOf'>
   readonly clock: Clock
   readonly limits: Limits
   readonly topics: { readonly decisions: string; readonly deadLetters: string }
@@ -58,7 +60,7 @@ const RETRY_MS = 100
 const BEAT_MS = 500
 
 export function createStream(options: StreamOptions): Stream {
-  const { client, scoring, clock, limits, topics, counts } = options
+  const { client, scoring, formats, clock, limits, topics, counts } = options
   let isStopped = false
   /** Rows handed over and not settled, of all partitions. */
   let open = 0
@@ -126,8 +128,19 @@ export function createStream(options: StreamOptions): Stream {
     return null
   }
 
-  const keep = (into: Map<string, Standing>) => (held: InMessage) =>
-    keepStanding(into, held, limits.kafkaStandingBytesMax)
+  /** Keeps the decisions of an output partition from `from` on; resolves with its end. */
+  async function readDecisions(into: Map<string, Standing>, partition: number, from: number, before = Infinity) {
+    const held: InMessage[] = []
+    const end = await client.readBack(partition, from, limits.kafkaStandingMax, (message) => {
+      const bytes = message.value?.length ?? Infinity
+      if (message.offset < before && bytes <= limits.kafkaStandingBytesMax) held.push(message)
+    })
+    for (const message of held) {
+      const body = await formats.bodyOf(message)
+      if (body !== null) keepStanding(into, body)
+    }
+    return end
+  }
 
   /** What this server knows of the output partition, read anew under each assignment. */
   async function outputOf({ topic, partition }: InBatch, membership: Membership): Promise<Output | null> {
@@ -137,7 +150,7 @@ export function createStream(options: StreamOptions): Stream {
     const end = await untilDone(membership, `the decisions in ${topics.decisions} cannot be read`, async () => {
       const from = readPosition(await client.metadata(topic, partition))
       output.standing.clear()
-      return client.readBack(partition, from, limits.kafkaStandingMax, keep(output.standing))
+      return readDecisions(output.standing, partition, from)
     })
     if (end === null) return null
     output.end = end
@@ -148,7 +161,8 @@ export function createStream(options: StreamOptions): Stream {
   /** Sends the decisions; where another member has written since, finds out whose come first. */
   async function sendDecisions(rows: readonly Row[], partition: number, output: Output, membership: Membership) {
     const what = `nothing can be written to ${topics.decisions}`
-    for (const messages of inSends(rows.flatMap(decisionOf), limits.kafkaSendBytesMax)) {
+    const decisions = rows.flatMap((row) => decisionOf(row, formats))
+    for (const messages of inSends(decisions, limits.kafkaSendBytesMax)) {
       const first = await untilDone(membership, what, () => client.send(topics.decisions, messages))
       if (first === null) return false
       if (first > output.end && !(await readBetween(rows, partition, output, first, membership))) return false
@@ -167,9 +181,7 @@ export function createStream(options: StreamOptions): Stream {
   ): Promise<boolean> {
     const earlier = new Map<string, Standing>()
     const read = await untilDone(membership, `the decisions in ${topics.decisions} cannot be read`, () =>
-      client.readBack(partition, output.end, limits.kafkaStandingMax, (held) => {
-        if (held.offset < first) keep(earlier)(held)
-      }),
+      readDecisions(earlier, partition, output.end, first),
     )
     if (read === null) return false
     for (const row of rows) if (row.outcome?.kind === 'answer') row.compare(row.outcome.body, earlier)
@@ -201,25 +213,31 @@ export function createStream(options: StreamOptions): Stream {
     return true
   }
 
-  /** Handles some messages to the end; false where the partition is given up meanwhile. */
-  async function handle(batch: InBatch, messages: readonly InMessage[], output: Output, membership: Membership) {
+  /**
+   * Handles messages to the end, from the one at an index on: as many as are sent at once and can be read for now. Their
+   * number; 0 where the partition is given up meanwhile.
+   */
+  async function handle(batch: InBatch, at: number, output: Output, membership: Membership): Promise<number> {
+    const messages = batch.messages.slice(at, at + limits.kafkaBatchRowsMax)
+    const readings = await untilDone(membership, 'schemas cannot be had', () => formats.readings(messages))
+    if (readings === null) return 0
     const { partition, endOffset } = batch
     const host: RowHost = {
       ...{ batch, scoring, clock, limits, deadlineMs: options.deadlineMs(), standing: output.standing },
       onSettled: () => void open--,
     }
-    const rows = messages.map((message) => new Row(host, message))
-    for (const row of rows) if (!(await take(row, membership))) return false
-    if (!(await settle(rows, membership))) return false
-    if (!(await sendDecisions(rows, partition, output, membership))) return false
-    if (!(await sayPassed(rows, output, membership))) return false
-    if (!(await sendDeadLetters(rows, membership))) return false
-    const next = messages[messages.length - 1].offset + 1
+    const rows = readings.map((reading, index) => new Row(host, messages[index], reading))
+    for (const row of rows) if (!(await take(row, membership))) return 0
+    if (!(await settle(rows, membership))) return 0
+    if (!(await sendDecisions(rows, partition, output, membership))) return 0
+    if (!(await sayPassed(rows, output, membership))) return 0
+    if (!(await sendDeadLetters(rows, membership))) return 0
+    const next = messages[rows.length - 1].offset + 1
     await membership.commit(next, positionText(output.end))
     for (const row of rows) count(counts, row)
     output.superseded.clear()
     counts.lag.set(partition, endOffset - next)
-    return true
+    return rows.length
   }
 
   return {
@@ -229,8 +247,8 @@ export function createStream(options: StreamOptions): Stream {
       counts.lag.set(partition, endOffset - messages[0].offset)
       const output = await outputOf(batch, membership)
       if (output === null) return
-      for (let at = 0; at < messages.length; at += limits.kafkaBatchRowsMax) {
-        if (!(await handle(batch, messages.slice(at, at + limits.kafkaBatchRowsMax), output, membership))) return
+      for (let at = 0, done = 1; at < messages.length && done > 0; at += done) {
+        done = await handle(batch, at, output, membership)
       }
     },
     stop: () => void (isStopped = true),
