@@ -4,8 +4,8 @@ import { type IHeaders, Kafka, logLevel } from 'kafkajs'
 
 export interface Produced {
   readonly key: string | null
-  readonly value: string | null
-  readonly headers?: Readonly<Record<string, string>>
+  readonly value: string | Buffer | null
+  readonly headers?: Readonly<Record<string, string | Buffer>>
 }
 
 export interface Read {
@@ -13,6 +13,7 @@ export interface Read {
   readonly offset: string
   readonly key: string | null
   readonly value: string
+  readonly bytes: Buffer
   readonly headers: Readonly<Record<string, string>>
 }
 
@@ -89,6 +90,7 @@ export async function connectTopics(address: string, name: string): Promise<Topi
             eachMessage: ({ partition, message: { offset, key, value, headers } }) => {
               take(partition, {
                 ...{ offset, key: key?.toString() ?? null, value: value?.toString() ?? '', headers: texts(headers) },
+                bytes: value ?? Buffer.alloc(0),
               })
               return Promise.resolve()
             },
