@@ -1,5 +1,5 @@
-// Stands before a real registry that knows no GUIDs, answers for those that it is told of as newer registries do, asks
-// for a password, and notes what it was asked. No test.
+// Stands before a real registry that knows no GUIDs, answers for those that it is told of as newer registries do, wants
+// a password, and notes what it was asked. Hands on what is read, and nothing that is written. No test.
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 
