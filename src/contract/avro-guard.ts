@@ -1,8 +1,9 @@
 // Walks Avro binary by its type before anything is built from it, so that no declared count or length is believed:
 // a 22-byte message that declares ten million items would cost a quarter of a second. Allocates nothing. The type may
-// be anybody's: one record may nest itself in each byte, and hold arrays of what takes no bytes at all.
+// be anybody's: a record may nest itself in each byte, and an array may hold what takes no bytes at all.
 // Refuses: more values than the bound, records nested deeper, lengths and branches outside the bytes, blocks that are
-// not as long as they say (what is skipped is skipped by that), strings that are not UTF-8, integers outside ±(2^53 − 1).
+// not as long as they say (avsc skips by that, and one of a negative length would lead it back for ever), strings that
+// are not UTF-8, integers outside ±(2^53 − 1).
 import { isUtf8 } from 'node:buffer'
 import type { Type, types } from 'avsc'
 

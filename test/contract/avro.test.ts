@@ -157,7 +157,7 @@ const decided = fc.record({
   fallback: fc.array(fc.record({ model: text, role, reason: fc.constantFrom(...FALLBACK_REASONS) }), { maxLength: 3 }),
   features: fc.nat({ max: 2 ** Object.keys(FEATURE_FLAGS).length - 1 }),
   decidedAtMs: fc.integer({ min: 1_600_000_000_000, max: 4_000_000_000_000 }),
-  routesRevision: fc.maxSafeNat(),
+  routesRevision: fc.nat(),
   policy: digest,
 })
 

@@ -117,7 +117,7 @@ function idBytes(id: number): Buffer {
 }
 
 /** Decisions in Avro as a consumer of its own reads them, by the schema that the registry has. */
-async function readDecisions(topics: Topics): Promise<{ body: Record<string, unknown>; replayed: boolean }[]> {
+async function readDecisions(t: Test, topics: Topics): Promise<{ body: Record<string, unknown>; replayed: boolean }[]> {
   const rows = await topics.read('decisions')
   return Promise.all(
     rows.map(async ({ bytes, headers }) => {
@@ -159,7 +159,7 @@ void t.test('the stream joins once the registry is there, and reads what others 
   const rig = await startReading(t, topics)
   await held(async () => (await topics.committed()) === wires.length, 'all are done')
   t.equal(await topics.count('dead'), 0)
-  const decisions = await readDecisions(topics)
+  const decisions = await readDecisions(t, topics)
   t.same(
     decisions.map(({ body }) => body.transaction_id),
     wires.map(({ transaction_id: id }) => id),

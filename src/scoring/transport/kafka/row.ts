@@ -84,11 +84,6 @@ export class Row implements Exchange {
     return this.isOpen
   }
 
-  private submitRead(read: ReturnType<NonNullable<Reading>>): void {
-    if ('code' in read) this.settle(this.dead(read.code, read.errors[0]?.path ?? ''))
-    else this.host.scoring.submitValue(read.value, this)
-  }
-
   answer(status: number, body: string, replayed: boolean): void {
     assert(this.outcome === null, 'an exchange is answered once')
     if (status < 400) {
@@ -108,6 +103,11 @@ export class Row implements Exchange {
     if (named === null || first === undefined) return null
     if (first.decisionId !== named.decisionId) this.passed = { decisionId: named.decisionId, by: first.decisionId }
     return first
+  }
+
+  private submitRead(read: ReturnType<NonNullable<Reading>>): void {
+    if ('code' in read) this.settle(this.dead(read.code, read.errors[0]?.path ?? ''))
+    else this.host.scoring.submitValue(read.value, this)
   }
 
   /** What stands goes out again, whoever decided it. */

@@ -214,8 +214,8 @@ export function createStream(options: StreamOptions): Stream {
   }
 
   /**
-   * Handles messages to the end, from the one at an index on: as many as are sent at once and can be read for now. Their
-   * number; 0 where the partition is given up meanwhile.
+   * Handles messages to the end, from the one at an index on: as many as are sent at once and can be read for now.
+   * Their number; 0 where the partition is given up meanwhile.
    */
   async function handle(batch: InBatch, at: number, output: Output, membership: Membership): Promise<number> {
     const messages = batch.messages.slice(at, at + limits.kafkaBatchRowsMax)
