@@ -29,6 +29,9 @@ export const ERRORS = {
   ASSAY_CURRENCY_UNLISTED: entry('rejection', 422, false, 'The policy does not list this currency'),
   ASSAY_TIME_IN_FUTURE: entry('rejection', 422, false, 'occurred_at lies too far ahead of the clock of the server'),
   ASSAY_TRANSACTION_REUSED: entry('rejection', 422, false, 'This transaction_id was decided with different content'),
+  ASSAY_SCHEMA_UNKNOWN: entry('rejection', 422, false, 'The schema registry holds no schema of this id'),
+  ASSAY_SUBJECT_REFUSED: entry('rejection', 422, false, 'The schema is of no subject that is allowed here'),
+  ASSAY_SCHEMA_INCOMPATIBLE: entry('rejection', 422, false, 'What is written under this schema cannot be read as ours'),
   ASSAY_OVERLOADED: entry('rejection', 503, true, 'The server is at its limit'),
   ASSAY_NOT_READY: entry('rejection', 503, true, 'The server is starting or draining'),
   ASSAY_LOG_UNAVAILABLE: entry('rejection', 503, true, 'The decision log cannot take a record'),
@@ -63,6 +66,8 @@ export const ERRORS = {
   ASSAY_TOPIC_REFUSED: entry('fault', 500, true, 'A Kafka topic is missing, or not as it must be'),
   ASSAY_LETTER_UNKNOWN: entry('fault', 500, false, 'No dead letter is held at this place'),
   ASSAY_REPLAY_INCOMPLETE: entry('fault', 500, false, 'Not every dead letter that was asked for was sent again'),
+  ASSAY_REGISTRY_UNAVAILABLE: entry('fault', 503, true, 'The schema registry does not answer'),
+  ASSAY_REGISTRY_REFUSED: entry('fault', 500, true, 'The schema registry refuses what is asked of it'),
   ASSAY_ADDRESS_REFUSED: entry('fault', 500, false, 'A listener cannot be opened'),
 } as const satisfies Record<string, ErrorEntry>
 

@@ -142,6 +142,18 @@ export interface Limits {
   readonly kafkaDeadWaveMin: number
   /** Milliseconds without a step after which a partition is shown as stalled: well above a slow send or sync. */
   readonly kafkaStalledMs: number
+  /** Schemas remembered, those that were refused among them: an allowed subject has few. */
+  readonly schemasHeldMax: number
+  /** Milliseconds for which it is remembered that a schema was refused: it may be registered later. */
+  readonly schemaRefusedMs: number
+  /** Bytes of a schema, and of what the registry answers but for its framing. */
+  readonly schemaBytesMax: number
+  /** Levels of JSON in a schema: what compiles and walks it goes down so deep. */
+  readonly schemaDepthMax: number
+  /** Milliseconds for one answer of the schema registry. */
+  readonly registryAnswerMsMax: number
+  /** Times that the registry is asked before whoever asks hears of it. */
+  readonly registryTriesMax: number
   /** Records of one batch of the sidecar, which is one transaction of its store: commits are shared by so many. */
   readonly tailBatchRecordsMax: number
   /** Bytes of the bodies of one batch, to within one read: the sidecar's memory stays flat however far it lags. */
@@ -265,6 +277,12 @@ export const LIMITS: Limits = Object.freeze({
   kafkaShownBytesMax: 64 << 10,
   kafkaDeadWaveMin: 20,
   kafkaStalledMs: 10_000,
+  schemasHeldMax: 1024,
+  schemaRefusedMs: 30_000,
+  schemaBytesMax: 256 << 10,
+  schemaDepthMax: 64,
+  registryAnswerMsMax: 3_000,
+  registryTriesMax: 3,
   tailBatchRecordsMax: 8192,
   tailBatchBytesMax: 16 << 20,
   tailTurnRecordsMax: 512,
@@ -356,6 +374,12 @@ export const TINY: Limits = Object.freeze({
   kafkaShownBytesMax: 256,
   kafkaDeadWaveMin: 2,
   kafkaStalledMs: 200,
+  schemasHeldMax: 4,
+  schemaRefusedMs: 100,
+  schemaBytesMax: 8 << 10,
+  schemaDepthMax: 16,
+  registryAnswerMsMax: 1_000,
+  registryTriesMax: 2,
   tailBatchRecordsMax: 16,
   tailBatchBytesMax: 8 << 10,
   tailTurnRecordsMax: 4,

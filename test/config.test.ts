@@ -226,3 +226,27 @@ void t.test('config check and config print answer with text and an exit code', (
   t.match(run('--help'), [0, /config print/])
   t.end()
 })
+
+void t.test('a schema registry: whole or not at all, no password in it, and Avro only with one', (t) => {
+  const subjects = { transactions: 'transactions-value', decisions: 'decisions-value' }
+  const registry = { url: 'https://schemas.example:8081/apis/ccompat/v7', subjects }
+  const kafka = (over: object): Record<string, string> => faults({ process: { kafka: over } })
+  t.same(kafka({ registry, decisions_format: 'avro' }), {})
+  t.same(kafka({ registry: { ...registry, username: 'assay', password_file: '/run/password' } }), {})
+  t.same(Object.keys(kafka({ decisions_format: 'avro' })), ['/process/kafka/decisions_format'])
+  t.same(Object.keys(kafka({ registry: { ...registry, username: 'assay' } })), ['/process/kafka/registry/username'])
+  for (const [part, bad] of [
+    ['url', { url: 'ftp://schemas.example' }],
+    ['url', { url: 'https://assay:secret@schemas.example' }],
+    ['subjects/decisions', { subjects: { ...subjects, decisions: 'a/b' } }],
+    ['password', { password: 'secret' }],
+  ] as const)
+    t.same(Object.keys(kafka({ registry: { ...registry, ...bad } })), [`/process/kafka/registry/${part}`])
+  const env = {
+    ASSAY_PROCESS__KAFKA__REGISTRY__URL: registry.url,
+    ASSAY_PROCESS__KAFKA__REGISTRY__SUBJECTS__TRANSACTIONS: subjects.transactions,
+    ASSAY_PROCESS__KAFKA__REGISTRY__SUBJECTS__DECISIONS: subjects.decisions,
+  }
+  t.same(loadConfig({ env }).process.kafka.registry, registry)
+  t.end()
+})

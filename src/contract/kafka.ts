@@ -39,6 +39,27 @@ export type KafkaSasl = Static<typeof Sasl>
 const Time = Type.String({ pattern: '^\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}:\\d{2}(\\.\\d{1,3})?Z$' })
 const HeaderName = Type.String({ pattern: '^[A-Za-z0-9._-]{1,64}$' })
 
+const File = Type.Union([Type.String({ minLength: 1 }), Type.Null()])
+
+/** The registry's own rule is wider: slashes and the like would have to be read in addresses and logs. */
+const Subject = Type.String({ pattern: '^[a-zA-Z0-9._:-]{1,249}$' })
+
+/** A schema registry that speaks Confluent's HTTP API. */
+export const RegistryConfig = Type.Object(
+  {
+    /** Under which its paths stand; credentials never stand in it. */
+    url: Type.String({ pattern: '^https?://[^@?#\\s]+$' }),
+    /** No schema of another subject is taken. */
+    subjects: Type.Object({ transactions: Subject, decisions: Subject }, { additionalProperties: false }),
+    /** Certificates (PEM) to trust instead of the system's. */
+    ca_file: Type.Optional(File),
+    username: Type.Optional(Type.Union([Type.String({ pattern: '^[^:]{1,256}$' }), Type.Null()])),
+    password_file: Type.Optional(File),
+  },
+  { additionalProperties: false },
+)
+export type RegistryConfig = Static<typeof RegistryConfig>
+
 export const KafkaConfig = Type.Object(
   {
     /** host:port of brokers to begin with; empty: no stream is read. */
@@ -71,6 +92,9 @@ export const KafkaConfig = Type.Object(
     partitions_at_once: Type.Integer({ minimum: 1, maximum: 64 }),
     tls: Type.Union([Tls, Type.Null()]),
     sasl: Type.Union([Sasl, Type.Null()]),
+    /** Where the schemas of Avro stand; null: JSON only. */
+    registry: Type.Union([RegistryConfig, Type.Null()]),
+    decisions_format: Type.Union([Type.Literal('json'), Type.Literal('avro')]),
   },
   { additionalProperties: false },
 )
@@ -81,7 +105,7 @@ export const KAFKA_DEFAULTS: KafkaConfig = {
   ...{ bootstrap_from: null, max_age_ms: null, when_older: 'flag' },
   ...{ exactly_once: false, copy_headers: ['correlation-id'] },
   topics: { transactions: 'transactions', decisions: 'decisions', dead_letters: 'transactions.dlq', labels: null },
-  ...{ tls: null, sasl: null },
+  ...{ tls: null, sasl: null, registry: null, decisions_format: 'json' },
 }
 
 const NEEDS = {
@@ -96,10 +120,10 @@ export function sendsSecretInClear({ tls, sasl }: KafkaConfig): boolean {
   return tls === null && (sasl?.mechanism === 'plain' || sasl?.mechanism === 'oauthbearer')
 }
 
-/** What the schema cannot say: keys without their other half, secrets in the clear. */
+/** What the schema cannot say: keys without their other half, secrets in the clear, Avro without its schemas. */
 export function kafkaFaults(config: KafkaConfig): InputFault[] {
   const { brokers, tls, sasl } = config
-  const faults: InputFault[] = []
+  const faults = registryFaults(config)
   const refuse = (key: string, message: string): void => {
     faults.push({ path: `/process/kafka/${key}`, message })
   }
@@ -115,5 +139,15 @@ export function kafkaFaults(config: KafkaConfig): InputFault[] {
     const detail = `${sasl.mechanism} shows its secret to whoever listens on the way: beyond loopback only with tls`
     refuse('sasl/mechanism', detail)
   }
+  return faults
+}
+
+function registryFaults({ registry, decisions_format: format }: KafkaConfig): InputFault[] {
+  const faults: InputFault[] = []
+  if (format === 'avro' && registry === null)
+    faults.push({ path: '/process/kafka/decisions_format', message: 'avro only with a registry' })
+  if ((registry?.username ?? null) === null) return faults
+  if ((registry?.password_file ?? null) === null)
+    faults.push({ path: '/process/kafka/registry/username', message: 'only with password_file' })
   return faults
 }

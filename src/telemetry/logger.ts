@@ -34,6 +34,7 @@ export const EVENTS = {
   KafkaWarned: 'warn',
   KafkaDeadLetterWave: 'error',
   KafkaDeadLetterWaveEnded: 'info',
+  SchemaRefused: 'warn',
   SidecarStarted: 'info',
   SidecarStopped: 'info',
   SidecarRestarted: 'warn',

@@ -289,11 +289,14 @@ void t.test('a later schema reads earlier records by field names; a missing or r
   t.end()
 })
 
+/** Fields of a decision's facts that format 1 did not have at first, as they are read then. */
+const ADDED_SINCE = { decidedElsewhere: null }
+
 void t.test('golden bytes of format 1 decode as they did when they were written', (t) => {
   const file = join(packageRoot, 'test/fixtures/contract/records-1.json')
   const golden = JSON.parse(readFileSync(file, 'utf8')) as {
     schemas: string
-    records: { type: RecordType; body: string; decoded: unknown }[]
+    records: { type: RecordType; body: string; decoded: { facts?: object } }[]
   }
   const reader = codecsFromSchemas(golden.schemas)
   t.same(
@@ -301,7 +304,8 @@ void t.test('golden bytes of format 1 decode as they did when they were written'
     Object.keys(RECORD_TYPES),
   )
   for (const { type, body, decoded } of golden.records) {
-    t.same(plain(reader.decode(type, Buffer.from(body, 'hex'))), decoded, type)
+    const facts = decoded.facts && { facts: { ...decoded.facts, ...ADDED_SINCE } }
+    t.same(plain(reader.decode(type, Buffer.from(body, 'hex'))), { ...decoded, ...facts }, type)
   }
   t.end()
 })

@@ -151,7 +151,7 @@ function pick(random: Random, servers: number): Fault {
 /** Sends at a steady rate; what a broker that is away leaves over is sent when it is back. */
 function produce(topics: Topics, { seed, perSecond, name }: FaultOptions): { stop(): Promise<number> } {
   const startMs = Date.now() - 60 * 86_400_000
-  const simulator = createSimulator({ seed, customers: 2_000, terminals: 4_000, startMs, idPrefix: `${name}-` })
+  const simulator = createSimulator({ seed, customers: 20_000, terminals: 20_000, startMs, idPrefix: `${name}-` })
   const sinceMs = performance.now()
   let sent = 0
   let isStopped = false

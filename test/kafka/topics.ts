@@ -7,7 +7,7 @@ export interface Produced {
   readonly value: string | Buffer | null
   /** By the key's hash where it is not named. */
   readonly partition?: number
-  readonly headers?: Readonly<Record<string, string>>
+  readonly headers?: Readonly<Record<string, string | Buffer>>
 }
 
 export interface Read {
@@ -15,6 +15,7 @@ export interface Read {
   readonly offset: string
   readonly key: string | null
   readonly value: string
+  readonly bytes: Buffer
   readonly headers: Readonly<Record<string, string>>
 }
 
@@ -108,6 +109,7 @@ export async function connectTopics(address: string, name: string, options: Topi
               read.push({
                 partition,
                 ...{ offset, key: key?.toString() ?? null, value: value?.toString() ?? '', headers: texts(headers) },
+                bytes: value ?? Buffer.alloc(0),
               })
               return Promise.resolve()
             },

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Scoring } from '../../exchange.js'
+import type { Formats } from './formats.js'
 import { placeText } from './letters.js'
 import { deadLetterOf, decisionOf, inSends } from './messages.js'
 import { keepStanding, newOutput, type Output, positionText, readPosition, type Standing } from './output.js'
@@ -15,6 +16,7 @@ import type { Row } from './row.js'
 
 export interface DeliveryOptions {
   readonly client: Pick<StreamClient, 'bounds' | 'position' | 'readBack' | 'send' | 'transactions'>
+  readonly formats: Pick<Formats, 'decisionType' | 'encode' | 'bodyOf'>
   readonly scoring: Pick<Scoring, 'supersede'>
   readonly clock: Clock
   readonly limits: Limits
@@ -49,14 +51,26 @@ export function createInputDelivery(options: DeliveryOptions): Delivery {
 }
 
 export function createDelivery(options: DeliveryOptions): Delivery {
-  const { client, scoring, limits, topics, patience } = options
+  const { client, formats, scoring, limits, topics, patience } = options
   const { untilDone } = patience
   const outputs = new Map<number, Output>()
 
-  const keep = (into: Map<string, Standing>) => (held: InMessage) =>
-    keepStanding(into, held, limits.kafkaStandingBytesMax)
+  /** Keeps the decisions of an output partition from `from` on; resolves with its end. */
+  async function readDecisions(into: Map<string, Standing>, partition: number, from: number, before = Infinity) {
+    const held: InMessage[] = []
+    const end = await client.readBack(partition, from, limits.kafkaStandingMax, (message) => {
+      const bytes = message.value?.length ?? Infinity
+      if (message.offset < before && bytes <= limits.kafkaStandingBytesMax) held.push(message)
+    })
+    for (const message of held) {
+      const body = await formats.bodyOf(message)
+      if (body !== null) keepStanding(into, body)
+    }
+    return end
+  }
+
   const decisionsOf = (rows: readonly Row[]): OutMessage[] =>
-    rows.flatMap((row) => decisionOf(row, options.copyHeaders))
+    rows.flatMap((row) => decisionOf(row, options.copyHeaders, formats))
 
   /** Reads the output from the committed position on, after everybody else was kept from writing where that is asked. */
   async function look(batch: InBatch, output: Output, membership: Membership): Promise<void> {
@@ -68,7 +82,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     if (committed.offset < 0 || client.transactions !== null) await membership.commit(held.offset, held.metadata)
     output.standing.clear()
     const { end, observeUntil } = readPosition(held.metadata)
-    output.end = await client.readBack(partition, end, limits.kafkaStandingMax, keep(output.standing))
+    output.end = await readDecisions(output.standing, partition, end)
     output.observeUntil = observeUntil
     output.begin = held.offset
     output.generation = membership.generation
@@ -105,9 +119,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   ): Promise<boolean> {
     const earlier = new Map<string, Standing>()
     const read = await untilDone(membership, `the decisions in ${topics.decisions} cannot be read`, () =>
-      client.readBack(partition, output.end, limits.kafkaStandingMax, (held) => {
-        if (held.offset < first) keep(earlier)(held)
-      }),
+      readDecisions(earlier, partition, output.end, first),
     )
     if (read === null) return false
     for (const row of rows) if (row.outcome?.kind === 'answer') row.compare(row.outcome.body, earlier)

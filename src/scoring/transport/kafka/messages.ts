@@ -1,5 +1,6 @@
 // What goes out: decisions, dead letters, dead letters sent again, and how many of them one send takes.
 import { holdsCardData } from '../../../contract/card-data.js'
+import type { Formats } from './formats.js'
 import { type Letter, readAttempt, readReplayOf, replayOfText } from './letters.js'
 import type { InMessage, OutMessage } from './port.js'
 import type { Row } from './row.js'
@@ -8,16 +9,20 @@ export const OVERHEAD_BYTES = 512
 const HEADER_CHARS_MAX = 256
 
 /** The decision, under the transaction's own key, in the partition of the same number; an observed one has none. */
-export function decisionOf(row: Row, copyHeaders: readonly string[]): OutMessage[] {
+export function decisionOf(
+  row: Row,
+  copyHeaders: readonly string[],
+  formats: Pick<Formats, 'decisionType' | 'encode'>,
+): OutMessage[] {
   const { outcome, message, source, traceparent } = row
   if (outcome?.kind !== 'answer' || !row.isDecided) return []
   const headers = {
     ...copied(message, copyHeaders),
-    'content-type': 'application/json',
+    'content-type': formats.decisionType,
     ...(outcome.as !== 'new' && { replayed: 'true' }),
     ...(traceparent !== null && { traceparent }),
   }
-  return [{ partition: source.partition, key: message.key, value: Buffer.from(outcome.body), headers }]
+  return [{ partition: source.partition, key: message.key, value: formats.encode(outcome.body), headers }]
 }
 
 /** The named headers, but for one that is long or holds card data. */

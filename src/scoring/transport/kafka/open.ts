@@ -3,13 +3,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseJson } from '../../../contract/json.js'
 import type { KafkaConfig } from '../../../contract/kafka.js'
+import type { Policy } from '../../../contract/policy.js'
 import { isRejection, problemStatus, renderProblem } from '../../../contract/problem.js'
+import { transactionAvroSchema } from '../../../contract/record-schema.js'
 import { AssayError, type ErrorCode, errorOf } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Logger } from '../../../telemetry/logger.js'
 import type { Metrics } from '../../../telemetry/metrics.js'
 import type { Scoring } from '../../exchange.js'
+import { createFormats, type Formats } from './formats.js'
 import { createKafkajsClient } from './kafkajs-client.js'
 import { createDelivery, createInputDelivery, type DeliveryOptions } from './delivery.js'
 import { createPatience, type Patience } from './patience.js'
@@ -24,6 +27,7 @@ export interface StreamDeps {
   readonly logger: Logger
   readonly metrics: Metrics
   readonly deadlineMs: () => number
+  readonly policy: Pick<Policy, 'schema'>
 }
 
 const RETRY_MS = 500
@@ -52,15 +56,22 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
     logger.event('KafkaFailed', { detail, error })
   }
 
+  const { signal } = stop
+  const formats = createFormats(config, {
+    ...{ ...deps, signal, transaction: transactionAvroSchema(deps.policy.schema) },
+    onRefused: (schema, { code, detail }) => logger.event('SchemaRefused', { schema, code, detail }),
+  })
+
   /** A member until its client ends by itself, which is thrown, or until the server stops. */
   async function takePart(): Promise<void> {
+    await formats.start()
     const client = await createKafkajsClient(config, logger)
     let end: (error: unknown) => void = () => undefined
     const ended = new Promise<never>((_, reject) => (end = reject))
     const patience = createPatience({ limits, onFault, onStuck: end })
     try {
       const partitions = await checkTopics(client, config.topics)
-      const joined = client.consume(createHandlers(config, { ...deps, client, counts, patience, wave }), end)
+      const joined = client.consume(createHandlers(config, { ...deps, client, counts, patience, wave, formats }), end)
       const { transactions: topic } = config.topics
       joined
         .then(() => {
@@ -107,6 +118,7 @@ interface Parts extends StreamDeps {
   readonly counts: StreamCounts
   readonly patience: Patience
   readonly wave: Wave
+  readonly formats: Formats
 }
 
 /** What is done with the batches of each topic that is read. */
@@ -123,6 +135,8 @@ function createHandlers(config: KafkaConfig, parts: Parts): Map<string, BatchHan
   const onTransactions = createStream({
     ...{ ...parts, maxAgeMs: config.max_age_ms, whenOlder: config.when_older, count: countTransaction },
     ...{ delivery: createDelivery(delivery), submit: (value, exchange) => scoring.submit(value, exchange) },
+    submitValue: (value, exchange) => scoring.submitValue(value, exchange),
+    readings: (messages) => parts.formats.readings(messages),
   })
   const handlers = new Map([[transactions, onTransactions]])
   if (labels === null) return handlers
@@ -133,6 +147,9 @@ function createHandlers(config: KafkaConfig, parts: Parts): Map<string, BatchHan
       if (isRejection(parsed)) exchange.answer(problemStatus(parsed), renderProblem(parsed), false, 0)
       else scoring.submitLabels(parsed.value, exchange)
     },
+    submitValue: (value, exchange) => scoring.submitLabels(value, exchange),
+    // Labels are JSON.
+    readings: (messages) => Promise.resolve(messages.map(() => null)),
   })
   return handlers.set(labels, onLabels)
 }

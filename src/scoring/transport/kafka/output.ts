@@ -2,8 +2,6 @@
 // over. The first decision of a transaction on its output partition is the decision.
 // Invariant: between two sends of this server its `end` is where the next one lands, unless somebody else has written;
 // then what was written in between is read before anything is committed.
-import type { InMessage } from './port.js'
-
 /** A decision as it stands on the output. */
 export interface Standing {
   readonly decisionId: string
@@ -40,10 +38,8 @@ export function newOutput(): Output {
   }
 }
 
-/** Keeps a message of the output, where it is a decision and the first of its transaction. */
-export function keepStanding(into: Map<string, Standing>, { value }: InMessage, bytesMax: number): void {
-  if (value === null || value.length > bytesMax) return
-  const body = value.toString('utf8')
+/** Keeps what the output holds, where it is a decision and the first of its transaction. */
+export function keepStanding(into: Map<string, Standing>, body: string): void {
   const named = namesOf(body)
   if (named !== null && !into.has(named.transactionId)) {
     into.set(named.transactionId, { decisionId: named.decisionId, body })

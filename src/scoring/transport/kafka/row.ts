@@ -6,6 +6,7 @@ import { type ErrorCode, ERRORS } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Exchange } from '../../exchange.js'
+import type { Reading } from './decoders.js'
 import { namesOf, type Standing } from './output.js'
 import type { InBatch, InMessage } from './port.js'
 
@@ -20,6 +21,8 @@ export interface RowHost {
   readonly batch: InBatch
   /** Hands the bytes over, for an answer. */
   readonly submit: (value: Buffer, exchange: Exchange) => void
+  /** Hands over what was read of them. */
+  readonly submitValue: (value: unknown, exchange: Exchange) => void
   readonly clock: Clock
   readonly limits: Pick<Limits, 'bodyBytesMax' | 'kafkaTriesMax'>
   readonly deadlineMs: number
@@ -51,6 +54,8 @@ export class Row implements Exchange {
   constructor(
     private readonly host: RowHost,
     readonly message: InMessage,
+    /** How its value is read. */
+    private readonly reading: Reading,
   ) {
     const { headers, offset } = message
     const { topic, partition } = host.batch
@@ -91,7 +96,8 @@ export class Row implements Exchange {
     if (this.wanted === null) this.settle(this.dead('ASSAY_HEADER_INVALID', '/headers/assay-mode'))
     else if (value === null) this.settle(this.dead('ASSAY_BODY_MALFORMED', ''))
     else if (value.length > limits.bodyBytesMax) this.settle(this.dead('ASSAY_BODY_TOO_LARGE', ''))
-    else submit(value, this)
+    else if (this.reading === null) submit(value, this)
+    else this.submitRead(this.reading())
     this.isOpen = this.outcome === null
     return this.isOpen
   }
@@ -115,6 +121,11 @@ export class Row implements Exchange {
     if (named === null || first === undefined) return null
     if (first.decisionId !== named.decisionId) this.passed = { decisionId: named.decisionId, by: first.decisionId }
     return first
+  }
+
+  private submitRead(read: ReturnType<NonNullable<Reading>>): void {
+    if ('code' in read) this.settle(this.dead(read.code, read.errors[0]?.path ?? ''))
+    else this.host.submitValue(read.value, this)
   }
 
   /** What stands goes out again, whoever decided it. */

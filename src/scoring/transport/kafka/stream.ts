@@ -10,6 +10,7 @@ import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Scoring } from '../../exchange.js'
 import type { Delivery } from './delivery.js'
+import type { Formats } from './formats.js'
 import type { Output } from './output.js'
 import type { Patience } from './patience.js'
 import type { BatchHandler, InBatch, InMessage, Membership } from './port.js'
@@ -26,6 +27,9 @@ export interface StreamOptions {
   readonly wave: Wave
   /** Hands a message's bytes to the pipeline. */
   readonly submit: RowHost['submit']
+  readonly submitValue: RowHost['submitValue']
+  /** How the first messages are read: as many as can be told for now, and one at least. */
+  readonly readings: Formats['readings']
   readonly count: (counts: StreamCounts, row: Row) => void
   readonly deadlineMs: () => number
   readonly maxAgeMs: number | null
@@ -64,7 +68,7 @@ const ROW_RETRY_MS = 1
  */
 export function createStream(options: StreamOptions): BatchHandler {
   const { scoring, clock, limits, counts, delivery } = options
-  const { isOver } = options.patience
+  const { isOver, untilDone } = options.patience
   /** Rows handed over and not settled, of all partitions. */
   let open = 0
 
@@ -99,27 +103,33 @@ export function createStream(options: StreamOptions): BatchHandler {
     return true
   }
 
-  /** Handles some messages to the end; false where the partition is given up meanwhile. */
-  async function handle(batch: InBatch, messages: readonly InMessage[], output: Output, membership: Membership) {
-    const { maxAgeMs, whenOlder } = options
+  /**
+   * Handles messages to the end, as many as are delivered at once and can be read for now. Their number; 0 where the
+   * partition is given up meanwhile.
+   */
+  async function handle(batch: InBatch, from: readonly InMessage[], output: Output, membership: Membership) {
+    const messages = from.slice(0, limits.kafkaBatchRowsMax)
+    const told = await untilDone(membership, 'schemas cannot be had', () => options.readings(messages))
+    if (told === null) return 0
+    const { maxAgeMs, whenOlder, submit, submitValue } = options
     const { standing, observeUntil } = output
     const host: RowHost = {
-      ...{ batch, clock, limits, maxAgeMs, whenOlder, standing, observeUntil },
-      ...{ deadlineMs: options.deadlineMs(), submit: options.submit, onSettled: () => void open-- },
+      ...{ batch, clock, limits, maxAgeMs, whenOlder, standing, observeUntil, submit, submitValue },
+      ...{ deadlineMs: options.deadlineMs(), onSettled: () => void open-- },
     }
-    const rows = messages.map((message) => new Row(host, message))
+    const rows = told.value.map((reading, index) => new Row(host, messages[index], reading))
     for (const row of rows) {
-      if (!(await take(row, membership))) return false
+      if (!(await take(row, membership))) return 0
       step(batch)
     }
-    if (!(await settle(rows, batch, membership))) return false
-    if (!(await delivery.deliver(rows, output, membership))) return false
+    if (!(await settle(rows, batch, membership))) return 0
+    if (!(await delivery.deliver(rows, output, membership))) return 0
     step(batch)
     for (const row of rows) options.count(counts, row)
     const codes = rows.flatMap(({ outcome }) => (outcome?.kind === 'dead' ? [outcome.code] : []))
     options.wave.add(rows.length, codes, output.newestLetter)
-    lagOf(batch, messages[messages.length - 1].offset + 1)
-    return true
+    lagOf(batch, messages[rows.length - 1].offset + 1)
+    return rows.length
   }
 
   /** In parts; ends early where the partition is given up meanwhile. */
@@ -128,8 +138,8 @@ export function createStream(options: StreamOptions): BatchHandler {
     if (output === null) return
     const messages = batch.messages.filter(({ offset }) => offset >= output.begin)
     if (messages.length === 0) membership.advance(output.begin)
-    for (let at = 0; at < messages.length; at += limits.kafkaBatchRowsMax) {
-      if (!(await handle(batch, messages.slice(at, at + limits.kafkaBatchRowsMax), output, membership))) return
+    for (let at = 0, done = 1; at < messages.length && done > 0; at += done) {
+      done = await handle(batch, messages.slice(at), output, membership)
     }
   }
 
