@@ -7,45 +7,26 @@ import { join } from 'node:path'
 import avsc from 'avsc'
 import t, { type Test } from 'tap'
 import { createSimulator } from '../../src/simulate/generator.js'
-import { type Rig, startRig, until } from '../flow/server-rig.js'
-import { type Broker, brokerMissing, startBroker } from './broker.js'
+import type { Rig } from '../flow/server-rig.js'
 import { prepareRegistry, type TestRegistry } from './registry.js'
+import { held, kafkaRig } from './rig.js'
 import { startRelay } from './relay.js'
-import { connectTopics, type Topics } from './topics.js'
+import { type Topics } from './topics.js'
 
-// Jars may have to be fetched, and broker and registry take up to half a minute to start.
-t.setTimeout(600_000)
-
-const unable = brokerMissing()
-if (unable !== null && process.env.CI === 'true') t.fail(`no broker: ${unable}`)
-const skip = unable === null ? false : `no broker: ${unable}`
-
+const { skip, openTopics, startReading: startPlain } = kafkaRig()
 const folder = mkdtempSync(join(tmpdir(), 'assay-avro-'))
 // Another registry than this test's own may know these names already.
 const run = randomUUID().slice(0, 8)
 const SUBJECTS = { transactions: `${run}.transactions-value`, decisions: `${run}.decisions-value` }
-let broker: Broker
 let registry: TestRegistry
 
 t.before(async () => {
-  if (unable !== null) return
-  broker = await startBroker(join(folder, 'broker'))
-  registry = await prepareRegistry(join(folder, 'registry'))
+  if (skip === false) registry = await prepareRegistry(join(folder, 'registry'))
 })
 t.after(async () => {
-  if (unable === null) await Promise.all([broker.stop(), registry.kill()])
+  if (skip === false) await registry.kill()
   rmSync(folder, { recursive: true, force: true })
 })
-
-const held = (holds: () => boolean | Promise<boolean>, what: string): Promise<void> =>
-  until(holds, what, { msMax: 100_000, everyMs: 100 })
-
-async function openTopics(t: Test, name: string): Promise<Topics> {
-  const topics = await connectTopics(broker.address, name)
-  t.teardown(() => topics.close())
-  await topics.create(1)
-  return topics
-}
 
 interface Settings {
   readonly format?: 'json' | 'avro'
@@ -55,20 +36,15 @@ interface Settings {
 }
 
 /** A server whose policy has a number, too, on the topics and the registry. */
-async function startReading(t: Test, { names }: Topics, settings: Settings = {}): Promise<Rig> {
+function startReading(t: Test, topics: Topics, settings: Settings = {}): Promise<Rig> {
   const { format = 'avro', url = registry.url, ...credentials } = settings
-  const rig = await startRig({
-    edit({ process, policy }) {
+  return startPlain(t, topics, {
+    edit({ process: { kafka }, policy }) {
       policy.schema.fields = [...policy.schema.fields, { name: 'distance_km', type: 'number' }]
-      Object.assign(process.kafka, {
-        ...{ brokers: [broker.address], group_id: names.group, decisions_format: format },
-        topics: { transactions: names.transactions, decisions: names.decisions, dead_letters: names.dead },
-        registry: { url, subjects: SUBJECTS, ...credentials },
-      })
+      kafka.decisions_format = format
+      kafka.registry = { url, subjects: SUBJECTS, ...credentials }
     },
   })
-  t.teardown(() => rig.remove())
-  return rig
 }
 
 const failures = (rig: Rig): unknown[] =>

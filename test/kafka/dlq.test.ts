@@ -2,8 +2,6 @@
 // once what was wrong is mended. Skipped, loudly, without Java and Maven; under CI that fails.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Admin, Kafka, logLevel } from 'kafkajs'
 import t, { type Test } from 'tap'
@@ -11,65 +9,14 @@ import { KAFKA_DEFAULTS } from '../../src/contract/kafka.js'
 import { LIMITS } from '../../src/limits.js'
 import { openLetterBox } from '../../src/scoring/transport/kafka/letter-box.js'
 import { createSimulator } from '../../src/simulate/generator.js'
-import { type Edit, type Rig, type RigOptions, startRig, until } from '../flow/server-rig.js'
-import { type Broker, brokerMissing, startBroker } from './broker.js'
+import type { Edit } from '../flow/server-rig.js'
 import { streamEnv } from './fault-run.js'
-import { connectTopics, type Produced, type Read, type Topics } from './topics.js'
-
-// Jars may have to be fetched, a broker takes up to half a minute to start, and each command is a process.
-t.setTimeout(600_000)
+import { held, kafkaRig } from './rig.js'
+import { connectTopics, type Read, type Topics } from './topics.js'
 
 const CLI = join(import.meta.dirname, '../../src/cli.js')
 const CARD = '4111111111111111'
-const unable = brokerMissing()
-if (unable !== null && process.env.CI === 'true') t.fail(`no broker: ${unable}`)
-const skip = unable === null ? false : `no broker: ${unable}`
-
-const folder = mkdtempSync(join(tmpdir(), 'assay-dlq-'))
-let broker: Broker
-
-t.before(async () => {
-  if (unable === null) broker = await startBroker(join(folder, 'broker'))
-})
-t.after(async () => {
-  if (unable === null) await broker.stop()
-  rmSync(folder, { recursive: true, force: true })
-})
-
-const held = (holds: () => boolean | Promise<boolean>, what: string): Promise<void> =>
-  until(holds, what, { msMax: 100_000, everyMs: 100 })
-
-async function openTopics(t: Test, name: string, partitions: number): Promise<Topics> {
-  const topics = await connectTopics(broker.address, name)
-  t.teardown(() => topics.close())
-  await topics.create(partitions)
-  return topics
-}
-
-/** One at a time: a send to several partitions of which the client repeats one may come twice to the others. */
-async function produceEach(topics: Topics, messages: readonly Produced[]): Promise<void> {
-  for (const message of messages) await topics.produce([message])
-}
-
-async function startReading(t: Test, { names }: Topics, { edit, ...options }: RigOptions = {}): Promise<Rig> {
-  const rig = await startRig({
-    ...options,
-    edit(config) {
-      const { kafka } = config.process
-      kafka.brokers = [broker.address]
-      kafka.group_id = names.group
-      kafka.topics = {
-        transactions: names.transactions,
-        decisions: names.decisions,
-        dead_letters: names.dead,
-        labels: null,
-      }
-      edit?.(config)
-    },
-  })
-  t.teardown(() => rig.remove())
-  return rig
-}
+const { skip, openTopics, startReading, broker } = kafkaRig()
 
 interface Ended {
   readonly code: number | null
@@ -86,7 +33,7 @@ async function heldLetters(topics: Topics, count: number): Promise<void> {
 /** Runs `assay dlq …` as an operator does. */
 async function dlq(topics: Topics, args: readonly string[], more: Record<string, string> = {}): Promise<Ended> {
   const child = spawn(process.execPath, [CLI, 'dlq', ...args], {
-    env: { ...process.env, ASSAY_CONFIG: '', ...streamEnv(broker, topics), ...more },
+    env: { ...process.env, ASSAY_CONFIG: '', ...streamEnv(topics, topics), ...more },
   })
   const [out, err] = [child.stdout, child.stderr].map((stream) => {
     const chunks: Buffer[] = []
@@ -108,7 +55,7 @@ async function listed(topics: Topics, args: readonly string[] = []): Promise<Lis
 }
 
 async function connectAdmin(t: Test): Promise<Admin> {
-  const admin = new Kafka({ brokers: [broker.address], logLevel: logLevel.NOTHING }).admin()
+  const admin = new Kafka({ brokers: [broker().address], logLevel: logLevel.NOTHING }).admin()
   await admin.connect()
   t.teardown(() => admin.disconnect())
   return admin
@@ -139,7 +86,7 @@ const decidedIds = async (topics: Topics): Promise<unknown[]> =>
 void t.test('letters are listed, shown, mended and sent again', { skip }, async (t) => {
   const topics = await openTopics(t, 'letters', 2)
   const [good, foreign, seen, card, bad] = transactions('letters', 5)
-  await produceEach(topics, [
+  await topics.produce([
     { key: 'key-text', value: 'not \u001b[31mJSON', partition: 0 },
     { key: 'key-null', value: null, partition: 0 },
     { key: 'key-card', value: JSON.stringify({ ...card, note: CARD }), partition: 1 },
@@ -297,7 +244,7 @@ void t.test('letters are listed, shown, mended and sent again', { skip }, async 
 
 void t.test('where the brokers refuse some, it is said which went out', { skip }, async (t) => {
   const topics = await openTopics(t, 'partial', 3)
-  await produceEach(topics, [
+  await topics.produce([
     { key: 'a', value: 'short', partition: 0 },
     { key: 'b', value: 'x'.repeat(50_000), partition: 1 },
     { key: 'c', value: 'short', partition: 2 },
@@ -322,7 +269,7 @@ void t.test('where the brokers refuse some, it is said which went out', { skip }
 
 void t.test('what somebody else wrote among the letters is neither trusted nor shown', { skip }, async (t) => {
   const topics = await openTopics(t, 'others', 1)
-  const producer = new Kafka({ brokers: [broker.address], logLevel: logLevel.NOTHING }).producer()
+  const producer = new Kafka({ brokers: [broker().address], logLevel: logLevel.NOTHING }).producer()
   await producer.connect()
   t.teardown(() => producer.disconnect())
   const from = { 'assay-topic': topics.names.transactions, 'assay-partition': '0', 'assay-offset': '0' }
@@ -347,7 +294,7 @@ void t.test('what somebody else wrote among the letters is neither trusted nor s
 
   const { transactions, decisions, dead, group } = topics.names
   const config = {
-    ...{ ...KAFKA_DEFAULTS, brokers: [broker.address], group_id: group },
+    ...{ ...KAFKA_DEFAULTS, brokers: [broker().address], group_id: group },
     topics: { transactions, decisions, dead_letters: dead, labels: null },
   }
   const box = await openLetterBox(config, { ...LIMITS, kafkaLettersMax: 3 })
@@ -358,8 +305,8 @@ void t.test('what somebody else wrote among the letters is neither trusted nor s
     [[1, 2, 3], 1],
     'the newest are looked at, the rest is counted',
   )
-  broker.pause()
-  t.teardown(() => broker.resume())
+  broker().pause()
+  t.teardown(() => broker().resume())
   await t.rejects(openLetterBox(config, { ...LIMITS, kafkaAnswerMsMax: 500 }), { code: 'ASSAY_KAFKA_UNAVAILABLE' })
 })
 
@@ -377,13 +324,13 @@ void t.test('a wave raises one alert, and a partition that waits is seen', { ski
   ])
   t.equal((await rig.metric('assay_kafka_dead_letter_wave')).get(''), 1)
   const stalled = async (): Promise<number | undefined> =>
-    (await rig.metric('assay_kafka_stalled')).get('partition="0"')
+    (await rig.metric('assay_kafka_stalled')).get(`topic="${topics.names.transactions}",partition="0"`)
   t.equal(await stalled(), 0)
 
   const admin = await connectAdmin(t)
   await admin.deleteTopics({ topics: [topics.names.dead] })
   // A client that has asked for a topic fails once it is gone.
-  const anew = await connectTopics(broker.address, 'wave')
+  const anew = await connectTopics(broker().address, 'wave')
   t.teardown(() => anew.close())
   await anew.produce([{ key: 'late', value: 'no' }])
   await held(async () => (await stalled()) === 1, 'dead letters cannot be written')
@@ -396,9 +343,9 @@ void t.test('a wave raises one alert, and a partition that waits is seen', { ski
     ['late'],
   )
 
-  await broker.kill()
+  await broker().kill()
   await held(async () => (await stalled()) === 1, 'brokers that are gone')
-  await broker.restart()
+  await broker().restart()
   await held(() => ofName('KafkaJoined').length > 1, 'it joins again')
   t.not(await stalled(), 1)
 })

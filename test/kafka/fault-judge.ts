@@ -109,7 +109,7 @@ function supersededIn({ logId, superseded }: ReadLog): string[] {
   return superseded.map((record) => decisionId(logId, record.supersededEpoch, record.supersededOrdinal, false))
 }
 
-/** Of those features (null: not to be compared, in the catalogue's order) the ones that differ from those of a server that reads the same topic without faults. */
+/** Of the features (in the catalogue's order; null: not compared) those that differ from what a run without faults gives. */
 export async function compareFeatures(
   run: FaultRun,
   broker: Broker,

@@ -21,7 +21,9 @@ void t.test('a new group takes history in as observed, and decides what came aft
   const from = new Date().toISOString()
   await delay(50)
   await topics.produce(history.map(message))
-  const edit: Parameters<typeof startReading>[2] = { edit: (kafka) => void (kafka.bootstrap_from = from) }
+  const edit: Parameters<typeof startReading>[2] = {
+    edit: ({ process: { kafka } }) => void (kafka.bootstrap_from = from),
+  }
   const first = await startReading(t, topics, edit)
   await held(async () => (await topics.committed()) === 100, 'history is taken in')
   t.equal(await topics.count('decisions'), 0, 'nothing of it is decided')
@@ -49,7 +51,7 @@ void t.test('what comes too late is flagged, or only observed', { skip }, async 
     await topics.produce([message(old)])
     await delay(1_500)
     const rig = await startReading(t, topics, {
-      edit(kafka) {
+      edit({ process: { kafka } }) {
         kafka.max_age_ms = 1_000
         kafka.when_older = whenOlder
       },
@@ -82,7 +84,9 @@ void t.test('labels are taken as over HTTP; one that nobody can take is a dead l
     { key: null, value: JSON.stringify({ labels: [label, { ...label, source: 'analyst' }] }) },
   ])
   await topics.produce([message(wire)])
-  const rig = await startReading(t, topics, { edit: (kafka) => void (kafka.topics.labels = labels.names.transactions) })
+  const rig = await startReading(t, topics, {
+    edit: ({ process: { kafka } }) => void (kafka.topics.labels = labels.names.transactions),
+  })
   const outcomes = async (): Promise<(number | undefined)[]> => {
     const counted = await rig.metric('assay_kafka_messages_total')
     return ['label', 'dead', 'decided'].map((outcome) => counted.get(`outcome="${outcome}"`))

@@ -3,9 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { KafkaConfig } from '../../src/contract/kafka.js'
 import { createSimulator } from '../../src/simulate/generator.js'
-import { type Rig, startRig, until } from '../flow/server-rig.js'
+import { type Rig, type RigOptions, startRig, until } from '../flow/server-rig.js'
 import { type Broker, brokerMissing, startBroker } from './broker.js'
 import { connectTopics, type Topics } from './topics.js'
 
@@ -14,19 +13,15 @@ export interface KafkaRig {
   readonly skip: string | false
   /** 4 partitions by default; with 0 the topics are not there yet. */
   readonly openTopics: (t: Test, name: string, partitions?: number) => Promise<Topics>
-  /** A server that reads the topics; `edit` changes what else it is told of Kafka. */
-  readonly startReading: (t: Test, topics: Topics, options?: ReadingOptions) => Promise<Rig>
-}
-
-export interface ReadingOptions {
-  readonly dataDir?: string
-  readonly edit?: (kafka: KafkaConfig) => void
+  /** A server that reads the topics; `edit` has the last word. */
+  readonly startReading: (t: Test, topics: Topics, options?: RigOptions) => Promise<Rig>
+  readonly broker: () => Broker
 }
 
 /** Starts a broker before the tests of the file and stops it after them. */
 export function kafkaRig(): KafkaRig {
   // Jars may have to be fetched, and a broker takes up to half a minute to start.
-  t.setTimeout(400_000)
+  t.setTimeout(600_000)
   const unable = brokerMissing()
   if (unable !== null && process.env.CI === 'true') t.fail(`no broker: ${unable}`)
   const folder = mkdtempSync(join(tmpdir(), 'assay-kafka-'))
@@ -40,21 +35,23 @@ export function kafkaRig(): KafkaRig {
   })
   return {
     skip: unable === null ? false : `no broker: ${unable}`,
+    broker: () => broker,
     async openTopics(t, name, partitions = 4) {
       const topics = await connectTopics(broker.address, name)
       t.teardown(() => topics.close())
       if (partitions > 0) await topics.create(partitions)
       return topics
     },
-    async startReading(t, { names, address }, { dataDir, edit } = {}) {
+    async startReading(t, { names, address }, { edit, ...options } = {}) {
       const rig = await startRig({
-        ...(dataDir !== undefined && { dataDir }),
-        edit({ process: { kafka } }) {
+        ...options,
+        edit(config) {
+          const { kafka } = config.process
           kafka.brokers = [address]
           kafka.group_id = names.group
           const { transactions, decisions, dead } = names
           kafka.topics = { ...kafka.topics, transactions, decisions, dead_letters: dead }
-          edit?.(kafka)
+          edit?.(config)
         },
       })
       t.teardown(() => rig.remove())

@@ -72,7 +72,7 @@ export function createDelivery(options: DeliveryOptions): Delivery {
   const decisionsOf = (rows: readonly Row[]): OutMessage[] =>
     rows.flatMap((row) => decisionOf(row, options.copyHeaders, formats))
 
-  /** Reads the output from the committed position on, after everybody else was kept from writing where that is asked. */
+  /** Reads the output from the committed position on; where that is asked for, once nobody else can write to it. */
   async function look(batch: InBatch, output: Output, membership: Membership): Promise<void> {
     const { topic, partition } = batch
     await client.transactions?.fence(partition)
