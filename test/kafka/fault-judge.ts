@@ -109,7 +109,7 @@ function supersededIn({ logId, superseded }: ReadLog): string[] {
   return superseded.map((record) => decisionId(logId, record.supersededEpoch, record.supersededOrdinal, false))
 }
 
-/** Of the features (in the catalogue's order; null: not compared) those that differ from what a run without faults gives. */
+/** Of the features (in the catalogue's order; null: not compared) those that a run without faults gives otherwise. */
 export async function compareFeatures(
   run: FaultRun,
   broker: Broker,
