@@ -14,8 +14,13 @@ export interface KafkaRig {
   /** 4 partitions by default; with 0 the topics are not there yet. */
   readonly openTopics: (t: Test, name: string, partitions?: number) => Promise<Topics>
   /** A server that reads the topics; `edit` has the last word. */
-  readonly startReading: (t: Test, topics: Topics, options?: RigOptions) => Promise<Rig>
+  readonly startReading: (t: Test, topics: Topics, options?: ReadingOptions) => Promise<Rig>
   readonly broker: () => Broker
+}
+
+export interface ReadingOptions extends RigOptions {
+  /** The models of the reference policy; otherwise the baseline alone, which is there at once. */
+  readonly allModels?: boolean
 }
 
 /** Starts a broker before the tests of the file and stops it after them. */
@@ -42,11 +47,12 @@ export function kafkaRig(): KafkaRig {
       if (partitions > 0) await topics.create(partitions)
       return topics
     },
-    async startReading(t, { names, address }, { edit, ...options } = {}) {
+    async startReading(t, { names, address }, { edit, allModels = false, ...options } = {}) {
       const rig = await startRig({
         ...options,
         edit(config) {
           const { kafka } = config.process
+          if (!allModels) Object.assign(config.policy.routes, { champion: 'baseline@1', challenger: null })
           kafka.brokers = [address]
           kafka.group_id = names.group
           const { transactions, decisions, dead } = names

@@ -13,7 +13,7 @@ void t.test(
     const topics = await openTopics(t, 'plain')
     const sent = transactions(1, 400)
     await topics.produce(sent.map(message))
-    const rig = await startReading(t, topics)
+    const rig = await startReading(t, topics, { allModels: true })
     await held(async () => (await topics.count('decisions')) === sent.length, 'all are decided')
 
     const inputs = await topics.read('transactions')
