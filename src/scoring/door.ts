@@ -1,5 +1,4 @@
 // What transports see of the scoring side: the gate, one call per transaction, labels, look-up. It decides nothing.
-import assert from 'node:assert'
 import { createRenderer, answerRejection, type Answers } from './answers.js'
 import { type Logged, parseDecisionId } from '../contract/decision.js'
 import type { LabelValidator } from '../contract/label.js'
@@ -98,7 +97,7 @@ export function createDoor(deps: DoorDeps): Scoring {
     },
     supersede(decisionId, reason) {
       const reference = parseDecisionId(decisionId)
-      assert(reference !== null && reference.logId.equals(log.logId), 'a decision of this log')
+      if (reference === null || !reference.logId.equals(log.logId)) return true
       if (!log.healthy() || !log.reserve()) return false
       const { epoch: supersededEpoch, ordinal: supersededOrdinal } = reference
       const place = { epoch: log.epoch, ordinal: order.nextUnfolded(), supersededEpoch, supersededOrdinal }

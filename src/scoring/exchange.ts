@@ -34,6 +34,6 @@ export interface Scoring {
   submitLabels(value: unknown, exchange: Exchange): void
   /** The JSON body of the answer that a held decision got (with its state of logging), or null. */
   findDecision(by: { decisionId: string } | { transactionId: string }): string | null
-  /** Logs that a decision of this log does not stand. False where the log has no room for it now. */
+  /** Logs that a decision does not stand, where it is of this log. False where the log has no room for it now. */
   supersede(decisionId: string, reason: string): boolean
 }

@@ -2,6 +2,8 @@
 // over. The first decision of a transaction on its output partition is the decision.
 // Invariant: between two sends of this server its `end` is where the next one lands, unless somebody else has written;
 // then what was written in between is read before anything is committed.
+import { parseDecisionId } from '../../../contract/decision.js'
+
 /** A decision as it stands on the output. */
 export interface Standing {
   readonly decisionId: string
@@ -38,10 +40,11 @@ export function newOutput(): Output {
   }
 }
 
-/** Keeps what the output holds, where it is a decision and the first of its transaction. */
+/** Keeps what the output holds, where it is a decision and the first of its transaction; an evaluation is none. */
 export function keepStanding(into: Map<string, Standing>, body: string): void {
   const named = namesOf(body)
-  if (named !== null && !into.has(named.transactionId)) {
+  if (named === null || (parseDecisionId(named.decisionId)?.unfolded ?? true)) return
+  if (!into.has(named.transactionId)) {
     into.set(named.transactionId, { decisionId: named.decisionId, body })
   }
 }

@@ -83,7 +83,7 @@ export class Row implements Exchange {
   }
 
   get decidedElsewhere(): Exchange['decidedElsewhere'] {
-    return this.host.standing.size === 0 ? null : this.host.standing
+    return this.host.standing.size === 0 || this.mode === 'evaluate' ? null : this.host.standing
   }
 
   /** Hands it to the pipeline. False where it came to something at once. */
@@ -116,7 +116,7 @@ export class Row implements Exchange {
 
   /** The decision of this transaction that stands there. Where it is another than the answer's, that is `passed`. */
   compare(body: string, standing: ReadonlyMap<string, Standing>): Standing | null {
-    const named = standing.size === 0 ? null : namesOf(body)
+    const named = standing.size === 0 || this.mode === 'evaluate' ? null : namesOf(body)
     const first = named === null ? undefined : standing.get(named.transactionId)
     if (named === null || first === undefined) return null
     if (first.decisionId !== named.decisionId) this.passed = { decisionId: named.decisionId, by: first.decisionId }

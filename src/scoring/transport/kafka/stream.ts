@@ -104,11 +104,10 @@ export function createStream(options: StreamOptions): BatchHandler {
   }
 
   /**
-   * Handles messages to the end, as many as are delivered at once and can be read for now. Their number; 0 where the
-   * partition is given up meanwhile.
+   * Handles messages to the end, as many as can be read for now. Their number; 0 where the partition is given up
+   * meanwhile.
    */
-  async function handle(batch: InBatch, from: readonly InMessage[], output: Output, membership: Membership) {
-    const messages = from.slice(0, limits.kafkaBatchRowsMax)
+  async function handle(batch: InBatch, messages: readonly InMessage[], output: Output, membership: Membership) {
     const told = await untilDone(membership, 'schemas cannot be had', () => options.readings(messages))
     if (told === null) return 0
     const { maxAgeMs, whenOlder, submit, submitValue } = options
@@ -139,7 +138,7 @@ export function createStream(options: StreamOptions): BatchHandler {
     const messages = batch.messages.filter(({ offset }) => offset >= output.begin)
     if (messages.length === 0) membership.advance(output.begin)
     for (let at = 0, done = 1; at < messages.length && done > 0; at += done) {
-      done = await handle(batch, messages.slice(at), output, membership)
+      done = await handle(batch, messages.slice(at, at + limits.kafkaBatchRowsMax), output, membership)
     }
   }
 
