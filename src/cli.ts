@@ -72,7 +72,10 @@ const COMMANDS: readonly Command[] = [
   {
     word: 'dlq',
     help: 'list, show, replay: look at the dead letters of the Kafka transport, send them again',
-    load: async () => (await import('./scoring/transport/kafka/dlq-command.js')).dlqCommand,
+    load: async () => {
+      const { dlqCommand } = await import('./scoring/transport/kafka/dlq-command.js')
+      return (args) => dlqCommand(args, io)
+    },
   },
   {
     word: 'shadow',

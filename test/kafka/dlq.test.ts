@@ -6,7 +6,9 @@ import { join } from 'node:path'
 import { type Admin, Kafka, logLevel } from 'kafkajs'
 import t, { type Test } from 'tap'
 import { KAFKA_DEFAULTS } from '../../src/contract/kafka.js'
+import { AssayError } from '../../src/errors.js'
 import { LIMITS } from '../../src/limits.js'
+import { dlqCommand } from '../../src/scoring/transport/kafka/dlq-command.js'
 import { openLetterBox } from '../../src/scoring/transport/kafka/letter-box.js'
 import { createSimulator } from '../../src/simulate/generator.js'
 import type { Edit } from '../flow/server-rig.js'
@@ -30,11 +32,25 @@ async function heldLetters(topics: Topics, count: number): Promise<void> {
   await held(async () => (await topics.committed()) === (await topics.count('transactions')), 'all are done')
 }
 
-/** Runs `assay dlq …` as an operator does. */
+const envOf = (topics: Topics, more: Record<string, string>): NodeJS.ProcessEnv => ({
+  ...{ ...process.env, ASSAY_CONFIG: '', ...streamEnv(topics, topics), ...more },
+})
+
+/** Runs `assay dlq …` here: a process for each would take most of the time of this file. */
 async function dlq(topics: Topics, args: readonly string[], more: Record<string, string> = {}): Promise<Ended> {
-  const child = spawn(process.execPath, [CLI, 'dlq', ...args], {
-    env: { ...process.env, ASSAY_CONFIG: '', ...streamEnv(topics, topics), ...more },
-  })
+  let text = ''
+  const out = (part: string): void => void (text += part)
+  try {
+    return { code: await dlqCommand(args, { env: envOf(topics, more), out }), out: text, err: '' }
+  } catch (error) {
+    if (!(error instanceof AssayError)) throw error
+    return { code: error.code === 'ASSAY_USAGE' ? 2 : 1, out: text, err: `${error.code}: ${error.message}\n` }
+  }
+}
+
+/** Runs `assay dlq …` as an operator does. */
+async function dlqProcess(topics: Topics, args: readonly string[]): Promise<Ended> {
+  const child = spawn(process.execPath, [CLI, 'dlq', ...args], { env: envOf(topics, {}) })
   const [out, err] = [child.stdout, child.stderr].map((stream) => {
     const chunks: Buffer[] = []
     stream.on('data', (chunk: Buffer) => chunks.push(chunk))
@@ -124,7 +140,7 @@ void t.test('letters are listed, shown, mended and sent again', { skip }, async 
     t.match(byOrigin(0, 4), { bytes: LIMITS.kafkaSendBytesMax, left_out: 'size' })
     t.match(byOrigin(0, 5), { code: 'ASSAY_BODY_TOO_LARGE', bytes: LIMITS.bodyBytesMax + 1, left_out: 'size' })
     t.match(byOrigin(0, 1), { bytes: null, left_out: null })
-    const text = await dlq(topics, ['list'])
+    const text = await dlqProcess(topics, ['list'])
     t.match(text, {
       code: 0,
       err: '',
@@ -236,6 +252,7 @@ void t.test('letters are listed, shown, mended and sent again', { skip }, async 
     const before = await topics.count('transactions')
     for (const [args, code, more] of cases)
       t.match(await dlq(topics, args, more), { code: 1, out: '', err: coded(code) }, `${args.join(' ')}: ${code}`)
+    t.match(await dlqProcess(topics, ['show', '0:99999']), { code: 1, out: '', err: coded('ASSAY_LETTER_UNKNOWN') })
     t.equal(await topics.count('transactions'), before, 'nothing was sent')
     for (const args of [[], ['show'], ['list', '0:1'], ['replay', '0:1', '--code', 'ASSAY_SCHEMA_INVALID']])
       t.match(await dlq(topics, args), { code: 2, out: '', err: coded('ASSAY_USAGE') }, args.join(' '))

@@ -8,6 +8,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { freePort } from '../clients/clients.js'
+import { SHORT_LIVED_JAVA } from './broker.js'
 
 export interface TestRegistry {
   /** Under which Confluent's paths stand. */
@@ -103,7 +104,7 @@ function launch(home: string, folder: string, port: number): ChildProcess {
   const out = openSync(join(folder, 'output'), 'w')
   const jar = join(home, `apicurio-registry-app-${VERSION}-runner.jar`)
   const address = ['-Dquarkus.http.host=127.0.0.1', `-Dquarkus.http.port=${port}`]
-  const options = ['-Xmx256m', ...address, '-jar', jar]
+  const options = [...SHORT_LIVED_JAVA, ...address, '-jar', jar]
   const child = spawn('java', options, { cwd: folder, stdio: ['ignore', out, out] })
   closeSync(out)
   // Tests end when nothing is left to do, and it is then stopped.

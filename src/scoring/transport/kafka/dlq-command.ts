@@ -37,16 +37,24 @@ interface Filter {
 }
 
 type Values = ReturnType<typeof parse>['values']
+type Act = (box: LetterBox, config: KafkaConfig) => Promise<number>
+
+type Print = (text: string) => void
+
+export interface Terminal {
+  readonly env: NodeJS.ProcessEnv
+  readonly out: Print
+}
 
 /** Runs the command; resolves to its exit code. Throws AssayError, ASSAY_USAGE for a bad command line. */
-export async function dlqCommand(args: readonly string[]): Promise<number> {
+export async function dlqCommand(args: readonly string[], { env, out }: Terminal): Promise<number> {
   const { values, positionals } = parse(args)
   if (values.help === true) {
-    process.stdout.write(HELP)
+    out(HELP)
     return 0
   }
-  const act = actOf(positionals, values)
-  const config = loadConfig({ env: process.env }).process.kafka
+  const act = actOf(positionals, values, out)
+  const config = loadConfig({ env }).process.kafka
   const box = await openLetterBox(config, LIMITS)
   try {
     return await act(box, config)
@@ -75,7 +83,7 @@ const TAKEN: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** What is to be done, once the command line is known to be valid. */
-function actOf(words: readonly string[], values: Values): (box: LetterBox, config: KafkaConfig) => Promise<number> {
+function actOf(words: readonly string[], values: Values, out: Print): Act {
   const [verb = '', ...rest] = words
   if (!Object.hasOwn(TAKEN, verb)) {
     throw new AssayError('ASSAY_USAGE', 'expected `dlq list`, `dlq show` or `dlq replay`; see `assay dlq --help`')
@@ -88,17 +96,17 @@ function actOf(words: readonly string[], values: Values): (box: LetterBox, confi
   if (verb === 'list' && places.length === 0) {
     const partition = numberOf('partition', values.partition)
     const limit = numberOf('limit', values.limit) ?? SHOWN_DEFAULT
-    return (box, config) => list(box, config.topics.dead_letters, { filter, partition, limit, json })
+    return (box, config) => list(box, config.topics.dead_letters, { filter, partition, limit, json, out })
   }
-  if (verb === 'show' && places.length === 1) return (box) => show(box, places[0], json)
+  if (verb === 'show' && places.length === 1) return (box) => show(box, places[0], { json, out })
   const isByCode = filter.code !== null && places.length === 0
   const isByPlace = places.length > 0 && filter.code === null && filter.sinceMs === null && filter.untilMs === null
   if (verb === 'replay' && (isByCode || isByPlace)) {
     const isDry = values['dry-run'] === true
     return async (box, config) => {
       const { dead_letters: deadLetters } = config.topics
-      const letters = isByPlace ? await lettersAt(box, places) : await lettersOf(box, deadLetters, filter)
-      return replay(box, config, letters, isDry)
+      const letters = isByPlace ? await lettersAt(box, places) : await lettersOf(box, deadLetters, { filter, out })
+      return replay(letters, { box, topics: config.topics, isDry, out })
     }
   }
   const wanted = { list: 'no place', show: 'one PARTITION:OFFSET', replay: 'places, or --code CODE' }[verb]
@@ -143,9 +151,10 @@ interface Listing {
   readonly partition: number | null
   readonly limit: number
   readonly json: boolean
+  readonly out: Print
 }
 
-async function list(box: LetterBox, topic: string, { filter, partition, limit, json }: Listing): Promise<number> {
+async function list(box: LetterBox, topic: string, { filter, partition, limit, json, out }: Listing): Promise<number> {
   const { letters, older } = await box.summaries(partition)
   const found = letters.filter((letter) => fits(letter, filter)).sort(newestFirst)
   const codes = new Map<string, number>()
@@ -154,13 +163,13 @@ async function list(box: LetterBox, topic: string, { filter, partition, limit, j
   const shown = found.slice(0, limit)
   if (json) {
     const held = { topic, count: found.length, not_looked_at: older, codes: Object.fromEntries(sums) }
-    process.stdout.write(`${JSON.stringify({ ...held, letters: shown.map(wireOf) })}\n`)
+    out(`${JSON.stringify({ ...held, letters: shown.map(wireOf) })}\n`)
     return 0
   }
-  for (const letter of shown) process.stdout.write(`${rowOf(letter)}\n`)
-  process.stdout.write(`${shown.length} of ${found.length} dead letters in ${topic}, newest first\n`)
-  for (const [code, count] of sums) process.stdout.write(`  ${count} ${code === '' ? 'without a code' : code}\n`)
-  if (older > 0) process.stdout.write(`  ${older} older ones were not looked at\n`)
+  for (const letter of shown) out(`${rowOf(letter)}\n`)
+  out(`${shown.length} of ${found.length} dead letters in ${topic}, newest first\n`)
+  for (const [code, count] of sums) out(`  ${count} ${code === '' ? 'without a code' : code}\n`)
+  if (older > 0) out(`  ${older} older ones were not looked at\n`)
   return 0
 }
 
@@ -168,7 +177,7 @@ function newestFirst(a: Letter, b: Letter): number {
   return (b.timeMs ?? 0) - (a.timeMs ?? 0) || a.place.partition - b.place.partition || b.place.offset - a.place.offset
 }
 
-async function show(box: LetterBox, place: Place, json: boolean): Promise<number> {
+async function show(box: LetterBox, place: Place, { json, out }: Pick<Listing, 'json' | 'out'>): Promise<number> {
   const message = await box.read(place)
   const letter = letterOf(place.partition, message)
   const headers = Object.entries(message.headers).map(
@@ -180,13 +189,13 @@ async function show(box: LetterBox, place: Place, json: boolean): Promise<number
   const why = whyBare(letter)
   if (json) {
     const held = { ...wireOf(letter), headers: Object.fromEntries(headers) }
-    process.stdout.write(`${JSON.stringify({ ...held, key: key ?? keyWord(letter), value, why_bare: why })}\n`)
+    out(`${JSON.stringify({ ...held, key: key ?? keyWord(letter), value, why_bare: why })}\n`)
     return 0
   }
-  process.stdout.write(`${rowOf(letter)}\n`)
-  for (const [name, text] of headers) process.stdout.write(`  ${name}: ${text}\n`)
-  process.stdout.write(`key ${key === null ? keyWord(letter) : bytesText(key)}\n`)
-  process.stdout.write(value === null ? `no value: ${why ?? ''}\n` : `value ${bytesText(value)}\n`)
+  out(`${rowOf(letter)}\n`)
+  for (const [name, text] of headers) out(`  ${name}: ${text}\n`)
+  out(`key ${key === null ? keyWord(letter) : bytesText(key)}\n`)
+  out(value === null ? `no value: ${why ?? ''}\n` : `value ${bytesText(value)}\n`)
   return 0
 }
 
@@ -198,14 +207,18 @@ async function lettersAt(box: LetterBox, places: readonly Place[]): Promise<Lett
   return letters
 }
 
-async function lettersOf(box: LetterBox, topic: string, filter: Filter): Promise<Letter[]> {
+async function lettersOf(
+  box: LetterBox,
+  topic: string,
+  { filter, out }: Pick<Listing, 'filter' | 'out'>,
+): Promise<Letter[]> {
   const { letters, older } = await box.summaries(null)
-  if (older > 0) process.stdout.write(`${older} older letters were not looked at\n`)
+  if (older > 0) out(`${older} older letters were not looked at\n`)
   const found = letters.filter((letter) => fits(letter, filter))
   const newest = new Set(newestOf(letters, topic))
   const wanted = found.filter((letter) => newest.has(letter))
   const back = found.length - wanted.length
-  if (back > 0) process.stdout.write(`${back} were sent before and came back: the newer letters count\n`)
+  if (back > 0) out(`${back} were sent before and came back: the newer letters count\n`)
   return wanted
 }
 
@@ -213,12 +226,14 @@ const FATES: Readonly<Record<Fate['kind'], string>> = {
   ...{ sent: 'sent to', refused: 'not sent:', unknown: 'not known:', left: 'not sent:', gone: 'not sent:' },
 }
 
-async function replay(
-  box: LetterBox,
-  { topics }: KafkaConfig,
-  letters: readonly Letter[],
-  isDry: boolean,
-): Promise<number> {
+interface Sending {
+  readonly box: LetterBox
+  readonly topics: KafkaConfig['topics']
+  readonly isDry: boolean
+  readonly out: Print
+}
+
+async function replay(letters: readonly Letter[], { box, topics, isDry, out }: Sending): Promise<number> {
   let sent = 0
   const notSent: string[] = []
   const cause = await replayLetters(letters, {
@@ -228,10 +243,10 @@ async function replay(
       if (kind === 'sent') sent++
       else notSent.push(placeText(letter.place))
       const word = isDry && kind === 'sent' ? 'would go to' : FATES[kind]
-      process.stdout.write(`${placeText(letter.place)}  ${letter.code || '-'}  ${word} ${detail}\n`)
+      out(`${placeText(letter.place)}  ${letter.code || '-'}  ${word} ${detail}\n`)
     },
   })
-  process.stdout.write(`${sent} of ${letters.length} ${isDry ? 'would be sent' : 'sent'}\n`)
+  out(`${sent} of ${letters.length} ${isDry ? 'would be sent' : 'sent'}\n`)
   if (notSent.length === 0) return 0
   const detail = `${notSent.length} of ${letters.length} not sent: ${named(notSent)}`
   throw new AssayError('ASSAY_REPLAY_INCOMPLETE', cause === null ? detail : `${detail}: ${errorOf(cause).message}`, {
