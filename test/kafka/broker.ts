@@ -1,23 +1,13 @@
 // A real Kafka broker for tests: one KRaft node from Maven Central's jars, kept outside the tree, on loopback ports of
-// its own. It can be killed, paused and started again on the same data. No test.
+// its own. It can be killed, paused and started again on the same data. KAFKA_VERSION chooses the release. No test.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { freePort } from '../clients/clients.js'
+import { cached } from './cache.js'
 
 export interface Broker {
   /** host:port, as clients take it. */
@@ -53,7 +43,7 @@ export interface BrokerOptions {
 /** What is ready soon and ends soon: start and first requests take a third less of the processor. */
 export const SHORT_LIVED_JAVA = ['-Xmx256m', '-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC']
 
-const VERSION = '4.3.0'
+const VERSION = process.env.KAFKA_VERSION ?? '4.3.0'
 const START_MS_MAX = 90_000
 const artifact = (group: string, name: string, version: string): string =>
   `<groupId>${group}</groupId><artifactId>${name}</artifactId><version>${version}</version>`
@@ -77,26 +67,11 @@ export function brokerMissing(): string | null {
   return null
 }
 
-/** The broker's jars; fetched once, then found under the user's cache. */
 function jars(version: string): string {
-  const cache = join(process.env.ASSAY_TEST_CACHE ?? join(homedir(), '.cache', 'assay-tests'), `kafka-${version}`)
-  if (existsSync(cache)) return cache
-  mkdirSync(join(cache, '..'), { recursive: true })
-  const folder = mkdtempSync(`${cache}-`)
-  writeFileSync(join(folder, 'pom.xml'), POM(version))
-  const fetched = spawnSync('mvn', ['-q', '-B', 'dependency:copy-dependencies', '-DoutputDirectory=libs'], {
-    cwd: folder,
-    encoding: 'utf8',
+  return cached(`kafka-${version}`, (folder, fetch) => {
+    writeFileSync(join(folder, 'pom.xml'), POM(version))
+    fetch('mvn', '-q', '-B', 'dependency:copy-dependencies', '-DoutputDirectory=libs')
   })
-  if (fetched.status !== 0) throw new Error(`the broker's jars cannot be fetched: ${fetched.stdout}${fetched.stderr}`)
-  try {
-    renameSync(folder, cache)
-  } catch (error) {
-    // Another test was quicker.
-    if (!existsSync(cache)) throw error
-    rmSync(folder, { recursive: true })
-  }
-  return cache
 }
 
 /** Starts a broker on an empty folder; resolves when it takes connections. */

@@ -11,8 +11,11 @@ import { until } from '../flow/server-rig.js'
 import type { Broker } from './broker.js'
 import { connectTopics, type Topics } from './topics.js'
 
-/** `pause` stops a server for longer than its session lasts; `join` lets a third member in and out again. */
-export type Fault = 'server' | 'broker' | 'broker pause' | 'restart' | 'join' | 'pause'
+/**
+ * `pause` stops a server for longer than its session lasts; `join` lets a third member in and out again; `outage` leaves
+ * the broker away for long, and never comes at random.
+ */
+export type Fault = 'server' | 'broker' | 'broker pause' | 'restart' | 'join' | 'pause' | 'outage'
 
 export interface FaultOptions {
   /** Names topics, group and folder; unique on the broker. */
@@ -26,6 +29,7 @@ export interface FaultOptions {
   readonly broker: Broker
   readonly folder: string
   readonly env?: Readonly<Record<string, string>>
+  readonly outageMs?: number
   readonly onFault?: (number: number, fault: Fault, victim: number) => void
 }
 
@@ -35,6 +39,12 @@ export interface Sample {
   readonly outputEnds: ReadonlyMap<number, number>
 }
 
+/** What came after an outage, until nothing was left over of it. */
+export interface Recovery {
+  readonly transactions: number
+  readonly seconds: number
+}
+
 export interface FaultRun {
   readonly topics: Topics
   /** Of each server. */
@@ -42,20 +52,22 @@ export interface FaultRun {
   readonly sent: number
   readonly faults: Readonly<Record<Fault, number>>
   readonly samples: readonly Sample[]
+  readonly recoveries: readonly Recovery[]
   readonly seconds: number
 }
 
 /** How often each fault comes, of the sum. A pause needs another server, and takes a session's time. */
 const WEIGHTS: Readonly<Record<Fault, number>> = {
-  ...{ server: 9, restart: 3, join: 3, broker: 2, 'broker pause': 2, pause: 1 },
+  ...{ server: 9, restart: 3, join: 3, broker: 2, 'broker pause': 2, pause: 1, outage: 0 },
 }
 const PAUSE_MS = 12_500
 /** Brokers need half a minute to start on a busy machine, a session takes ten seconds to end. */
 const RECOVERY_MS_MAX = 120_000
+const OUTAGE_RECOVERY_MS_MAX = 600_000
 const BATCH_MAX = 500
 
 export async function runFaults(options: FaultOptions): Promise<FaultRun> {
-  const { broker, name, servers: count } = options
+  const { broker, name, perSecond, servers: count } = options
   const random = createRandom(options.seed)
   const topics = await connectTopics(broker.address, name, { idempotent: false })
   await topics.create(options.partitions)
@@ -66,8 +78,9 @@ export async function runFaults(options: FaultOptions): Promise<FaultRun> {
   const start = (server: number): Promise<RunningServer> => startServer({ dataDir: dataDirs[server], env })
   const servers = await Promise.all(dataDirs.map((_, server) => start(server)))
   const producing = produce(topics, options)
-  const made: Record<Fault, number> = { server: 0, broker: 0, 'broker pause': 0, restart: 0, join: 0, pause: 0 }
+  const made = { server: 0, broker: 0, 'broker pause': 0, restart: 0, join: 0, pause: 0, outage: 0 }
   const samples: Sample[] = []
+  const recoveries: Recovery[] = []
   const beganMs = performance.now()
 
   const makeFault: Readonly<Record<Fault, (victim: number) => Promise<void>>> = {
@@ -98,6 +111,20 @@ export async function runFaults(options: FaultOptions): Promise<FaultRun> {
       await delay(PAUSE_MS)
       process.kill(servers[victim].pid, 'SIGCONT')
     },
+    async outage() {
+      const before = await answered(() => topics.committed())
+      await broker.kill()
+      await delay(options.outageMs ?? 0)
+      await broker.restart()
+      const sinceMs = performance.now()
+      let done = before
+      const isLevel = async (): Promise<boolean> => {
+        done = await known(topics.committed(), done)
+        return done >= (await known(topics.count('transactions'), Infinity)) - perSecond && producing.due() < perSecond
+      }
+      await until(isLevel, 'nothing is left over of the outage', { msMax: OUTAGE_RECOVERY_MS_MAX, everyMs: 200 })
+      recoveries.push({ transactions: done - before, seconds: (performance.now() - sinceMs) / 1000 })
+    },
   }
 
   try {
@@ -121,7 +148,7 @@ export async function runFaults(options: FaultOptions): Promise<FaultRun> {
     await until(isDone, 'all is done', { msMax: RECOVERY_MS_MAX, everyMs: 200 })
     const seconds = (performance.now() - beganMs) / 1000
     for (const server of servers) await server.stop()
-    return { topics, dataDirs, sent, faults: made, samples, seconds }
+    return { topics, dataDirs, sent, faults: made, samples, recoveries, seconds }
   } catch (error) {
     const outputs = servers.map((server) => server.output().slice(-4_096)).join('\n')
     for (const server of servers) await server.kill()
@@ -148,17 +175,24 @@ function pick(random: Random, servers: number): Fault {
   return kinds.find(([, weight]) => (left -= weight) < 0)?.[0] ?? 'server'
 }
 
+interface Producing {
+  /** Transactions that should have been sent by now, and were not. */
+  due(): number
+  /** The number sent. */
+  stop(): Promise<number>
+}
+
 /** Sends at a steady rate; what a broker that is away leaves over is sent when it is back. */
-function produce(topics: Topics, { seed, perSecond, name }: FaultOptions): { stop(): Promise<number> } {
+function produce(topics: Topics, { seed, perSecond, name }: FaultOptions): Producing {
   const startMs = Date.now() - 60 * 86_400_000
   const simulator = createSimulator({ seed, customers: 20_000, terminals: 20_000, startMs, idPrefix: `${name}-` })
   const sinceMs = performance.now()
   let sent = 0
   let isStopped = false
+  const due = (): number => Math.floor(((performance.now() - sinceMs) / 1000) * perSecond) - sent
   async function run(): Promise<void> {
     while (!isStopped) {
-      const due = Math.floor(((performance.now() - sinceMs) / 1000) * perSecond)
-      const wires = Array.from({ length: Math.min(due - sent, BATCH_MAX) }, () => simulator.next().wire)
+      const wires = Array.from({ length: Math.min(due(), BATCH_MAX) }, () => simulator.next().wire)
       const messages = wires.map((wire) => ({ key: wire.customer_id ?? null, value: JSON.stringify(wire) }))
       while (
         messages.length > 0 &&
@@ -175,6 +209,7 @@ function produce(topics: Topics, { seed, perSecond, name }: FaultOptions): { sto
   }
   const running = run()
   return {
+    due,
     async stop() {
       isStopped = true
       await running

@@ -1,14 +1,14 @@
 // A real schema registry for tests: Apicurio from Maven Central, kept outside the tree, in memory, on a loopback port
 // of its own. It can be paused and killed, and forgets all then. SCHEMA_REGISTRY_URL names another, which
 // stays as it is. No test.
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync } from 'node:fs'
-import { homedir } from 'node:os'
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { freePort } from '../clients/clients.js'
 import { SHORT_LIVED_JAVA } from './broker.js'
+import { cached } from './cache.js'
 
 export interface TestRegistry {
   /** Under which Confluent's paths stand. */
@@ -32,28 +32,13 @@ const ARTIFACT = `io.apicurio:apicurio-registry-app:${VERSION}:tar.gz:all`
 const START_MS_MAX = 120_000
 const MEDIA_TYPE = 'application/vnd.schemaregistry.v1+json'
 
-/** Fetched once, then found under the user's cache. */
 function unpacked(): string {
-  const cache = join(process.env.ASSAY_TEST_CACHE ?? join(homedir(), '.cache', 'assay-tests'), `apicurio-${VERSION}`)
-  if (existsSync(cache)) return cache
-  mkdirSync(join(cache, '..'), { recursive: true })
-  const folder = mkdtempSync(`${cache}-`)
-  const run = (command: string, ...given: string[]): void => {
-    const { status, stdout, stderr } = spawnSync(command, given, { cwd: folder, encoding: 'utf8' })
-    if (status !== 0) throw new Error(`the registry cannot be fetched: ${stdout}${stderr}`)
-  }
-  run('mvn', '-q', '-B', 'dependency:copy', `-Dartifact=${ARTIFACT}`, '-DoutputDirectory=.')
-  const archive = `apicurio-registry-app-${VERSION}-all.tar.gz`
-  run('tar', 'xzf', archive)
-  rmSync(join(folder, archive))
-  try {
-    renameSync(folder, cache)
-  } catch (error) {
-    // Another test was quicker.
-    if (!existsSync(cache)) throw error
-    rmSync(folder, { recursive: true })
-  }
-  return cache
+  return cached(`apicurio-${VERSION}`, (folder, fetch) => {
+    fetch('mvn', '-q', '-B', 'dependency:copy', `-Dartifact=${ARTIFACT}`, '-DoutputDirectory=.')
+    const archive = `apicurio-registry-app-${VERSION}-all.tar.gz`
+    fetch('tar', 'xzf', archive)
+    rmSync(join(folder, archive))
+  })
 }
 
 /** Chooses where it will listen; starts nothing yet. */

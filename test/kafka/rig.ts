@@ -1,4 +1,6 @@
-// A real broker for the tests of a file, topics of a test's own, and servers that read them. No test.
+// A real broker for the tests of a file, topics of a test's own, and servers that read them. KAFKA_BROKERS (host:port)
+// names another broker, which stays as it is: topics have names of their own there, and are deleted. No test.
+import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,7 +17,10 @@ export interface KafkaRig {
   readonly openTopics: (t: Test, name: string, partitions?: number) => Promise<Topics>
   /** A server that reads the topics; `edit` has the last word. */
   readonly startReading: (t: Test, topics: Topics, options?: ReadingOptions) => Promise<Rig>
-  readonly broker: () => Broker
+  /** host:port. */
+  readonly address: () => string
+  /** To be paused and killed; null where it is not this file's. */
+  readonly ownBroker: () => Broker | null
 }
 
 export interface ReadingOptions extends RigOptions {
@@ -27,23 +32,30 @@ export interface ReadingOptions extends RigOptions {
 export function kafkaRig(): KafkaRig {
   // Jars may have to be fetched, and a broker takes up to half a minute to start.
   t.setTimeout(600_000)
-  const unable = brokerMissing()
+  const given = process.env.KAFKA_BROKERS ?? ''
+  const unable = given === '' ? brokerMissing() : null
   if (unable !== null && process.env.CI === 'true') t.fail(`no broker: ${unable}`)
   const folder = mkdtempSync(join(tmpdir(), 'assay-kafka-'))
-  let broker: Broker
+  let own: Broker | null = null
+  const address = (): string => own?.address ?? given
+  const suffix = given === '' ? '' : `.of-${randomUUID().slice(0, 8)}`
   t.before(async () => {
-    if (unable === null) broker = await startBroker(join(folder, 'broker'))
+    if (given === '' && unable === null) own = await startBroker(join(folder, 'broker'))
   })
   t.after(async () => {
-    if (unable === null) await broker.stop()
+    await own?.stop()
     rmSync(folder, { recursive: true, force: true })
   })
   return {
     skip: unable === null ? false : `no broker: ${unable}`,
-    broker: () => broker,
+    address,
+    ownBroker: () => own,
     async openTopics(t, name, partitions = 4) {
-      const topics = await connectTopics(broker.address, name)
-      t.teardown(() => topics.close())
+      const topics = await connectTopics(address(), name + suffix)
+      t.teardown(async () => {
+        if (given !== '') await topics.remove()
+        await topics.close()
+      })
       if (partitions > 0) await topics.create(partitions)
       return topics
     },

@@ -1,6 +1,7 @@
 // The topics of one test as a producer, a consumer and an administrator see them, over a client that the server does
 // not share. No test.
 import { CompressionTypes, type IHeaders, Kafka, logLevel } from 'kafkajs'
+import { until } from '../flow/server-rig.js'
 
 export interface Produced {
   readonly key: string | null
@@ -22,6 +23,7 @@ export interface Read {
 type Role = 'transactions' | 'decisions' | 'dead'
 
 export interface Topics {
+  readonly name: string
   /** host:port of the broker. */
   readonly address: string
   readonly names: Readonly<Record<Role | 'group', string>>
@@ -39,6 +41,8 @@ export interface Topics {
   committed(): Promise<number>
   /** Puts the group's positions to the beginning; it must have no members. */
   rewind(): Promise<void>
+  /** Deletes the topics. */
+  remove(): Promise<void>
   close(): Promise<void>
 }
 
@@ -74,11 +78,20 @@ export async function connectTopics(address: string, name: string, options: Topi
   const count = async (role: Role): Promise<number> => sum(await ends(role))
 
   return {
+    name,
     address,
     names,
     async create(partitions) {
       const topics = [...(input === undefined ? [names.transactions] : []), names.decisions, names.dead]
-      await admin.createTopics({ topics: topics.map((topic) => ({ topic, numPartitions: partitions })) })
+      // The client itself waits for leaders, but not for a broker that does not know of the topic yet.
+      const wanted = topics.map((topic) => ({ topic, numPartitions: partitions }))
+      await admin.createTopics({ topics: wanted, waitForLeaders: false })
+      const isThere = (): Promise<boolean> =>
+        admin.fetchTopicMetadata({ topics }).then(
+          () => true,
+          () => false,
+        )
+      await until(isThere, 'the topics are there', { msMax: 60_000, everyMs: 50 })
     },
     async produce(messages, { gzip } = { gzip: false }) {
       await producer.send({
@@ -123,6 +136,11 @@ export async function connectTopics(address: string, name: string, options: Topi
     async rewind() {
       const partitions = [...(await ends('transactions')).keys()].map((partition) => ({ partition, offset: '0' }))
       await admin.setOffsets({ groupId: names.group, topic: names.transactions, partitions })
+    },
+    async remove() {
+      const held = new Set(await admin.listTopics())
+      const { transactions, decisions, dead } = names
+      await admin.deleteTopics({ topics: [transactions, decisions, dead].filter((topic) => held.has(topic)) })
     },
     async close() {
       await Promise.allSettled([admin.disconnect(), producer.disconnect()])
