@@ -134,6 +134,12 @@ export interface Limits {
   readonly kafkaStandingMax: number
   /** Bytes of such a decision at most; nothing longer is one. */
   readonly kafkaStandingBytesMax: number
+  /** Ranges of decided offsets known of a partition: one, and one for each time that another server had it. */
+  readonly offsetRangesMax: number
+  /** Partitions, by topic id, of which they are known. */
+  readonly offsetPartitionsMax: number
+  /** Partitions for which the log is looked through at once: 2 MB and an open file each. */
+  readonly recallsMax: number
   /** Dead letters that a command looks at, the newest: some 400 bytes of memory each. */
   readonly kafkaLettersMax: number
   /** Bytes of a dead letter's value, and of its key, that a command shows. */
@@ -265,14 +271,11 @@ export const LIMITS: Limits = Object.freeze({
   bundlesMax: 1024,
   gateMeasureMs: 100,
   metricModelsMax: 64,
-  kafkaRowsMax: 64,
-  kafkaTriesMax: 5,
-  kafkaRetryMsMax: 5_000,
-  kafkaAnswerMsMax: 60_000,
+  ...{ kafkaRowsMax: 64, kafkaTriesMax: 5, kafkaRetryMsMax: 5_000, kafkaAnswerMsMax: 60_000 },
   kafkaBatchRowsMax: 512,
   kafkaSendBytesMax: 512 << 10,
-  kafkaStandingMax: 20_000,
-  kafkaStandingBytesMax: 8_192,
+  ...{ kafkaStandingMax: 20_000, kafkaStandingBytesMax: 8_192 },
+  ...{ offsetRangesMax: 256, offsetPartitionsMax: 4_096, recallsMax: 8 },
   kafkaLettersMax: 100_000,
   kafkaShownBytesMax: 64 << 10,
   kafkaDeadWaveMin: 20,
@@ -359,14 +362,11 @@ export const TINY: Limits = Object.freeze({
   goldenRowsMax: 64,
   bundlesMax: 4,
   gateMeasureMs: 5,
-  kafkaRowsMax: 4,
-  kafkaTriesMax: 2,
-  kafkaRetryMsMax: 100,
-  kafkaAnswerMsMax: 2_000,
+  ...{ kafkaRowsMax: 4, kafkaTriesMax: 2, kafkaRetryMsMax: 100, kafkaAnswerMsMax: 2_000 },
   kafkaBatchRowsMax: 3,
   kafkaSendBytesMax: 4 << 10,
-  kafkaStandingMax: 8,
-  kafkaStandingBytesMax: 4_096,
+  ...{ kafkaStandingMax: 8, kafkaStandingBytesMax: 4_096 },
+  ...{ offsetRangesMax: 4, offsetPartitionsMax: 4, recallsMax: 2 },
   kafkaLettersMax: 8,
   kafkaShownBytesMax: 256,
   kafkaDeadWaveMin: 2,

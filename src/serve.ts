@@ -21,9 +21,10 @@ import { createFeatureState } from './features/state.js'
 import { LIMITS, type Limits } from './limits.js'
 import { catalogueFacts } from './models/columns.js'
 import { type Clock, systemClock } from './runtime/clock.js'
-import { assemble, type Assembly, type Fixed } from './scoring/assemble.js'
+import { assemble, type Assembly, type Fixed, type Live } from './scoring/assemble.js'
 import { controlStateOf, routesAtStart } from './scoring/control-state.js'
-import type { Scoring } from './scoring/exchange.js'
+import { createDecidedOffsets } from './scoring/decided.js'
+import type { Scoring, StreamScoring } from './scoring/exchange.js'
 import { createFold, type Fold } from './scoring/fold.js'
 import { forward } from './scoring/forward.js'
 import { IdIndex } from './scoring/id-index.js'
@@ -31,10 +32,11 @@ import { createIdentity } from './scoring/identity.js'
 import { laneEvent } from './scoring/lane/events.js'
 import { createHangs, type Hangs } from './scoring/lane/hangs.js'
 import type { LaneListener, SpawnLane } from './scoring/lane/port.js'
-import { loadModels } from './scoring/load-models.js'
+import { closeLanes, loadModels } from './scoring/load-models.js'
 import { watchLog, registerLogMetrics } from './scoring/log-view.js'
 import type { ModelSet } from './scoring/models.js'
 import { createOrder } from './scoring/order.js'
+import { createRecall } from './scoring/recall.js'
 import { lastControlState, readDecisionLog } from './scoring/restore.js'
 import type { LiveRoutes } from './contract/control-state.js'
 import { createBuckets } from './scoring/route.js'
@@ -163,7 +165,7 @@ interface LiveState {
   readonly routes: LiveRoutes
   readonly models: ModelSet
   readonly log: OpenDecisionLog
-  readonly state: Pick<Parameters<typeof assemble>[1], 'features' | 'index' | 'identity' | 'bucketOf'>
+  readonly state: Pick<Live, 'features' | 'index' | 'identity' | 'decided' | 'recall' | 'bucketOf'>
   readonly fold: Fold
   readonly progress: { call: () => void }
   statusOf(assembly: Assembly): Status
@@ -194,7 +196,9 @@ async function openState(config: Config, base: Base, threads: ServeDeps['threads
   const { ids_max: idsMax, window_ms: windowMs } = policy.idempotency
   const index = new IdIndex({ idsMax, windowMs, factsBytesMax: limits.factsBytesMax })
   const identity = createIdentity(policy.schema, randomBytes(16), limits.recordBytesMax)
-  const fold = createFold({ limits, features, vectorSize: catalogue.size, indexed: { index, identity, codecs } })
+  const decided = createDecidedOffsets(limits)
+  const indexed = { index, identity, codecs }
+  const fold = createFold({ limits, features, vectorSize: catalogue.size, indexed, decided })
   const progress = { call: (): void => undefined }
   let opened: { routes: LiveRoutes; models: ModelSet; state: Buffer } | null = null
   const control = (): NonNullable<typeof opened> => {
@@ -229,13 +233,16 @@ async function openState(config: Config, base: Base, threads: ServeDeps['threads
   const { routes, models } = control()
   const bucketOf = createBuckets(Buffer.from(routes.experiment_key, 'hex'), limits.bucketsHeldMax)
   registerLogMetrics(metrics, log)
+  const { logId } = log
+  const newest = (): number => decided.newest()
+  const recall = createRecall({ directory, logId, logged: policy.durability, newest, limits })
   return {
     ...{ routes, models, log, fold, progress },
-    state: { features, index, identity, bucketOf },
+    state: { features, index, identity, decided, recall, bucketOf },
     statusOf: (assembly) =>
       createStatus({
-        ...{ policy, clock, catalogue, features, index, models, routes, metrics, starting, log: watchLog(log, clock) },
-        ...{ fingerprint: base.fingerprint, hangs: base.hangs, refused: base.refused },
+        ...{ policy, clock, catalogue, features, index, decided, models, routes, metrics, starting },
+        ...{ fingerprint: base.fingerprint, hangs: base.hangs, refused: base.refused, log: watchLog(log, clock) },
         logUnreadyMs: config.process.log.unready_ms,
         build: { version: base.version, http_binding: base.binding.name },
         load: () => ({ rows_in_flight: assembly.rowsInFlight(), loop_lag_ms: assembly.lagMs() }),
@@ -327,7 +334,7 @@ function openScore({ host, port, keys_file }: Address, base: Base, scoring: Scor
 }
 
 /** The call that it gives leaves the group. */
-function joinStream({ process }: Config, { fixed, logger }: Base, scoring: Scoring): () => Promise<void> {
+function joinStream({ process }: Config, { fixed, logger }: Base, scoring: StreamScoring): () => Promise<void> {
   if (process.kafka.brokers.length === 0) return () => Promise.resolve()
   return openStream(process.kafka, { ...fixed, logger, scoring, deadlineMs: () => fixed.policy.budgets.deadline_ms })
 }
@@ -387,9 +394,4 @@ async function drain(running: Running, drainMs: number): Promise<{ stuck: boolea
   logger.event('ServerStopped', { stuck_threads: hangs.stuck() })
   logger.flush()
   return { stuck: hangs.stuck() > 0 }
-}
-
-async function closeLanes(models: ModelSet, limits: Limits): Promise<void> {
-  const lanes = [models.champion.lane, models.challenger?.lane ?? null].filter((lane) => lane !== null)
-  await Promise.all(lanes.map((lane) => lane.close(limits.laneStopMs)))
 }

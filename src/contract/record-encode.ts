@@ -5,6 +5,7 @@ import { ACTIONS, FALLBACK_REASONS, type Hop, type Reason, ROLES } from './decis
 import type {
   AnsweredBy,
   AppliedThresholds,
+  ConsumedRecord,
   ControlRecord,
   DecisionFacts,
   DecisionPersonal,
@@ -27,6 +28,7 @@ export interface RecordEncoder {
   encodeControl(control: ControlRecord, buffer: Buffer, at: number): number
   encodeReply(reply: ReplyRecord, buffer: Buffer, at: number): number
   encodeSuperseded(superseded: SupersededRecord, buffer: Buffer, at: number): number
+  encodeConsumed(consumed: ConsumedRecord, buffer: Buffer, at: number): number
 }
 
 /** The encoders under a policy schema, sharing one cursor: they are called from one thread, one record at a time. */
@@ -76,6 +78,13 @@ export function createRecordEncoder(schema: TransactionSchema): RecordEncoder {
     encodeSuperseded: (superseded, buffer, at) => {
       out.start(buffer, at)
       writeSuperseded(out, superseded)
+      return out.end()
+    },
+    encodeConsumed: (consumed, buffer, at) => {
+      out.start(buffer, at)
+      out.long(consumed.atMs)
+      writeSource(out, consumed.source)
+      out.nullableString(consumed.code)
       return out.end()
     },
   }
@@ -195,7 +204,11 @@ function writePersonal(out: AvroWriter, personal: DecisionPersonal, fields: read
   writeFields(out, transaction.fields, fields)
   out.bytes(personal.vector)
   out.nullableString(personal.traceparent)
-  writeSource(out, personal.source)
+  if (personal.source === null) out.small(0)
+  else {
+    out.small(1)
+    writeSource(out, personal.source)
+  }
 }
 
 function writeFields(out: AvroWriter, values: readonly FieldValue[], fields: readonly FieldSpec[]): void {
@@ -212,15 +225,12 @@ function writeFields(out: AvroWriter, values: readonly FieldValue[], fields: rea
   }
 }
 
-function writeSource(out: AvroWriter, source: StreamSource | null): void {
-  if (source === null) {
-    out.small(0)
-    return
-  }
-  out.small(1)
+function writeSource(out: AvroWriter, source: StreamSource): void {
   out.string(source.topic)
   out.long(source.partition)
   out.long(source.offset)
+  out.nullableString(source.topicId)
+  out.long(source.skipped)
 }
 
 function writeLabelFacts(out: AvroWriter, record: LabelRecord): void {

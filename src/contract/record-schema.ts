@@ -98,7 +98,13 @@ const decisionFacts = record('DecisionFacts', [
   field('decided_elsewhere', nullable('string')),
 ])
 
-const source = record('Source', [field('topic', 'string'), field('partition', 'int'), field('offset', 'long')])
+const source = record('Source', [
+  field('topic', 'string'),
+  field('partition', 'int'),
+  field('offset', 'long'),
+  field('topic_id', nullable('string')),
+  { ...field('skipped', 'long'), default: 0 },
+])
 
 const FIELD_TYPES = { string: 'string', number: 'double', integer: 'long', boolean: 'boolean' } as const
 
@@ -183,6 +189,8 @@ const superseded = record('Superseded', [
   field('reason', 'string'),
 ])
 
+const consumed = record('Consumed', [field('at_ms', MS), field('source', source), field('code', nullable('string'))])
+
 /** Every section of every record type under this policy schema, in the names of the disk. */
 export function recordSchemas(schema: TransactionSchema): Record<SectionName, AvroSchema> {
   return {
@@ -194,6 +202,7 @@ export function recordSchemas(schema: TransactionSchema): Record<SectionName, Av
     control,
     reply,
     superseded,
+    consumed,
   }
 }
 
@@ -206,6 +215,7 @@ export const SECTION_NAMES = [
   'control',
   'reply',
   'superseded',
+  'consumed',
 ] as const
 export type SectionName = (typeof SECTION_NAMES)[number]
 

@@ -13,6 +13,7 @@ export const RECORD_TYPES = {
   control: 5,
   reply: 6,
   superseded: 7,
+  consumed: 8,
 } as const
 export type RecordType = keyof typeof RECORD_TYPES
 
@@ -86,6 +87,10 @@ export interface StreamSource {
   topic: string
   partition: number
   offset: number
+  /** As Kafka's tools print it; null where the brokers know no ids, or in a record of an earlier release. */
+  topicId: string | null
+  /** Offsets right before it that hold no message. */
+  skipped: number
 }
 
 /** What a person could be known by. */
@@ -139,6 +144,16 @@ export interface SupersededRecord {
   reason: string
 }
 
+/**
+ * A message of a stream that is done and has no record of its own: it became a dead letter that the brokers hold
+ * (`code`), or its transaction had been decided before, and that decision was sent (null).
+ */
+export interface ConsumedRecord {
+  atMs: number
+  source: StreamSource
+  code: string | null
+}
+
 export type DecodedRecord =
   | { type: 'decision' | 'observed'; facts: DecisionFacts; personal: DecisionPersonal }
   | { type: 'inference'; facts: DecisionFacts; personal: InferencePersonal }
@@ -146,3 +161,4 @@ export type DecodedRecord =
   | { type: 'control'; control: ControlRecord }
   | { type: 'reply'; reply: ReplyRecord }
   | { type: 'superseded'; superseded: SupersededRecord }
+  | { type: 'consumed'; consumed: ConsumedRecord }

@@ -10,6 +10,7 @@ import type { Label } from './label.js'
 import { createRecordEncoder, type RecordEncoder } from './record-encode.js'
 import { type AvroSchema, camelNames, recordSchemas, SECTION_NAMES, type SectionName } from './record-schema.js'
 import type {
+  ConsumedRecord,
   ControlRecord,
   DecisionFacts,
   DecisionPersonal,
@@ -119,6 +120,8 @@ export function codecsFromSchemas(schemasText: string, schema?: TransactionSchem
         return { type, reply: readers.reply(body, 0, body.length) as ReplyRecord }
       case 'superseded':
         return { type, superseded: readers.superseded(body, 0, body.length) as SupersededRecord }
+      case 'consumed':
+        return { type, consumed: readers.consumed(body, 0, body.length) as ConsumedRecord }
     }
   }
   return { fieldNames, decode, decodeFacts }
@@ -195,6 +198,10 @@ function fieldsOf(schema: AvroSchema): string[] {
   return declared !== undefined && isRecord(declared.type) ? declared.type.fields.map((field) => field.name) : []
 }
 
+/** Sections that format 1 did not have at first: a segment without them holds no such record. */
+const { consumed } = recordSchemas({ unknown_fields: 'refuse', fields: [] })
+const ADDED_SINCE: { readonly [name: string]: AvroSchema | undefined } = { consumed }
+
 function parseSchemas(text: string): Record<SectionName, AvroSchema> {
   let parsed: { format?: unknown; sections?: Record<string, AvroSchema> }
   try {
@@ -202,8 +209,9 @@ function parseSchemas(text: string): Record<SectionName, AvroSchema> {
   } catch (cause) {
     throw damaged('the schemas of a segment are not JSON', cause)
   }
-  if (parsed.format !== 1 || SECTION_NAMES.some((name) => parsed.sections?.[name] === undefined)) {
+  const sections = { ...ADDED_SINCE, ...parsed.sections }
+  if (parsed.format !== 1 || SECTION_NAMES.some((name) => sections[name] === undefined)) {
     throw damaged('the schemas of a segment are of a format that this release does not read')
   }
-  return parsed.sections as Record<SectionName, AvroSchema>
+  return sections as Record<SectionName, AvroSchema>
 }

@@ -106,5 +106,6 @@ function typeNames(): (RecordType | undefined)[] {
   add('control')
   add('reply')
   add('superseded')
+  add('consumed')
   return names
 }

@@ -12,7 +12,8 @@ import type { Clock } from '../runtime/clock.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import { createAnswers } from './answers.js'
 import { createDoor } from './door.js'
-import type { Scoring } from './exchange.js'
+import type { DecidedOffsets } from './decided.js'
+import type { Recall, StreamScoring } from './exchange.js'
 import { createHeartbeat } from './heartbeat.js'
 import type { IdIndex } from './id-index.js'
 import type { Identity } from './identity.js'
@@ -40,6 +41,8 @@ export interface Live {
   readonly features: FeatureState
   readonly index: IdIndex
   readonly identity: Identity
+  readonly decided: DecidedOffsets
+  readonly recall: Recall
   readonly order: Order
   readonly routes: LiveRoutes
   readonly bucketOf: (entity: string) => number
@@ -50,7 +53,7 @@ export interface Live {
 }
 
 export interface Assembly {
-  readonly scoring: Scoring
+  readonly scoring: StreamScoring
   readonly pipeline: Pipeline
   /** To be called when the log's durable sequence or health changed. */
   progress(): void

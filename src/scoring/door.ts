@@ -10,7 +10,8 @@ import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
 import type { Metrics } from '../telemetry/metrics.js'
-import type { Exchange, Scoring } from './exchange.js'
+import type { DecidedOffsets } from './decided.js'
+import type { Exchange, Recall, StreamScoring } from './exchange.js'
 import type { Heartbeat } from './heartbeat.js'
 import type { IdIndex } from './id-index.js'
 import type { Identity } from './identity.js'
@@ -26,6 +27,8 @@ export interface DoorDeps {
   readonly features: FeatureState
   readonly index: IdIndex
   readonly identity: Identity
+  readonly decided: DecidedOffsets
+  readonly recall: Recall
   readonly log: DecisionLog
   readonly codecs: RecordCodecs
   readonly order: Order
@@ -40,7 +43,7 @@ export interface DoorDeps {
 }
 
 /** Joins the parts into the port that HTTP and streams call. */
-export function createDoor(deps: DoorDeps): Scoring {
+export function createDoor(deps: DoorDeps): StreamScoring {
   const { limits, pipeline, features, index, log, codecs, order, inFlight, answers, heartbeat, metrics } = deps
   const render = createRenderer(log.logId)
 
@@ -94,6 +97,16 @@ export function createDoor(deps: DoorDeps): Scoring {
       const reference = parseDecisionId(by.decisionId)
       if (reference === null || reference.unfolded || !reference.logId.equals(log.logId)) return null
       return answerOf(index.findOrdinal(reference.epoch, reference.ordinal))
+    },
+    decided: deps.decided,
+    recall: deps.recall,
+    consume(source, code) {
+      if (!log.healthy() || !log.reserve()) return false
+      const record = { atMs: order.nowMs(), source, code }
+      const sequence = log.append('consumed', (buffer, at) => codecs.encodeConsumed(record, buffer, at))
+      deps.decided.add(source, sequence, code)
+      heartbeat.wake()
+      return true
     },
     supersede(decisionId, reason) {
       const reference = parseDecisionId(decisionId)

@@ -1,5 +1,8 @@
 // What a transport gives the pipeline for one transaction, and what it gets back, once.
+import type { StreamSource } from '../contract/record-types.js'
 import type { Mode } from '../contract/transaction.js'
+import type { ErrorCode } from '../errors.js'
+import type { DecidedOffsets } from './decided.js'
 
 export interface Exchange {
   readonly mode: Mode
@@ -10,8 +13,8 @@ export interface Exchange {
   readonly begunAtMs: number
   /** Monotonic milliseconds at which all of it was there: the deadline counts from here. */
   readonly receivedAtMs: number
-  /** Where a streamed transaction came from; null over HTTP. */
-  readonly source: { topic: string; partition: number; offset: number } | null
+  /** Where a streamed transaction came from; null over HTTP. A place that was decided is never folded again. */
+  readonly source: StreamSource | null
   /** Decisions of other servers by transaction_id: such a transaction is folded and answered so. Null: none. */
   readonly decidedElsewhere: ReadonlyMap<string, { readonly body: string }> | null
   /** It comes too late to matter to whoever asked: the decision says so. */
@@ -34,6 +37,25 @@ export interface Scoring {
   submitLabels(value: unknown, exchange: Exchange): void
   /** The JSON body of the answer that a held decision got (with its state of logging), or null. */
   findDecision(by: { decisionId: string } | { transactionId: string }): string | null
+}
+
+/** What the log says of a place: the answer of its transaction, or that nothing of it is left to be sent. */
+export type Recalled = { readonly transactionId: string; readonly body: string } | 'consumed'
+
+/**
+ * What the log holds of these places of one partition, by offset; null where it has not been read far enough: to be
+ * asked again. What is missing in the answer stands in the log no longer. Throws ASSAY_LOG_IO and ASSAY_LOG_DAMAGED.
+ */
+export type Recall = (sources: readonly StreamSource[]) => Promise<ReadonlyMap<number, Recalled> | null>
+
+/** What a stream asks beside. */
+export interface StreamScoring extends Scoring {
+  /** What of the stream this log has seen to the end. */
+  readonly decided: Pick<DecidedOffsets, 'has' | 'isDeadLetter'>
+  /** Finds in the log what was decided before, and is not in the index. */
+  readonly recall: Recall
+  /** Logs that a message is done that has no record of its own. False where the log has no room for it now. */
+  consume(source: StreamSource, code: ErrorCode | null): boolean
   /** Logs that a decision does not stand, where it is of this log. False where the log has no room for it now. */
   supersede(decisionId: string, reason: string): boolean
 }

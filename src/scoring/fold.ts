@@ -4,6 +4,7 @@ import type { RecordCodecs } from '../contract/record.js'
 import type { DecodedRecord, DecisionFacts, DecisionPersonal, LabelRecord } from '../contract/record-types.js'
 import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
+import type { DecidedOffsets } from './decided.js'
 import type { Identity } from './identity.js'
 import type { IdIndex, SettledDecision } from './id-index.js'
 import { createReorder, type OrdinalGap } from './reorder.js'
@@ -24,6 +25,8 @@ export interface FoldDeps {
   readonly vectorSize: number
   /** Null where only the windows are wanted. */
   readonly indexed: { readonly index: IdIndex; readonly identity: Identity; readonly codecs: RecordCodecs } | null
+  /** Null where nobody asks what of a stream was decided. */
+  readonly decided: DecidedOffsets | null
   /** Sees each transaction after it was folded; `vector` is overwritten by the next. */
   readonly onFolded?: (folded: Folded) => void
 }
@@ -89,8 +92,16 @@ export function createFold(deps: FoldDeps): Fold {
     into.index.settle(entry, settled)
   }
 
+  function noteSource(record: DecodedRecord, sequence: number): void {
+    if (record.type === 'consumed') deps.decided?.add(record.consumed.source, sequence, record.consumed.code)
+    else if (record.type === 'decision' || record.type === 'observed') {
+      if (record.personal.source !== null) deps.decided?.add(record.personal.source, sequence)
+    }
+  }
+
   return {
     take(record, sequence) {
+      noteSource(record, sequence)
       if (record.type === 'label') reorder.push(record.label.epoch, record.label.ordinal, { label: record.label })
       else if ((record.type === 'decision' || record.type === 'observed') && !record.facts.unfolded) {
         const { facts, personal } = record

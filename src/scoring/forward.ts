@@ -13,7 +13,6 @@ export function forward(current: () => Scoring | null): Scoring {
     submit: (bytes, exchange) => ready().submit(bytes, exchange),
     submitValue: (value, exchange) => ready().submitValue(value, exchange),
     submitLabels: (value, exchange) => ready().submitLabels(value, exchange),
-    supersede: (decisionId, reason) => ready().supersede(decisionId, reason),
     findDecision: (by) => current()?.findDecision(by) ?? null,
   }
 }

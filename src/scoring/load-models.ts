@@ -119,3 +119,9 @@ function describe(
   const { thresholds } = rest
   return { reference, answeredBy, thresholds, cuts: cutsOf(thresholds), metric: rest.metrics.model(reference) }
 }
+
+/** Ends their threads. */
+export async function closeLanes({ champion, challenger }: ModelSet, { laneStopMs }: Limits): Promise<void> {
+  const lanes = [champion.lane, challenger?.lane ?? null].filter((lane) => lane !== null)
+  await Promise.all(lanes.map((lane) => lane.close(laneStopMs)))
+}

@@ -12,7 +12,8 @@ import { readDecisionLog } from './restore.js'
 import { type ReplayReport, verifyReplay } from './verify-replay.js'
 
 const HELP = `assay log verify [--replay] [--data DIR] [--json]
-    check every checksum, sequence and link; with --replay fold the log again and compare every vector
+    check every checksum, sequence and link; with --replay fold the log again, compare every vector and show
+    which offsets of streams are decided
 assay log cat [--data DIR] [--type decision,label,…] [--limit N]
     print records as JSON lines
 assay log export --out FILE.jsonl|.parquet|.avro [--data DIR] [--type decision,…] [--json]
@@ -119,10 +120,15 @@ function describe(bytes: ReturnType<typeof verifyLog>, replay: ReplayReport | nu
   const state = bytes.damaged ? 'DAMAGED' : 'whole'
   const head = `log ${bytes.logId ?? '(empty)'}: ${bytes.records} records in ${bytes.segments} segments, ${state}`
   if (replay === null) return [head, ...rows, ''].join('\n')
-  const { compared, equal, unrecomputable, unexplained, gaps } = replay
+  const { compared, equal, unrecomputable, unexplained, gaps, decided } = replay
   const result = `replay: ${compared} vectors, ${equal} equal, ${unrecomputable} not recomputable, ${unexplained} differ`
   const died = gaps.map(({ epoch, from, to }) => `  epoch ${epoch}: ordinals ${from} to ${to} died unlogged`)
-  return [head, ...rows, result, ...died, ''].join('\n')
+  const offsets = decided.map(
+    ({ topic, topic_id: id, partition, from, bound, ranges_above: above, end }) =>
+      `  ${topic} (${id}) partition ${partition}: offsets ${from} to ${bound - 1} decided` +
+      (above > 0 ? `, and ${above} ranges up to ${end - 1}` : ''),
+  )
+  return [head, ...rows, result, ...died, ...offsets, ''].join('\n')
 }
 
 class LimitReached extends Error {}

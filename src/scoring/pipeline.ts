@@ -24,6 +24,7 @@ import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
 import { type Metrics, STAGE } from '../telemetry/metrics.js'
 import { type Answers, answerRejection } from './answers.js'
+import type { DecidedOffsets } from './decided.js'
 import type { Exchange } from './exchange.js'
 import { CHAINS, giveUpAt, secondTryFits } from './fallback.js'
 import type { IdIndex, SettledDecision } from './id-index.js'
@@ -45,6 +46,7 @@ export interface PipelineDeps {
   readonly features: FeatureState
   readonly index: IdIndex
   readonly identity: Identity
+  readonly decided: DecidedOffsets
   readonly log: DecisionLog
   readonly codecs: RecordCodecs
   readonly order: Order
@@ -77,7 +79,7 @@ const RETRY_ADVICE = 'retry with the same transaction_id'
 /** Builds the pipeline over its stages. It owns nothing and closes nothing. */
 export function createPipeline(deps: PipelineDeps): Pipeline {
   const { policy, limits, clock, validator, features, index, log, codecs, order, routes } = deps
-  const { models, inFlight, answers, metrics, identity } = deps
+  const { models, inFlight, answers, metrics, identity, decided } = deps
   const { vectors } = inFlight
   const stickyField = policy.schema.fields.findIndex((field) => field.name === routes.sticky_by)
   const propensity = routes.share / 10_000
@@ -127,6 +129,11 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     if (mode !== 'evaluate') {
       identity.of(transaction)
       if (replay(exchange)) return
+    }
+    if (exchange.source !== null && decided.has(exchange.source)) {
+      if (elsewhere !== null) exchange.answer(200, elsewhere, true, 0)
+      else refuse(exchange, 'ASSAY_DECISION_UNKNOWN', 'its place in the stream was decided before')
+      return
     }
     if (mode !== 'observe' && isBehind(models.champion.lane, exchange, clock.monoMs())) {
       refuse(exchange, 'ASSAY_OVERLOADED', `the deadline of ${exchange.deadlineMs} ms cannot be met; ${RETRY_ADVICE}`)
@@ -305,6 +312,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     appending = context
     context.sequence = log.append(facts.mode === 'observe' ? 'observed' : 'decision', encode)
     appending = null
+    if (personal.source !== null) decided.add(personal.source, context.sequence)
     if (context.entry >= 0) {
       settled.ordinal = facts.ordinal
       settled.sequence = context.sequence

@@ -35,31 +35,55 @@ export async function readDecisionLog(
   visitor: LogVisitor,
   schema?: TransactionSchema,
 ): Promise<void> {
-  const reader = openLogReader(directory)
-  const decoders = new Map<string, RecordDecoder>()
-  let decoder: RecordDecoder | null = null
-  const onSegment = (_name: string, header: SegmentHeader): void => {
-    const schemas = header.schemas.toString('utf8')
-    decoder = decoders.get(schemas) ?? codecsFromSchemas(schemas, schema)
-    decoders.set(schemas, decoder)
-    visitor.onSegment?.(header, parseControlState(header.controlState.toString('utf8')))
-  }
-  const onRecord = (record: LogRecord): void => {
-    if (record.type === null || decoder === null) return
-    visitor.onRecord(decoder.decode(record.type, record.buffer.subarray(record.start, record.end)), record)
-  }
-  const onFinding = (finding: Finding): void => visitor.onFinding?.(finding)
+  const records = openRecords(directory, { schema })
   try {
     let total = 0
     for (let read = CHUNK_RECORDS; read === CHUNK_RECORDS;) {
-      read = reader.read({ onRecord, onSegment, onFinding }, CHUNK_RECORDS)
+      read = records.read(visitor, CHUNK_RECORDS)
       total += read
       visitor.onProgress?.(total)
       await visitor.onChunk?.()
       await turn()
     }
   } finally {
-    reader.close()
+    records.close()
+  }
+}
+
+/** A reader of the log that decodes. */
+export interface RecordReader {
+  /** Hands over the next records, at most so many; returns the number of all that were read. */
+  read(visitor: Pick<LogVisitor, 'onRecord' | 'onSegment' | 'onFinding'>, recordsMax: number): number
+  /** Of the last record read; -1 before the first. */
+  lastSequence(): number
+  close(): void
+}
+
+/** Reads from the beginning; `live`: as far as the log's head says, of a log that a server writes. */
+export function openRecords(
+  directory: string,
+  { schema, live = false }: { schema?: TransactionSchema | undefined; live?: boolean } = {},
+): RecordReader {
+  const reader = openLogReader(directory, { live })
+  const decoders = new Map<string, RecordDecoder>()
+  let decoder: RecordDecoder | null = null
+  return {
+    read(visitor, recordsMax) {
+      const onSegment = (_name: string, header: SegmentHeader): void => {
+        const schemas = header.schemas.toString('utf8')
+        decoder = decoders.get(schemas) ?? codecsFromSchemas(schemas, schema)
+        decoders.set(schemas, decoder)
+        visitor.onSegment?.(header, parseControlState(header.controlState.toString('utf8')))
+      }
+      const onRecord = (record: LogRecord): void => {
+        if (record.type === null || decoder === null) return
+        visitor.onRecord(decoder.decode(record.type, record.buffer.subarray(record.start, record.end)), record)
+      }
+      const onFinding = (finding: Finding): void => visitor.onFinding?.(finding)
+      return reader.read({ onRecord, onSegment, onFinding }, recordsMax)
+    },
+    lastSequence: () => reader.position()?.sequence ?? -1,
+    close: () => reader.close(),
   }
 }
 

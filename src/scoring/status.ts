@@ -8,6 +8,7 @@ import type { Metrics } from '../telemetry/metrics.js'
 import type { Hangs } from './lane/hangs.js'
 import type { BreakerState, Lane } from './lane/port.js'
 import { routeDifferences } from './control-state.js'
+import type { DecidedOffsets } from './decided.js'
 import type { IdIndex } from './id-index.js'
 import type { LaneModel, ModelSet } from './models.js'
 import type { LiveRoutes } from '../contract/control-state.js'
@@ -40,6 +41,7 @@ export interface StatusDeps {
   readonly catalogue: CompiledCatalogue
   readonly features: FeatureState
   readonly index: IdIndex
+  readonly decided: Pick<DecidedOffsets, 'partitions'>
   readonly models: ModelSet
   readonly routes: LiveRoutes
   readonly hangs: Hangs
@@ -80,6 +82,7 @@ export function createStatus(deps: StatusDeps): Status {
       routes: shownRoutes(deps),
       models: laneModels(deps).map(describeModel(deps)),
       idempotency: coverage(deps.index, policy),
+      streams: deps.decided.partitions(),
       features: { ...deps.features.size(), cold: coldFeatures(deps) },
       decision_log: log.facts(),
       load: deps.load(),

@@ -7,6 +7,7 @@ import type { Policy } from '../contract/policy.js'
 import { type CompiledCatalogue, compileCatalogue } from '../features/compile.js'
 import { createFeatureState } from '../features/state.js'
 import { LIMITS } from '../limits.js'
+import { createDecidedOffsets, type DecidedPartition } from './decided.js'
 import { createFold, type Folded } from './fold.js'
 import type { OrdinalGap } from './reorder.js'
 import { readDecisionLog } from './restore.js'
@@ -29,6 +30,8 @@ export interface ReplayReport {
   gaps: readonly OrdinalGap[]
   /** Digest of the state that the whole log folds into under its last catalogue. */
   state: string | null
+  /** What of streams the whole log has seen to the end. */
+  decided: readonly DecidedPartition[]
 }
 
 /** A catalogue with what its values depend on, and the epochs written under it. */
@@ -44,7 +47,7 @@ export async function verifyReplay(directory: string): Promise<ReplayReport> {
   const { logId, spans } = await findSpans(directory)
   const report: ReplayReport = {
     ...{ compared: 0, equal: 0, unrecomputable: 0, unexplained: 0 },
-    ...{ differing: [], gaps: [], state: null },
+    ...{ differing: [], gaps: [], state: null, decided: [] },
   }
   for (const span of spans) await replaySpan(directory, span, { logId, report })
   return report
@@ -93,11 +96,15 @@ async function replaySpan(
     report.differing.push({ decision_id: id, reason, features: names })
   }
 
-  const fold = createFold({ limits: LIMITS, features, vectorSize: catalogue.size, indexed: null, onFolded: compare })
+  const decided = createDecidedOffsets(LIMITS)
+  const fold = createFold({
+    ...{ limits: LIMITS, features, vectorSize: catalogue.size, indexed: null, decided, onFolded: compare },
+  })
   await readDecisionLog(directory, { onRecord: (record, at) => fold.take(record, at.sequence) }, policy.schema)
   fold.end()
   report.gaps = fold.gaps
   report.state = features.digest()
+  report.decided = decided.partitions()
 }
 
 /** Names of the features whose logged value is not the computed one, in the type in which it was logged. */

@@ -6,6 +6,7 @@ import type { FieldSpec, FieldValue } from '../contract/transaction.js'
 import type { DecisionLog } from '../decision-log/port.js'
 import { createFeatureState } from '../features/state.js'
 import { assemble, type Fixed, type Live } from './assemble.js'
+import { createDecidedOffsets } from './decided.js'
 import type { Scoring } from './exchange.js'
 import { IdIndex } from './id-index.js'
 import type { LaneListener } from './lane/port.js'
@@ -38,6 +39,8 @@ export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
       windowMs: policy.idempotency.window_ms,
       factsBytesMax: limits.factsBytesMax,
     }),
+    decided: createDecidedOffsets(limits),
+    recall: () => Promise.resolve(new Map()),
     order: createOrder(clock, { ordinal: 0, ms: 0 }),
     log: createScratchLog(limits.recordBytesMax, () => scratch.progress()),
     open: () => true,

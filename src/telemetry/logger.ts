@@ -32,6 +32,7 @@ export const EVENTS = {
   KafkaJoined: 'info',
   KafkaFailed: 'error',
   KafkaWarned: 'warn',
+  KafkaDecisionMissing: 'error',
   KafkaDeadLetterWave: 'error',
   KafkaDeadLetterWaveEnded: 'info',
   SchemaRefused: 'warn',

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import { type Config, loadConfig } from '../../src/config.js'
 import type {
+  ConsumedRecord,
   DecisionFacts,
   DecisionPersonal,
   LabelRecord,
@@ -154,6 +155,7 @@ export interface ReadLog {
   readonly replies: readonly ReplyRecord[]
   readonly superseded: readonly SupersededRecord[]
   readonly labels: readonly LabelRecord[]
+  readonly consumed: readonly ConsumedRecord[]
 }
 
 /** A log at rest. */
@@ -162,19 +164,21 @@ export async function readLog(logDir: string): Promise<ReadLog> {
   const replies: ReplyRecord[] = []
   const superseded: SupersededRecord[] = []
   const labels: LabelRecord[] = []
+  const consumed: ConsumedRecord[] = []
   let logId = Buffer.alloc(8)
   await readDecisionLog(logDir, {
     onSegment: (header) => void (logId = Buffer.from(header.logId)),
     onRecord(record) {
       if (record.type === 'reply') replies.push(record.reply)
       if (record.type === 'label') labels.push(record.label)
+      if (record.type === 'consumed') consumed.push(record.consumed)
       if (record.type === 'superseded') superseded.push(record.superseded)
       if (record.type !== 'decision' && record.type !== 'observed') return
       const { facts, personal } = record
       decisions.push({ facts, personal: { ...personal, vector: Uint8Array.from(personal.vector) } })
     },
   })
-  return { logId, decisions, replies, superseded, labels }
+  return { logId, decisions, replies, superseded, labels, consumed }
 }
 
 /** Looks every `everyMs`: what is waited for may happen in another thread. Throws where it does not come in time. */

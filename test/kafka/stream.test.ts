@@ -1,7 +1,15 @@
 // Transactions in, decisions out, over a real broker: the same decisions as over HTTP, in the partition and under the
 // key of their transaction, each once in effect. Skipped, loudly, without Java and Maven; under CI that fails.
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
+import { startServer } from '../../bench/server.js'
+import { decisionId } from '../../src/contract/decision.js'
+import { LIMITS, TINY } from '../../src/limits.js'
+import { verifyReplay } from '../../src/scoring/verify-replay.js'
 import { readLog, startRig } from '../flow/server-rig.js'
+import { streamEnv } from './fault-run.js'
 import { held, kafkaRig, message, transactions } from './rig.js'
 
 const { skip, openTopics, startReading } = kafkaRig()
@@ -180,3 +188,157 @@ void t.test(
     await held(() => rig.events.some(({ name }) => name === 'KafkaJoined'), 'the stream is read')
   },
 )
+
+/** So little is remembered that only the log itself knows most of what was decided. */
+const FORGETFUL: Parameters<typeof startReading>[2] = {
+  edit: ({ policy }) => void (policy.idempotency.ids_max = 8),
+  limits: { ...LIMITS, kafkaStandingMax: 8, kafkaRowsMax: 4 },
+}
+
+void t.test(
+  'what comes again after the index forgot it is answered by the log, and never decided again',
+  { skip },
+  async (t) => {
+    const topics = await openTopics(t, 'forgotten', 1)
+    const sent = transactions(7, 60)
+    const [odd, none] = transactions(8, 2)
+    const observed = { ...message(odd), headers: { 'assay-mode': 'observe' } }
+    const evaluated = { ...message(odd), headers: { 'assay-mode': 'evaluate' } }
+    await topics.transact([...sent.slice(0, 30).map(message), message(sent[29]), observed], 'commit')
+    await topics.transact([message(none)], 'abort')
+    await topics.transact([{ key: 'x', value: 'not JSON' }, evaluated, ...sent.slice(30).map(message)], 'commit')
+    // Beside the messages three markers, and what was aborted.
+    const end = 68
+    await held(async () => (await topics.count('transactions')) === end, 'the last transaction is at its end')
+    const first = await startReading(t, topics, FORGETFUL)
+    await held(async () => (await topics.committed()) === end - 1, 'all are done')
+    t.match((await first.operations('/v1/status')).body.streams, [{ from: 0, bound: end - 1, ranges_above: 0 }])
+    await first.stop()
+    const before = await topics.read('decisions')
+    t.equal(before.length, sent.length + 2, 'the repeat and the evaluation, too')
+    const [log, folded] = [await readLog(first.logDir), await verifyReplay(first.logDir)]
+    t.match(folded.decided, [{ topic: topics.names.transactions, from: 0, bound: end - 1, ranges_above: 0 }])
+
+    await topics.rewind()
+    const second = await startReading(t, topics, { ...FORGETFUL, dataDir: first.dataDir })
+    await held(async () => (await topics.committed()) === end - 1, 'all come again')
+    const idsOf = (list: typeof before): unknown[] =>
+      list.map(({ value }) => (JSON.parse(value) as { decision_id: string }).decision_id)
+    const again = (await topics.read('decisions')).slice(before.length)
+    t.same(new Set(idsOf(again)), new Set(idsOf(before)), 'by the same decisions')
+    t.ok(again.every(({ headers }) => headers.replayed === 'true'))
+    t.equal(again.length, sent.length + 1, 'but for the repeat, which has no decision of its own')
+    t.equal(await topics.count('dead'), 1, 'no dead letter is written again')
+    const outcomes = await second.metric('assay_kafka_messages_total')
+    t.same(
+      ['decided', 'dead', 'consumed'].map((outcome) => outcomes.get(`outcome="${outcome}"`)),
+      [0, 0, 2],
+    )
+    t.equal((await second.metric('assay_kafka_missing_total')).get(''), 0)
+    await second.stop()
+    const [logAfter, foldedAfter] = [await readLog(second.logDir), await verifyReplay(second.logDir)]
+    t.same([logAfter.decisions.length, logAfter.consumed.length], [log.decisions.length, log.consumed.length])
+    t.same(
+      log.consumed.map(({ code }) => code),
+      [null, 'ASSAY_BODY_MALFORMED'],
+    )
+    t.equal(foldedAfter.state, folded.state, 'nothing was folded again')
+
+    await topics.rewind()
+    const stranger = await startReading(t, topics, FORGETFUL)
+    await held(async () => (await topics.committed()) === end - 1, 'another server is through')
+    const anew = (await stranger.metric('assay_kafka_messages_total')).get('outcome="decided"') ?? 0
+    t.ok(anew > 0, `one whose log does not hold them has to decide ${anew} again`)
+    await stranger.stop()
+  },
+)
+
+void t.test('a topic that was made again under its name is decided anew', { skip }, async (t) => {
+  const topics = await openTopics(t, 'remade', 1)
+  const [old, young] = [transactions(20, 12), transactions(21, 12)]
+  await topics.produce(old.map(message))
+  let rig = await startReading(t, topics)
+  await held(async () => (await topics.committed()) === old.length, 'the first topic is done')
+  await rig.stop()
+  await topics.remake('transactions', 1)
+  await topics.produce(young.map(message))
+  rig = await startReading(t, topics, { dataDir: rig.dataDir })
+  await held(async () => (await topics.count('decisions')) === old.length + young.length, 'the second one, too')
+  const decided = (await topics.read('decisions')).slice(old.length)
+  t.same(
+    decided.map(({ value }) => (JSON.parse(value) as { transaction_id: string }).transaction_id),
+    young.map(({ transaction_id: id }) => id),
+  )
+  t.ok(decided.every(({ headers }) => headers.replayed === undefined))
+  const streams = (await rig.operations('/v1/status')).body.streams as { topic_id: string; bound: number }[]
+  t.same(
+    streams.map(({ bound }) => bound),
+    [old.length, young.length],
+  )
+  t.equal(new Set(streams.map(({ topic_id: id }) => id)).size, 2)
+})
+
+void t.test('what was logged and not sent when the server was killed goes out, once', { skip }, async (t) => {
+  const topics = await openTopics(t, 'unsent', 1)
+  const sent = transactions(22, 40)
+  await topics.refuse('decisions', true)
+  await topics.produce(sent.map(message))
+  const dataDir = mkdtempSync(join(tmpdir(), 'assay-unsent-'))
+  const env = { ...streamEnv(topics, topics), ASSAY_POLICY__IDEMPOTENCY__IDS_MAX: '8' }
+  const killed = await startServer({ dataDir, env })
+  const isLogged = async (): Promise<boolean> => {
+    const metrics = await (await fetch(`http://127.0.0.1:${killed.operationsPort}/metrics`)).text()
+    return metrics.includes(`\nassay_log_appended_total ${sent.length}\n`) && /KafkaFailed/.test(killed.output())
+  }
+  await held(isLogged, 'all are logged, and cannot be sent')
+  await killed.kill()
+  t.equal(await topics.count('decisions'), 0)
+  await topics.refuse('decisions', false)
+  const rig = await startReading(t, topics, { ...FORGETFUL, dataDir })
+  await held(async () => (await topics.committed()) === sent.length, 'they are done')
+  const outputs = await topics.read('decisions')
+  t.ok(outputs.every(({ headers }) => headers.replayed === 'true'))
+  await rig.stop()
+  const { logId, decisions } = await readLog(rig.logDir)
+  const ids = decisions.map(({ facts: { epoch, ordinal, unfolded } }) => decisionId(logId, epoch, ordinal, unfolded))
+  t.equal(ids.length, sent.length, 'none was decided again')
+  t.same(
+    outputs.map(({ value }) => (JSON.parse(value) as { decision_id: string }).decision_id),
+    ids,
+  )
+})
+
+void t.test('what was decided and is in the log no longer is passed over, and said', { skip }, async (t) => {
+  const topics = await openTopics(t, 'pruned', 1)
+  const sent = transactions(23, 300)
+  await topics.produce(sent.map(message))
+  const limits = { ...LIMITS, kafkaStandingMax: 1, segmentBytes: TINY.segmentBytes }
+  const first = await startReading(t, topics, { ...FORGETFUL, limits })
+  await held(async () => (await topics.committed()) === sent.length, 'all are done')
+  await first.stop()
+  await topics.rewind()
+  await topics.remake('dead', 0)
+  const second = await startReading(t, topics, { ...FORGETFUL, limits, dataDir: first.dataDir })
+  await held(() => second.events.some(({ name }) => name === 'KafkaFailed'), 'it has to wait for a topic')
+  const segments = readdirSync(second.logDir)
+    .filter((name) => name.endsWith('.segment'))
+    .sort()
+  rmSync(join(second.logDir, segments[0]))
+  await topics.remake('dead', 1)
+  await held(async () => (await topics.committed()) === sent.length, 'all come again')
+  const missing = (await second.metric('assay_kafka_missing_total')).get('') ?? 0
+  t.ok(
+    missing > 0 && missing < sent.length,
+    `${missing} of ${sent.length} stood in ${segments[0]} of ${segments.length}`,
+  )
+  t.equal(await topics.count('decisions'), 2 * sent.length - missing)
+  const said = second.events.find(({ name }) => name === 'KafkaDecisionMissing')
+  t.match(said?.fields, {
+    topic: topics.names.transactions,
+    partition: 0,
+    offset: 0,
+    error: { code: 'ASSAY_DECISION_UNKNOWN' },
+  })
+  await second.stop()
+  t.equal((await verifyReplay(second.logDir)).compared, sent.length - missing, 'none was decided again')
+})

@@ -1,6 +1,6 @@
 // The topics of one test as a producer, a consumer and an administrator see them, over a client that the server does
 // not share. No test.
-import { CompressionTypes, type IHeaders, Kafka, logLevel } from 'kafkajs'
+import kafkajs, { CompressionTypes, type IHeaders, Kafka, logLevel } from 'kafkajs'
 import { until } from '../flow/server-rig.js'
 
 export interface Produced {
@@ -29,6 +29,12 @@ export interface Topics {
   readonly names: Readonly<Record<Role | 'group', string>>
   create(partitions: number): Promise<void>
   produce(messages: readonly Produced[], options?: { gzip: boolean }): Promise<void>
+  /** In one transaction, which is committed or aborted: each leaves a marker that is no message. */
+  transact(messages: readonly Produced[], end: 'commit' | 'abort'): Promise<void>
+  /** Deletes the topic, and makes it again with so many partitions; 0: leaves it deleted. */
+  remake(role: Role, partitions: number): Promise<void>
+  /** Brokers take nothing for this topic any more, or whatever they take by default. */
+  refuse(role: Role, isRefused: boolean): Promise<void>
   /** Messages held now. */
   count(role: Role): Promise<number>
   /** All that is held now, partition by partition, in order. */
@@ -99,6 +105,25 @@ export async function connectTopics(address: string, name: string, options: Topi
         ...(gzip && { compression: CompressionTypes.GZIP }),
         messages: messages.map(({ headers = {}, ...message }) => ({ ...message, headers: { ...headers } })),
       })
+    },
+    async transact(messages, end) {
+      const sender = kafka.producer({ transactionalId: `${name}.tx`, idempotent: true, maxInFlightRequests: 1 })
+      await sender.connect()
+      const transaction = await sender.transaction()
+      const sent = messages.map(({ headers = {}, ...message }) => ({ ...message, headers: { ...headers } }))
+      await transaction.send({ topic: names.transactions, messages: sent })
+      await transaction[end]()
+      await sender.disconnect()
+    },
+    async remake(role, partitions) {
+      const topic = names[role]
+      if ((await admin.listTopics()).includes(topic)) await admin.deleteTopics({ topics: [topic] })
+      if (partitions > 0) await admin.createTopics({ topics: [{ topic, numPartitions: partitions }] })
+    },
+    async refuse(role, isRefused) {
+      const configEntries = [{ name: 'max.message.bytes', value: isRefused ? '1' : '1048588' }]
+      const resources = [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: names[role], configEntries }]
+      await admin.alterConfigs({ validateOnly: false, resources })
     },
     count,
     ends,

@@ -13,6 +13,7 @@ import { compileCatalogue } from '../../src/features/compile.js'
 import { createFeatureState } from '../../src/features/state.js'
 import { LIMITS, type Limits } from '../../src/limits.js'
 import { assemble, type Fixed } from '../../src/scoring/assemble.js'
+import { createDecidedOffsets } from '../../src/scoring/decided.js'
 import type { Exchange } from '../../src/scoring/exchange.js'
 import { createFold } from '../../src/scoring/fold.js'
 import { IdIndex } from '../../src/scoring/id-index.js'
@@ -170,6 +171,8 @@ export function createHarness(options: HarnessOptions = {}) {
     features: createFeatureState(catalogue, { limits }),
     index: new IdIndex({ idsMax, windowMs: policy.idempotency.window_ms, factsBytesMax: limits.factsBytesMax }),
     identity: createIdentity(policy.schema, key, limits.recordBytesMax),
+    decided: createDecidedOffsets(limits),
+    recall: () => Promise.resolve(new Map()),
     order: createOrder(clock, { ordinal: 0, ms: 0 }),
     routes: { ...policy.routes, revision: 3, experiment_key: key.toString('hex') },
     bucketOf: (entity: string) => bucketOf(key, entity),
@@ -256,6 +259,7 @@ export function createHarness(options: HarnessOptions = {}) {
         features,
         vectorSize: catalogue.size,
         indexed: null,
+        decided: null,
         onFolded: ({ facts, vector }) => vectors.set(facts.ordinal, vector.slice()),
       })
       for (const { type, sequence, body } of log.records) fold.take(codecs.decode(type, body), sequence)

@@ -80,7 +80,6 @@ export async function openRig(
     submit: (bytes, exchange) => take(validator.parse(bytes, 0), exchange),
     submitValue: (value, exchange) => take(validator.check(value, 0), exchange),
     submitLabels: (value, exchange) => settle(exchange, 202, JSON.stringify({ labels: [value].flat().length })),
-    supersede: () => false,
     findDecision: (by) =>
       answered.get('transactionId' in by ? by.transactionId : by.decisionId.replace(/^d_/, '')) ?? null,
   }

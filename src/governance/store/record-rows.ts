@@ -3,13 +3,17 @@
 import type { FieldSpec } from '../../contract/transaction.js'
 import type { Control, DerivedRow, TailRecord } from '../port.js'
 
-/** The rows of a record that is no decision: one, but for replies, which have one per entry. */
+/**
+ * The rows of a record that is no decision: one, but for replies, which have one per entry, and for what was consumed
+ * of a stream, which has none.
+ */
 export function rowsOf({ record, control, epoch, sequence }: TailRecord): DerivedRow[] {
   const place = { sequence, epoch }
   switch (record.type) {
     case 'decision':
     case 'observed':
     case 'inference':
+    case 'consumed':
       return []
     case 'label': {
       const { ordinal, foldedAtMs, label } = record.label
@@ -55,6 +59,8 @@ export function recordedAtMs({ record }: TailRecord): number {
       return record.reply.atMs
     case 'superseded':
       return record.superseded.atMs
+    case 'consumed':
+      return record.consumed.atMs
   }
 }
 

@@ -5,7 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
-import type { Scoring } from '../../exchange.js'
+import type { StreamScoring } from '../../exchange.js'
 import type { Formats } from './formats.js'
 import { placeText } from './letters.js'
 import { deadLetterOf, decisionOf, inSends } from './messages.js'
@@ -15,9 +15,9 @@ import type { InBatch, InMessage, Membership, OutMessage, Position, StreamClient
 import type { Row } from './row.js'
 
 export interface DeliveryOptions {
-  readonly client: Pick<StreamClient, 'bounds' | 'position' | 'readBack' | 'send' | 'transactions'>
+  readonly client: Pick<StreamClient, 'bounds' | 'topicId' | 'position' | 'readBack' | 'send' | 'transactions'>
   readonly formats: Pick<Formats, 'decisionType' | 'encode' | 'bodyOf'>
-  readonly scoring: Pick<Scoring, 'supersede'>
+  readonly scoring: Pick<StreamScoring, 'supersede' | 'consume' | 'decided'>
   readonly clock: Clock
   readonly limits: Limits
   readonly topics: { readonly decisions: string; readonly deadLetters: string }
@@ -26,10 +26,15 @@ export interface DeliveryOptions {
   readonly bootstrapFromMs: number | null | undefined
   readonly patience: Patience
   readonly onSuperseded: () => void
+  /** Of the transactions' topic, before anything of it was fetched. */
+  readonly topicId: string | null
 }
 
 export interface Delivery {
-  /** What this server knows of the output partition, read anew under each assignment; null where it is given up. */
+  /**
+   * What this server knows of the output partition, read anew under each assignment. Null where it is given up, and
+   * where the batch is to be fetched again, since it may be of another topic of that name.
+   */
   open(batch: InBatch, membership: Membership): Promise<Output | null>
   /** What the rows came to, and the position after them. False where the partition is given up meanwhile. */
   deliver(rows: readonly Row[], output: Output, membership: Membership): Promise<boolean>
@@ -41,7 +46,7 @@ const LOG_RETRY_MS = 1
 /** Of labels, which have no output: dead letters and the position. */
 export function createInputDelivery(options: DeliveryOptions): Delivery {
   return {
-    open: () => Promise.resolve(newOutput()),
+    open: () => Promise.resolve(newOutput(null)),
     async deliver(rows, output, membership) {
       if (!(await sendDeadLetters(options, rows, output, membership))) return false
       await membership.commit(rows[rows.length - 1].source.offset + 1, '')
@@ -73,8 +78,12 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     rows.flatMap((row) => decisionOf(row, options.copyHeaders, formats))
 
   /** Reads the output from the committed position on; where that is asked for, once nobody else can write to it. */
-  async function look(batch: InBatch, output: Output, membership: Membership): Promise<void> {
+  async function look(batch: InBatch, output: Output, membership: Membership): Promise<boolean> {
     const { topic, partition } = batch
+    const known = output.topicId
+    output.topicId = await client.topicId(topic)
+    // No id comes again: what was fetched between two equal answers is of that topic.
+    if (output.topicId !== known) return false
     await client.transactions?.fence(partition)
     const committed = await client.position(topic, partition)
     const held = committed.offset < 0 ? await beginning(batch) : committed
@@ -84,8 +93,9 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     const { end, observeUntil } = readPosition(held.metadata)
     output.end = await readDecisions(output.standing, partition, end)
     output.observeUntil = observeUntil
-    output.begin = held.offset
+    output.begin = output.next = held.offset
     output.generation = membership.generation
+    return true
   }
 
   /** The position of a group that has none: where it reads first, or at the history that it is to take in. */
@@ -126,18 +136,34 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     return true
   }
 
+  /** Tries until the log takes it. False where the partition is given up meanwhile. */
+  async function untilLogged(membership: Membership, log: () => boolean): Promise<boolean> {
+    while (!log()) {
+      await delay(LOG_RETRY_MS)
+      await membership.heartbeat()
+      if (patience.isOver(membership)) return false
+    }
+    return true
+  }
+
   /** Logs which decisions of this server do not stand. */
   async function sayPassed(rows: readonly Row[], output: Output, membership: Membership): Promise<boolean> {
     for (const { passed } of rows) {
       if (passed === null || output.superseded.has(passed.decisionId)) continue
       const reason = `${passed.by} stands before it in its output partition`
-      while (!scoring.supersede(passed.decisionId, reason)) {
-        await delay(LOG_RETRY_MS)
-        await membership.heartbeat()
-        if (patience.isOver(membership)) return false
-      }
+      if (!(await untilLogged(membership, () => scoring.supersede(passed.decisionId, reason)))) return false
       output.superseded.add(passed.decisionId)
       options.onSuperseded()
+    }
+    return true
+  }
+
+  /** Logs what the brokers hold the outcome of and has no record of its own: dead letters, repeats. */
+  async function sayConsumed(rows: readonly Row[], membership: Membership): Promise<boolean> {
+    for (const { outcome, source } of rows) {
+      if (source.topicId === null || scoring.decided.has(source)) continue
+      const code = outcome?.kind === 'dead' ? outcome.code : null
+      if (!(await untilLogged(membership, () => scoring.consume(source, code)))) return false
     }
     return true
   }
@@ -147,7 +173,9 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     if (!(await sendDecisions(rows, partition, output, membership))) return false
     if (!(await sayPassed(rows, output, membership))) return false
     if (!(await sendDeadLetters(options, rows, output, membership))) return false
+    if (!(await sayConsumed(rows, membership))) return false
     await membership.commit(offset + 1, positionText(output))
+    output.next = offset + 1
     return true
   }
 
@@ -175,19 +203,24 @@ export function createDelivery(options: DeliveryOptions): Delivery {
     const what = `nothing can be written to ${topics.decisions}`
     const done = await patience.once(membership, what, () => transactions.deliver(partition, sends, position))
     if (done === null) return false
+    // Where the partition is given up meanwhile, what was committed does not come again.
+    await sayConsumed(rows, membership)
     output.generation = membership.generation
+    output.next = offset + 1
     membership.advance(offset + 1)
     return true
   }
 
   return {
     async open(batch, membership) {
-      const output = outputs.get(batch.partition) ?? newOutput()
+      const output = outputs.get(batch.partition) ?? newOutput(options.topicId)
       outputs.set(batch.partition, output)
-      if (output.generation === membership.generation) return output
+      // Under an assignment offsets only rise, but where a topic was made again.
+      const goesOn = batch.messages[0].offset >= output.next
+      if (output.generation === membership.generation && goesOn) return output
       const what = `the decisions in ${topics.decisions} cannot be read`
       const done = await untilDone(membership, what, () => look(batch, output, membership))
-      return done === null ? null : output
+      return done?.value === true ? output : null
     },
     async deliver(rows, output, membership) {
       const { transactions } = client

@@ -7,7 +7,9 @@ import type { KafkaConfig } from '../../../contract/kafka.js'
 import { AssayError } from '../../../errors.js'
 import type { Logger } from '../../../telemetry/logger.js'
 import { createConnection, isUnauthenticated } from './connection.js'
+import { createReach } from './kafkajs-reach.js'
 import { openPartitionReader, type PartitionReader } from './kafkajs-reader.js'
+import { fetchTopicId } from './kafkajs-topic-id.js'
 import { createTransactions } from './kafkajs-transactions.js'
 import type { InMessage, StreamClient } from './port.js'
 
@@ -39,6 +41,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
     : null
   let generation = 0
   let end: (error: unknown) => void = () => undefined
+  const reach = createReach(consumer)
   consumer.on(consumer.events.GROUP_JOIN, () => void generation++)
   const close = async (): Promise<void> => {
     connection.refuse()
@@ -78,6 +81,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
         throw connection.faultOf(`the topic ${topic}`, error)
       }
     },
+    topicId: (topic) => coded(`the topic ${topic}`, fetchTopicId(kafka, topic)),
     async consume(handlers, onEnd) {
       end = onEnd
       const topics = [...handlers.keys()]
@@ -104,8 +108,9 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
           if (onBatch === undefined) return
           const joined = generation
           const isRevoked = (): boolean => !payload.isRunning() || payload.isStale() || joined !== generation
+          const from = reach.before(payload.batch)
           await onBatch(
-            { topic, partition, endOffset: Number(highWatermark), messages: messages.map(plainMessage) },
+            { topic, partition, endOffset: Number(highWatermark), from, messages: messages.map(plainMessage) },
             {
               ...{ generation, isRevoked },
               heartbeat: () => payload.heartbeat(),

@@ -11,17 +11,18 @@ import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Logger } from '../../../telemetry/logger.js'
 import type { Metrics } from '../../../telemetry/metrics.js'
-import type { Scoring } from '../../exchange.js'
+import type { StreamScoring } from '../../exchange.js'
 import { createFormats, type Formats } from './formats.js'
 import { createKafkajsClient } from './kafkajs-client.js'
 import { createDelivery, createInputDelivery, type DeliveryOptions } from './delivery.js'
 import { createPatience, type Patience } from './patience.js'
 import type { BatchHandler, StreamClient } from './port.js'
 import { countLabels, countTransaction, createStream, keyOf, type StreamCounts } from './stream.js'
+import type { Row } from './row.js'
 import { createWave, type Wave } from './wave.js'
 
 export interface StreamDeps {
-  readonly scoring: Scoring
+  readonly scoring: StreamScoring
   readonly clock: Clock
   readonly limits: Limits
   readonly logger: Logger
@@ -40,7 +41,17 @@ const LEAVE_MS_MAX = 6_000
 export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise<void> {
   const { logger, limits } = deps
   const counts: StreamCounts = {
-    ...{ decided: 0, replayed: 0, observed: 0, labels: 0, dead: 0, takenOver: 0, superseded: 0 },
+    ...{
+      decided: 0,
+      replayed: 0,
+      observed: 0,
+      labels: 0,
+      dead: 0,
+      takenOver: 0,
+      superseded: 0,
+      consumed: 0,
+      missing: 0,
+    },
     ...{ lag: new Map(), steppedAtMs: new Map() },
   }
   const faults = new Map<ErrorCode, number>()
@@ -71,8 +82,10 @@ export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise
     const patience = createPatience({ limits, onFault, onStuck: end })
     try {
       const partitions = await checkTopics(client, config.topics)
-      const joined = client.consume(createHandlers(config, { ...deps, client, counts, patience, wave, formats }), end)
       const { transactions: topic } = config.topics
+      const topicId = await client.topicId(topic)
+      const parts = { ...deps, client, counts, patience, wave, formats, topicId }
+      const joined = client.consume(createHandlers(config, parts), end)
       joined
         .then(() => {
           // A partition may be another server's now.
@@ -119,6 +132,7 @@ interface Parts extends StreamDeps {
   readonly patience: Patience
   readonly wave: Wave
   readonly formats: Formats
+  readonly topicId: string | null
 }
 
 /** What is done with the batches of each topic that is read. */
@@ -137,6 +151,7 @@ function createHandlers(config: KafkaConfig, parts: Parts): Map<string, BatchHan
     ...{ delivery: createDelivery(delivery), submit: (value, exchange) => scoring.submit(value, exchange) },
     submitValue: (value, exchange) => scoring.submitValue(value, exchange),
     readings: (messages) => parts.formats.readings(messages),
+    onMissing: (rows) => sayMissing(parts, rows),
   })
   const handlers = new Map([[transactions, onTransactions]])
   if (labels === null) return handlers
@@ -150,8 +165,17 @@ function createHandlers(config: KafkaConfig, parts: Parts): Map<string, BatchHan
     submitValue: (value, exchange) => scoring.submitLabels(value, exchange),
     // Labels are JSON.
     readings: (messages) => Promise.resolve(messages.map(() => null)),
+    onMissing: () => undefined,
   })
   return handlers.set(labels, onLabels)
+}
+
+function sayMissing({ counts, logger }: Parts, rows: readonly Row[]): void {
+  counts.missing += rows.length
+  const { topic, partition, offset } = rows[0].source
+  const detail = `${rows.length} messages from ${topic} ${partition}:${offset} on were decided before`
+  const error = new AssayError('ASSAY_DECISION_UNKNOWN', `${detail}, and their records are not in the log any more`)
+  logger.event('KafkaDecisionMissing', { topic, partition, offset, messages: rows.length, error })
 }
 
 /** Partitions of the input, which the output has too. Throws ASSAY_TOPIC_REFUSED. */
@@ -182,6 +206,7 @@ const OUTCOMES = [
   ['observed', 'observed'],
   ['label', 'labels'],
   ['dead', 'dead'],
+  ['consumed', 'consumed'],
 ] as const
 
 function registerMetrics(
@@ -207,6 +232,12 @@ function registerMetrics(
     help: 'Decisions that do not stand: the output partition holds an earlier one by another server',
     labels: [],
     read: () => [{ labels: {}, value: counts.superseded }],
+  })
+  metrics.counter({
+    name: 'assay_kafka_missing_total',
+    help: 'Messages decided before whose decision is held by nobody any more: passed over, and sent nothing for',
+    labels: [],
+    read: () => [{ labels: {}, value: counts.missing }],
   })
   metrics.gauge({
     name: 'assay_kafka_lag',

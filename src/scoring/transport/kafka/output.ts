@@ -16,6 +16,10 @@ export interface Output {
   generation: number
   /** The group's position in the input when it was read: what is before it is done. */
   begin: number
+  /** The group's position now. */
+  next: number
+  /** What the brokers last said of the input; null where they know no ids. */
+  topicId: string | null
   /** What stands before it in the input is history, which is only observed. */
   observeUntil: number
   /** Where the last dead letter of this server lies, in words; null where there is none. */
@@ -28,10 +32,12 @@ export interface Output {
   readonly superseded: Set<string>
 }
 
-export function newOutput(): Output {
+export function newOutput(topicId: string | null): Output {
   return {
     generation: -1,
     begin: 0,
+    next: 0,
+    topicId,
     observeUntil: 0,
     newestLetter: null,
     end: 0,

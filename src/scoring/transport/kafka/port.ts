@@ -23,6 +23,8 @@ export interface InBatch {
   readonly topic: string
   readonly partition: number
   readonly messages: readonly InMessage[]
+  /** Where this fetch began: nothing else is held from here on up to the last of its messages. */
+  readonly from: number
   /** Offset after the last message of the partition when it was fetched. */
   readonly endOffset: number
 }
@@ -64,6 +66,8 @@ export type BatchHandler = (batch: InBatch, membership: Membership) => Promise<v
 export interface StreamClient {
   /** Partitions of a topic; null where there is no such topic. */
   partitions(topic: string): Promise<number | null>
+  /** The id under which a topic was made, asked anew each time; null where the brokers know none. */
+  topicId(topic: string): Promise<string | null>
   /**
    * Joins the group, for the topics that have a handler. The batches of a partition come one after the other; one that
    * fails comes again. `onEnd` is called where the membership ends by itself: the client is to be closed then, and

@@ -5,20 +5,29 @@ import { type Mode, parseMode } from '../../../contract/transaction.js'
 import { type ErrorCode, ERRORS } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
-import type { Exchange } from '../../exchange.js'
+import type { StreamSource } from '../../../contract/record-types.js'
+import type { Exchange, Recalled, StreamScoring } from '../../exchange.js'
 import type { Reading } from './decoders.js'
 import { namesOf, type Standing } from './output.js'
 import type { InBatch, InMessage } from './port.js'
 
-/** What a row came to. `again`: nothing is wrong with it, the server cannot take it, or not say so, for now. */
+/**
+ * What a row came to. `again`: nothing is wrong with it, the server cannot take it, or not say so, for now.
+ * `forgotten`: its place was decided before, and only the decision log can say how. `consumed`: nothing is left to do.
+ */
 export type Outcome =
   | { readonly kind: 'answer'; readonly body: string; readonly as: 'new' | 'replayed' | 'taken over' }
   | { readonly kind: 'dead'; readonly code: ErrorCode; readonly path: string; readonly holdsCardData: boolean }
   | { readonly kind: 'again' }
+  | { readonly kind: 'forgotten' }
+  | { readonly kind: 'consumed' }
 
 /** What all rows of one batch share. */
 export interface RowHost {
   readonly batch: InBatch
+  readonly topicId: string | null
+  /** Places that were decided before. */
+  readonly decided: StreamScoring['decided']
   /** Hands the bytes over, for an answer. */
   readonly submit: (value: Buffer, exchange: Exchange) => void
   /** Hands over what was read of them. */
@@ -39,7 +48,7 @@ export interface RowHost {
 export class Row implements Exchange {
   readonly deadlineMs: number
   readonly traceparent: string | null
-  readonly source: NonNullable<Exchange['source']>
+  readonly source: StreamSource
   begunAtMs = 0
   receivedAtMs = 0
   serverTiming: string | null = null
@@ -54,6 +63,8 @@ export class Row implements Exchange {
   constructor(
     private readonly host: RowHost,
     readonly message: InMessage,
+    /** Offsets right before it that hold no message. */
+    skipped: number,
     /** How its value is read. */
     private readonly reading: Reading,
   ) {
@@ -63,7 +74,7 @@ export class Row implements Exchange {
     const traceparent = headers.traceparent?.toString('latin1') ?? ''
     this.wanted = mode === undefined ? 'decide' : parseMode(mode)
     this.traceparent = traceparent === '' ? null : keepTraceparent(traceparent)
-    this.source = { topic, partition, offset }
+    this.source = { topic, partition, offset, topicId: host.topicId, skipped }
     this.deadlineMs = host.deadlineMs
   }
 
@@ -93,7 +104,8 @@ export class Row implements Exchange {
     this.outcome = null
     this.tries++
     this.begunAtMs = this.receivedAtMs = clock.monoMs()
-    if (this.wanted === null) this.settle(this.dead('ASSAY_HEADER_INVALID', '/headers/assay-mode'))
+    if (this.host.decided.isDeadLetter(this.source)) this.settle({ kind: 'consumed' })
+    else if (this.wanted === null) this.settle(this.dead('ASSAY_HEADER_INVALID', '/headers/assay-mode'))
     else if (value === null) this.settle(this.dead('ASSAY_BODY_MALFORMED', ''))
     else if (value.length > limits.bodyBytesMax) this.settle(this.dead('ASSAY_BODY_TOO_LARGE', ''))
     else if (this.reading === null) submit(value, this)
@@ -112,6 +124,29 @@ export class Row implements Exchange {
     const { code, path } = readProblem(body)
     const isForNow = ERRORS[code].retryable && (status !== 500 || this.tries < this.host.limits.kafkaTriesMax)
     this.settle(isForNow ? { kind: 'again' } : this.dead(code, path))
+  }
+
+  /** Takes what the log says of its place; null: nothing. False where neither the log nor anybody else knows more. */
+  recall(recalled: Recalled | null): boolean {
+    assert(this.outcome?.kind === 'forgotten')
+    this.outcome = { kind: 'consumed' }
+    if (recalled === null) return false
+    if (recalled === 'consumed') return true
+    if (recalled.transactionId === this.transactionId()) {
+      this.outcome = this.answered(recalled.body, true)
+      return true
+    }
+    // Brokers that lost the end of a partition give its offsets out again: this is another message.
+    this.source.topicId = null
+    this.outcome = { kind: 'again' }
+    return true
+  }
+
+  /** As the message has it; null where it cannot be read. */
+  private transactionId(): string | null {
+    const value = this.reading === null ? parseText(this.message.value) : this.reading()
+    const read = this.reading !== null && typeof value === 'object' && value !== null && 'value' in value
+    return idOf(read ? value.value : value)
   }
 
   /** The decision of this transaction that stands there. Where it is another than the answer's, that is `passed`. */
@@ -141,7 +176,9 @@ export class Row implements Exchange {
   }
 
   private settle(outcome: Outcome): void {
-    this.outcome = outcome
+    // A place that was decided before is not refused now; the index may hold it no longer.
+    const isForgotten = outcome.kind === 'dead' && this.host.decided.has(this.source)
+    this.outcome = isForgotten ? { kind: 'forgotten' } : outcome
     if (this.isOpen) this.host.onSettled()
     this.isOpen = false
   }
@@ -155,6 +192,19 @@ export class Row implements Exchange {
       parts.some((part) => part !== null && holdsCardData(part.toString('latin1')))
     return { kind: 'dead', code, path, holdsCardData: holds }
   }
+}
+
+function parseText(value: Buffer | null): unknown {
+  try {
+    return value === null ? null : JSON.parse(value.toString('utf8'))
+  } catch {
+    return null
+  }
+}
+
+function idOf(value: unknown): string | null {
+  const id = typeof value === 'object' && value !== null && 'transaction_id' in value ? value.transaction_id : null
+  return typeof id === 'string' ? id : null
 }
 
 function isLogged(body: string): boolean {

@@ -8,7 +8,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
-import type { Scoring } from '../../exchange.js'
+import type { StreamScoring } from '../../exchange.js'
 import type { Delivery } from './delivery.js'
 import type { Formats } from './formats.js'
 import type { Output } from './output.js'
@@ -18,7 +18,7 @@ import { Row, type RowHost } from './row.js'
 import type { Wave } from './wave.js'
 
 export interface StreamOptions {
-  readonly scoring: Pick<Scoring, 'gate'>
+  readonly scoring: Pick<StreamScoring, 'gate' | 'decided' | 'recall'>
   readonly clock: Clock
   readonly limits: Limits
   readonly counts: StreamCounts
@@ -34,6 +34,8 @@ export interface StreamOptions {
   readonly deadlineMs: () => number
   readonly maxAgeMs: number | null
   readonly whenOlder: 'observe' | 'flag'
+  /** They were decided before, and the log no longer holds how: they are passed over. */
+  readonly onMissing: (rows: readonly Row[]) => void
 }
 
 /** What the metrics show; by partition where a topic has them. */
@@ -48,6 +50,10 @@ export interface StreamCounts {
   takenOver: number
   /** Decided here, while the output holds an earlier decision of another server. */
   superseded: number
+  /** Done before, with nothing left to be sent: dead letters, repeats. */
+  consumed: number
+  /** Decided before, with a decision that nobody holds any more. */
+  missing: number
   /** Messages not yet done, by topic and partition, as of the last fetch. */
   readonly lag: Map<string, { readonly topic: string; readonly partition: number; readonly messages: number }>
   /** Since when a partition waits, monotonic milliseconds: the last step of its batch, or the end of the membership. */
@@ -103,25 +109,48 @@ export function createStream(options: StreamOptions): BatchHandler {
     return true
   }
 
+  /** Answers from the decision log what was decided before and is held nowhere else. */
+  async function recall(rows: readonly Row[], batch: InBatch, membership: Membership): Promise<boolean> {
+    const forgotten = rows.filter(({ outcome }) => outcome?.kind === 'forgotten')
+    if (forgotten.length === 0) return true
+    const sources = forgotten.map(({ source }) => source)
+    for (;;) {
+      const told = await untilDone(membership, 'the decision log is not read', () => scoring.recall(sources))
+      if (told === null) return false
+      if (told.value !== null) {
+        const held = told.value
+        const missing = forgotten.filter((row) => !row.recall(held.get(row.source.offset) ?? null))
+        if (missing.length > 0) options.onMissing(missing)
+        // Some may be other messages than were decided under their offsets.
+        return settle(rows, batch, membership)
+      }
+      await delay(ROW_RETRY_MS)
+      await membership.heartbeat()
+      step(batch)
+    }
+  }
+
   /**
    * Handles messages to the end, as many as can be read for now. Their number; 0 where the partition is given up
    * meanwhile.
    */
-  async function handle(batch: InBatch, messages: readonly InMessage[], output: Output, membership: Membership) {
+  async function handle(batch: InBatch, part: readonly Place[], output: Output, membership: Membership) {
+    const messages = part.map(({ message }) => message)
     const told = await untilDone(membership, 'schemas cannot be had', () => options.readings(messages))
     if (told === null) return 0
     const { maxAgeMs, whenOlder, submit, submitValue } = options
-    const { standing, observeUntil } = output
+    const { standing, observeUntil, topicId } = output
     const host: RowHost = {
-      ...{ batch, clock, limits, maxAgeMs, whenOlder, standing, observeUntil, submit, submitValue },
-      ...{ deadlineMs: options.deadlineMs(), onSettled: () => void open-- },
+      ...{ batch, topicId, clock, limits, maxAgeMs, whenOlder, standing, observeUntil, submit, submitValue },
+      ...{ decided: scoring.decided, deadlineMs: options.deadlineMs(), onSettled: () => void open-- },
     }
-    const rows = told.value.map((reading, index) => new Row(host, messages[index], reading))
+    const rows = told.value.map((reading, index) => new Row(host, messages[index], part[index].skipped, reading))
     for (const row of rows) {
       if (!(await take(row, membership))) return 0
       step(batch)
     }
     if (!(await settle(rows, batch, membership))) return 0
+    if (!(await recall(rows, batch, membership))) return 0
     if (!(await delivery.deliver(rows, output, membership))) return 0
     step(batch)
     for (const row of rows) options.count(counts, row)
@@ -135,10 +164,10 @@ export function createStream(options: StreamOptions): BatchHandler {
   async function handleAll(batch: InBatch, membership: Membership): Promise<void> {
     const output = await delivery.open(batch, membership)
     if (output === null) return
-    const messages = batch.messages.filter(({ offset }) => offset >= output.begin)
-    if (messages.length === 0) membership.advance(output.begin)
-    for (let at = 0, done = 1; at < messages.length && done > 0; at += done) {
-      done = await handle(batch, messages.slice(at, at + limits.kafkaBatchRowsMax), output, membership)
+    const places = placesOf(batch).filter(({ message }) => message.offset >= output.begin)
+    if (places.length === 0) membership.advance(output.begin)
+    for (let at = 0, done = 1; at < places.length && done > 0; at += done) {
+      done = await handle(batch, places.slice(at, at + limits.kafkaBatchRowsMax), output, membership)
     }
   }
 
@@ -154,9 +183,23 @@ export function createStream(options: StreamOptions): BatchHandler {
   }
 }
 
+interface Place {
+  readonly message: InMessage
+  /** Offsets right before it that hold no message: those of markers, of what was aborted or compacted away. */
+  readonly skipped: number
+}
+
+function placesOf({ messages, from }: InBatch): Place[] {
+  return messages.map((message, at) => {
+    const after = at === 0 ? from : messages[at - 1].offset + 1
+    return { message, skipped: Math.max(0, message.offset - after) }
+  })
+}
+
 /** Counts a transaction by what it came to. */
 export function countTransaction(counts: StreamCounts, { outcome, isDecided }: Row): void {
   if (outcome?.kind === 'dead') counts.dead++
+  else if (outcome?.kind === 'consumed') counts.consumed++
   else if (outcome?.kind !== 'answer') return
   else if (outcome.as === 'taken over') counts.takenOver++
   else if (outcome.as === 'replayed') counts.replayed++

@@ -1,0 +1,131 @@
+// Which offsets of a stream the decision log has seen to the end, per topic id and partition: all below a bound, and
+// ranges above it. Folded from the log's records, at a start and live; it does no I/O.
+// Invariant: what is in it has a record in this log, or holds no message; a topic made again has another id, so that
+// nothing of it is in it. Bounded: the lowest range leaves first, and is then no longer known.
+import type { StreamSource } from '../contract/record-types.js'
+import type { Limits } from '../limits.js'
+
+/** Offsets as ranges that do not touch, in order; at most so many. */
+export class OffsetSet {
+  readonly #rangesMax: number
+  readonly #from: number[] = []
+  readonly #to: number[] = []
+
+  constructor(rangesMax: number) {
+    this.#rangesMax = rangesMax
+  }
+
+  has(offset: number): boolean {
+    const at = lowest(this.#to, offset + 1)
+    return at < this.#to.length && this.#from[at] <= offset
+  }
+
+  /** Everything from `from` up to, and without, `to`. */
+  add(from: number, to: number): void {
+    const first = lowest(this.#to, from)
+    let end = first
+    let [low, high] = [from, to]
+    for (; end < this.#to.length && this.#from[end] <= to; end++) {
+      low = Math.min(low, this.#from[end])
+      high = Math.max(high, this.#to[end])
+    }
+    this.#from.splice(first, end - first, low)
+    this.#to.splice(first, end - first, high)
+    if (this.#to.length <= this.#rangesMax) return
+    this.#from.shift()
+    this.#to.shift()
+  }
+
+  ranges(): [from: number, to: number][] {
+    return this.#from.map((from, at) => [from, this.#to[at]])
+  }
+}
+
+/** Place of the first value that is not below `value`, in a list that rises. */
+function lowest(values: readonly number[], value: number): number {
+  let low = 0
+  let high = values.length
+  // Most often it is the last.
+  if (high > 0 && values[high - 1] < value) return high
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (values[middle] < value) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** What is known of a partition, as it is shown. */
+export interface DecidedPartition {
+  readonly topic: string
+  readonly topic_id: string
+  readonly partition: number
+  /** Decided from here on … */
+  readonly from: number
+  /** … up to, and without, this offset. */
+  readonly bound: number
+  /** Ranges above the bound, and the offset after the last of them. */
+  readonly ranges_above: number
+  readonly end: number
+}
+
+export interface DecidedOffsets {
+  /** Takes in a record of this place; of a dead letter with its code. Without a topic id it is passed by. */
+  add(source: StreamSource, sequence: number, code?: string | null): void
+  has(source: StreamSource): boolean
+  /** True where it became a dead letter, as far as that is still known. */
+  isDeadLetter(source: StreamSource): boolean
+  /** Sequence of the newest record taken in. */
+  newest(): number
+  partitions(): DecidedPartition[]
+}
+
+interface Known {
+  readonly source: StreamSource
+  readonly all: OffsetSet
+  readonly letters: OffsetSet
+}
+
+export function createDecidedOffsets(limits: Pick<Limits, 'offsetRangesMax' | 'offsetPartitionsMax'>): DecidedOffsets {
+  const known = new Map<string, Known>()
+  let newest = -1
+
+  /** Whatever was extended last is the last to leave. */
+  function touch(source: StreamSource): Known {
+    const key = keyOf(source)
+    const { offsetRangesMax: max } = limits
+    const one = known.get(key) ?? { source, all: new OffsetSet(max), letters: new OffsetSet(max) }
+    known.delete(key)
+    known.set(key, one)
+    const [oldest] = known.keys()
+    if (known.size > limits.offsetPartitionsMax) known.delete(oldest)
+    return one
+  }
+
+  return {
+    add(source, sequence, code = null) {
+      newest = Math.max(newest, sequence)
+      if (source.topicId === null) return
+      const { offset, skipped } = source
+      const { all, letters } = touch(source)
+      all.add(offset - skipped, offset + 1)
+      if (code !== null) letters.add(offset, offset + 1)
+    },
+    has: (source) => source.topicId !== null && (known.get(keyOf(source))?.all.has(source.offset) ?? false),
+    isDeadLetter: (source) =>
+      source.topicId !== null && (known.get(keyOf(source))?.letters.has(source.offset) ?? false),
+    newest: () => newest,
+    partitions: () => [...known.values()].map(shown),
+  }
+}
+
+function keyOf({ topicId, partition }: StreamSource): string {
+  return `${topicId} ${partition}`
+}
+
+function shown({ source: { topic, topicId, partition }, all }: Known): DecidedPartition {
+  const ranges = all.ranges()
+  const [from, bound] = ranges[0]
+  const end = ranges[ranges.length - 1][1]
+  return { topic, topic_id: topicId ?? '', partition, from, bound, ranges_above: ranges.length - 1, end }
+}
