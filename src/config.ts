@@ -12,6 +12,7 @@ import { policyFaults } from './contract/policy-check.js'
 import { Policy } from './contract/policy.js'
 import { silenceFaults, Silences } from './contract/silence.js'
 import { isLoopback } from './contract/address.js'
+import { brokersFaults, EVENTS_DEFAULTS, EventsConfig } from './contract/kafka.js'
 import { KAFKA_DEFAULTS, KafkaConfig, kafkaFaults } from './contract/kafka.js'
 import { AssayError, type InputFault } from './errors.js'
 
@@ -95,6 +96,7 @@ export const ProcessConfig = Type.Object(
           },
           { additionalProperties: false },
         ),
+        kafka: EventsConfig,
       },
       { additionalProperties: false },
     ),
@@ -153,6 +155,7 @@ const PROCESS_DEFAULTS: ProcessConfig = {
     ...{ retention_days: 90, lake_retention_days: 0, lake: true, disk_free_bytes_min: 2 ** 30 },
     ...{ memory_bytes_max: 512 << 20, threads: 2, priority: 'idle' },
     ...{ shadows: null, alerts: { flip_share_max: 0.02, lag_seconds_max: 60, silences: [], webhook: null } },
+    kafka: EVENTS_DEFAULTS,
   },
 }
 
@@ -172,6 +175,7 @@ export function loadConfig(options: { file?: string; env: Environment }): Config
     ...policyFaults(checked.policy),
     ...listenerFaults(checked.process),
     ...kafkaFaults(checked.process.kafka),
+    ...brokersFaults(checked.process.governance.kafka, '/process/governance/kafka'),
     ...silenceFaults(checked.process.governance.alerts.silences),
   ]
   if (faults.length > 0) throw invalid(faults)

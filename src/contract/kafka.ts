@@ -1,4 +1,5 @@
-// The configuration of the Kafka transport. Without brokers there is none. Secrets stand in files that it names.
+// The configuration of Kafka: of the transport, and of what the sidecar publishes. Without brokers there is none. Secrets
+// stand in files that it names.
 import { type Static, Type } from '@sinclair/typebox'
 import type { InputFault } from '../errors.js'
 import { isLoopback } from './address.js'
@@ -60,11 +61,21 @@ export const RegistryConfig = Type.Object(
 )
 export type RegistryConfig = Static<typeof RegistryConfig>
 
+/** How brokers are reached. */
+const BROKERS = {
+  /** host:port of brokers to begin with; empty: Kafka is off. */
+  brokers: Type.Array(Type.String({ pattern: '^[^:\\s]+:[0-9]{1,5}$' }), { maxItems: 64 }),
+  client_id: Name,
+  tls: Type.Union([Tls, Type.Null()]),
+  sasl: Type.Union([Sasl, Type.Null()]),
+}
+
+const Brokers = Type.Object(BROKERS)
+export type BrokersConfig = Static<typeof Brokers>
+
 export const KafkaConfig = Type.Object(
   {
-    /** host:port of brokers to begin with; empty: no stream is read. */
-    brokers: Type.Array(Type.String({ pattern: '^[^:\\s]+:[0-9]{1,5}$' }), { maxItems: 64 }),
-    client_id: Name,
+    ...BROKERS,
     group_id: Name,
     topics: Type.Object(
       {
@@ -90,8 +101,6 @@ export const KafkaConfig = Type.Object(
     copy_headers: Type.Array(HeaderName, { maxItems: 16 }),
     /** Partitions of which a batch is worked on at the same time. */
     partitions_at_once: Type.Integer({ minimum: 1, maximum: 64 }),
-    tls: Type.Union([Tls, Type.Null()]),
-    sasl: Type.Union([Sasl, Type.Null()]),
     /** Where the schemas of Avro stand; null: JSON only. */
     registry: Type.Union([RegistryConfig, Type.Null()]),
     decisions_format: Type.Union([Type.Literal('json'), Type.Literal('avro')]),
@@ -108,6 +117,29 @@ export const KAFKA_DEFAULTS: KafkaConfig = {
   ...{ tls: null, sasl: null, registry: null, decisions_format: 'json' },
 }
 
+const Topic = Type.Union([Name, Type.Null()])
+
+/** What the sidecar publishes, to which topics; null: that is not published. */
+export const EventsConfig = Type.Object(
+  {
+    ...BROKERS,
+    topics: Type.Object(
+      { predictions: Topic, drift: Topic, shadow: Topic, alerts: Topic },
+      { additionalProperties: false },
+    ),
+  },
+  { additionalProperties: false },
+)
+export type EventsConfig = Static<typeof EventsConfig>
+
+export const EVENTS_DEFAULTS: EventsConfig = {
+  ...{ brokers: [], client_id: 'assay-governance', tls: null, sasl: null },
+  topics: {
+    ...{ predictions: 'governance.predictions', drift: 'governance.drift' },
+    ...{ shadow: 'governance.shadow', alerts: 'governance.alerts' },
+  },
+}
+
 const NEEDS = {
   plain: ['username', 'password_file'],
   'scram-sha-256': ['username', 'password_file'],
@@ -116,16 +148,21 @@ const NEEDS = {
 } as const
 
 /** True where whoever listens on the way to the brokers can read the secret. */
-export function sendsSecretInClear({ tls, sasl }: KafkaConfig): boolean {
+export function sendsSecretInClear({ tls, sasl }: Pick<BrokersConfig, 'tls' | 'sasl'>): boolean {
   return tls === null && (sasl?.mechanism === 'plain' || sasl?.mechanism === 'oauthbearer')
 }
 
-/** What the schema cannot say: keys without their other half, secrets in the clear, Avro without its schemas. */
+/** What the schema cannot say: Avro without its schemas, and what `brokersFaults` finds. */
 export function kafkaFaults(config: KafkaConfig): InputFault[] {
+  return [...registryFaults(config), ...brokersFaults(config, '/process/kafka')]
+}
+
+/** Keys without their other half, secrets in the clear; `at` is where the configuration stands. */
+export function brokersFaults(config: BrokersConfig, at: string): InputFault[] {
   const { brokers, tls, sasl } = config
-  const faults = registryFaults(config)
+  const faults: InputFault[] = []
   const refuse = (key: string, message: string): void => {
-    faults.push({ path: `/process/kafka/${key}`, message })
+    faults.push({ path: `${at}/${key}`, message })
   }
   const [cert, key] = [tls?.cert_file ?? null, tls?.key_file ?? null]
   if (key !== null && cert === null) refuse('tls/cert_file', 'key_file needs the certificate of its key here')

@@ -15,7 +15,7 @@ const BANNED_NAMES = /^(utils?|helpers?|common|managers?|services?|misc|index)$/
 /** What stands on one level may be imported by the levels after it. */
 const LEVELS: readonly (readonly string[])[] = [
   ['contract', 'stats', 'limits', 'errors', 'config'],
-  ['runtime', 'telemetry'],
+  ['runtime', 'telemetry', 'kafka'],
   ['features', 'models', 'decision', 'decision-log'],
   ['scoring', 'governance', 'simulate'],
   ['serve', 'govern', 'cli'],
@@ -28,7 +28,7 @@ const AT_HOME: readonly (readonly [RegExp, readonly string[]])[] = [
   [/^(uWebSockets\.js|uws-unofficial)/, ['src/scoring/transport/http/', 'src/governance/api/']],
   [/^onnxruntime-/, ['src/models/']],
   [/^opossum/, ['src/scoring/lane/']],
-  [/^(kafkajs|@platformatic\/kafka)/, ['src/scoring/transport/kafka/', 'src/governance/publish/']],
+  [/^(kafkajs|@platformatic\/kafka)/, ['src/kafka/', 'src/scoring/transport/kafka/', 'src/governance/publish/']],
   [/^@duckdb\//, ['src/governance/store/']],
 ]
 

@@ -5,14 +5,14 @@ import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import type { Authenticator, AuthenticationProviderArgs, Mechanism, SASLOptions } from 'kafkajs'
-import type { KafkaSasl, KafkaTls } from '../../../contract/kafka.js'
-import { AssayError } from '../../../errors.js'
+import type { KafkaSasl, KafkaTls } from '../contract/kafka.js'
+import { AssayError } from '../errors.js'
 
-/** Throws ASSAY_CONFIG_INVALID, which names the files. */
-export async function readTls({ ca_file, cert_file, key_file }: KafkaTls): Promise<SecureContext> {
+/** `at` is where the configuration stands. Throws ASSAY_CONFIG_INVALID, which names the files. */
+export async function readTls({ ca_file, cert_file, key_file }: KafkaTls, at: string): Promise<SecureContext> {
   const files = { ca_file: ca_file ?? null, cert_file: cert_file ?? null, key_file: key_file ?? null }
   const pem = async (key: keyof typeof files): Promise<string | undefined> =>
-    files[key] === null ? undefined : readText(`tls/${key}`, files[key])
+    files[key] === null ? undefined : readText(`${at}/tls/${key}`, files[key])
   const [ca, cert, key] = await Promise.all([pem('ca_file'), pem('cert_file'), pem('key_file')])
   try {
     // An authority that cannot be read would be left out without a word.
@@ -20,21 +20,23 @@ export async function readTls({ ca_file, cert_file, key_file }: KafkaTls): Promi
     return createSecureContext({ ca, cert, key })
   } catch (cause) {
     const named = Object.values(files).filter((file) => file !== null)
-    throw invalid('tls', `of ${named.join(', ')} one is not PEM, or the key is not the certificate's`, cause)
+    throw invalid(`${at}/tls`, `of ${named.join(', ')} one is not PEM, or the key is not the certificate's`, cause)
   }
 }
 
 /** Throws ASSAY_CONFIG_INVALID, which names the file. */
-export async function readSasl(sasl: KafkaSasl): Promise<SASLOptions | Mechanism> {
+export async function readSasl(sasl: KafkaSasl, at: string): Promise<SASLOptions | Mechanism> {
   const { mechanism } = sasl
   if (mechanism === 'oauthbearer') {
-    const file = needed('token_file', sasl.token_file)
-    const readToken = (): Promise<string> => readSecret('token_file', file)
+    const path = `${at}/sasl/token_file`
+    const file = needed(path, sasl.token_file)
+    const readToken = (): Promise<string> => readSecret(path, file)
     await readToken()
-    return { mechanism, authenticationProvider: (args) => bearer(args, readToken) }
+    return { mechanism, authenticationProvider: (args) => bearer(args, path, readToken) }
   }
-  const username = needed('username', sasl.username)
-  const password = await readSecret('password_file', needed('password_file', sasl.password_file))
+  const username = needed(`${at}/sasl/username`, sasl.username)
+  const path = `${at}/sasl/password_file`
+  const password = await readSecret(path, needed(path, sasl.password_file))
   const options: SASLOptions = { mechanism, username, password }
   return options
 }
@@ -43,7 +45,11 @@ export async function readSasl(sasl: KafkaSasl): Promise<SASLOptions | Mechanism
  * RFC 7628. Brokers refuse a token by an answer, where kafkajs's own expects an error and takes the connection for
  * authenticated. The token is read again whenever a connection has to authenticate anew.
  */
-function bearer({ saslAuthenticate }: AuthenticationProviderArgs, readToken: () => Promise<string>): Authenticator {
+function bearer(
+  { saslAuthenticate }: AuthenticationProviderArgs,
+  path: string,
+  readToken: () => Promise<string>,
+): Authenticator {
   return {
     async authenticate() {
       const token = Buffer.from(`n,,\u0001auth=Bearer ${await readToken()}\u0001\u0001`)
@@ -54,33 +60,29 @@ function bearer({ saslAuthenticate }: AuthenticationProviderArgs, readToken: () 
         response: { decode: (bytes) => bytes, parse: (bytes) => bytes.subarray(4) },
       })
       if (refusal !== undefined && refusal.length > 0)
-        throw new AssayError(
-          'ASSAY_KAFKA_REFUSED',
-          '/process/kafka/sasl/token_file: the brokers do not accept the token',
-        )
+        throw new AssayError('ASSAY_KAFKA_REFUSED', `${path}: the brokers do not accept the token`)
     },
   }
 }
 
-async function readSecret(key: string, file: string): Promise<string> {
-  return (await readText(`sasl/${key}`, file)).replace(/\r?\n$/, '')
+async function readSecret(path: string, file: string): Promise<string> {
+  return (await readText(path, file)).replace(/\r?\n$/, '')
 }
 
-async function readText(key: string, file: string): Promise<string> {
+async function readText(path: string, file: string): Promise<string> {
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw invalid(key, `the file ${file} cannot be read`, cause)
+    throw invalid(path, `the file ${file} cannot be read`, cause)
   })
   // An empty list of authorities would be taken for none given: those of Node.js.
-  if (text.trim() === '') throw invalid(key, `the file ${file} is empty`)
+  if (text.trim() === '') throw invalid(path, `the file ${file} is empty`)
   return text
 }
 
-function needed(key: string, value: string | null | undefined): string {
-  if (value === null || value === undefined) throw invalid(`sasl/${key}`, 'the mechanism needs it')
+function needed(path: string, value: string | null | undefined): string {
+  if (value === null || value === undefined) throw invalid(path, 'the mechanism needs it')
   return value
 }
 
-function invalid(key: string, message: string, cause?: unknown): AssayError {
-  const path = `/process/kafka/${key}`
+function invalid(path: string, message: string, cause?: unknown): AssayError {
   return new AssayError('ASSAY_CONFIG_INVALID', `${path}: ${message}`, { cause, errors: [{ path, message }] })
 }

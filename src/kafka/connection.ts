@@ -3,9 +3,9 @@
 import net from 'node:net'
 import tls from 'node:tls'
 import { Kafka, type LogEntry, logLevel } from 'kafkajs'
-import { isLoopback } from '../../../contract/address.js'
-import { type KafkaConfig, sendsSecretInClear } from '../../../contract/kafka.js'
-import { AssayError, errorOf } from '../../../errors.js'
+import { isLoopback } from '../contract/address.js'
+import { type BrokersConfig, sendsSecretInClear } from '../contract/kafka.js'
+import { AssayError, errorOf } from '../errors.js'
 import { readSasl, readTls } from './credentials.js'
 
 export interface Connection {
@@ -26,11 +26,15 @@ const GROUP_REFUSED = /^Not authorized to access group/
 
 /**
  * Connects nothing yet; certificates and passwords are those that the files hold now. `onWarning` hears what the client
- * has to say. Throws ASSAY_CONFIG_INVALID where a file does not do.
+ * has to say; `at` is where the configuration stands. Throws ASSAY_CONFIG_INVALID where a file does not do.
  */
-export async function createConnection(config: KafkaConfig, onWarning: (detail: string) => void): Promise<Connection> {
-  const secureContext = config.tls === null ? null : await readTls(config.tls)
-  const sasl = config.sasl === null ? undefined : await readSasl(config.sasl)
+export async function createConnection(
+  config: BrokersConfig,
+  onWarning: (detail: string) => void,
+  at = '/process/kafka',
+): Promise<Connection> {
+  const secureContext = config.tls === null ? null : await readTls(config.tls, at)
+  const sasl = config.sasl === null ? undefined : await readSasl(config.sasl, at)
   const open = new Set<net.Socket>()
   let isRefusing = false
   let groupRefusal: string | null = null
