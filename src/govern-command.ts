@@ -12,6 +12,7 @@ import { createAlerter } from './governance/alerter.js'
 import { openGovernanceApi } from './governance/api/open.js'
 import { createDriftMonitor } from './governance/monitors/drift.js'
 import { createShadowMonitor } from './governance/monitors/shadow.js'
+import { createKafkaEvents, type EventPublisher, type EventsDeps } from './governance/publish/kafka-events.js'
 import { createWebhook } from './governance/publish/webhook.js'
 import { chooseShadows } from './governance/shadow/choose.js'
 import { createShadowHost } from './governance/shadow/host.js'
@@ -95,9 +96,14 @@ async function start(config: Config, { isOffline }: { readonly isOffline: boolea
     logger,
     ...(await derivingParts(config, { logger, lag })),
     publishers: webhook === null || isOffline ? [] : [createWebhook({ ...webhook, ...secretOf(webhook) })],
-    ...(isOffline ? { isOffline } : { createApi: openGovernanceApi }),
+    ...(isOffline ? { isOffline } : { createApi: openGovernanceApi, createEvents: eventsOf }),
   })
   return sidecar
+}
+
+/** What goes out to Kafka; null where no brokers are named. */
+export function eventsOf({ process: { governance } }: Config, deps: EventsDeps): EventPublisher | null {
+  return governance.kafka.brokers.length === 0 ? null : createKafkaEvents(governance.kafka, deps)
 }
 
 /** What derives in this release: monitors, shadow models, alerts. `lag`: records not read yet. */

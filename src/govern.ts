@@ -19,6 +19,7 @@ import { createQueries, type Queries } from './governance/store/queries.js'
 import type { Tables } from './governance/store/tables.js'
 import { createTail, type Tail } from './governance/tail.js'
 import { createAlertJournal } from './governance/publish/alert-journal.js'
+import type { EventPublisher, EventsDeps } from './governance/publish/kafka-events.js'
 import { createWatch, type Watch } from './governance/watch.js'
 import { LIMITS, type Limits } from './limits.js'
 import { type Clock, systemClock } from './runtime/clock.js'
@@ -53,6 +54,8 @@ export interface GovernDeps {
   readonly createAlerter?: (config: Config) => Alerter
   /** Live as long as the sidecar. */
   readonly publishers?: readonly Publisher[]
+  /** Of what was derived to brokers; null where that is off. */
+  readonly createEvents?: (config: Config, deps: EventsDeps) => EventPublisher | null
   readonly createApi?: (deps: ApiDeps) => Promise<Api>
   /** A rebuild beside which nobody waits: it does not look at itself. */
   readonly isOffline?: boolean
@@ -95,6 +98,7 @@ interface Base {
   readonly stop: AbortController
   readonly publishers: Publisher[]
   readonly watch: Watch
+  events: EventPublisher | null
   /** What made a rebuild necessary: the new store begins with it. */
   carried: readonly Finding[]
   open: Open | null
@@ -115,14 +119,18 @@ export async function govern(config: Config, deps: GovernDeps): Promise<Sidecar>
   const directory = storeDirectory(config)
   const watch = createWatch({ lagSecondsMax: config.process.governance.alerts.lag_seconds_max })
   const base: Base = {
-    ...{ config, deps, limits, clock, logger: deps.logger, directory, carried: [], open: null },
+    ...{ config, deps, limits, clock, logger: deps.logger, directory, carried: [], open: null, events: null },
     ...{ health: createHealth(clock), stop: new AbortController(), watch, publishers: [...(deps.publishers ?? [])] },
   }
   const facts = (): GovernFacts => base.health.facts(base.open, base.publishers)
   const queries = (): Queries | null => base.open?.queries ?? null
   const journal = createAlertJournal({ logger: base.logger, open: () => base.open?.alerter?.open() ?? [] })
   base.publishers.push(journal)
-  const shown = { queries, facts, metrics: journal.metrics() }
+  const durable: EventsDeps['durable'] = () => base.open?.tail.durable() ?? null
+  base.events =
+    deps.createEvents?.(config, { directory, limits, clock, logger: deps.logger, queries, facts, durable }) ?? null
+  if (base.events !== null) base.publishers.push(base.events)
+  const shown = { queries, facts, metrics: [...journal.metrics(), ...(base.events?.metrics() ?? [])] }
   const api = (await deps.createApi?.({ config, limits, clock, logger: deps.logger, ...shown })) ?? null
   if (api !== null) base.publishers.push(api)
   base.logger.event('SidecarStarted', { directory, url: api?.url ?? null })
@@ -159,6 +167,7 @@ function lookAtSelf({ open, health, publishers, clock, watch }: Base): void {
     records_taken_back: takenBackTotal,
     alerts_undelivered: publishers.reduce((sum, publisher) => sum + (publisher.undelivered?.() ?? 0), 0),
     signals_unwatched: open.alerter.unwatched(),
+    events_unpublished: publishers.reduce((sum, publisher) => sum + (publisher.unpublished?.() ?? 0), 0),
   }
   if (open.alerter.observe(watch.look({ lagSeconds, losses }, clock.nowMs()))) open.tail.nudge()
   else watch.settle(losses)
@@ -248,11 +257,12 @@ function openParts(base: Base, parts: Pick<Open, 'store' | 'alerter'> & { readon
 }
 
 function lakeOptions(base: Base, monitors: readonly Monitor[]): Parameters<typeof createLake>[1] {
-  const { config, directory, logger } = base
+  const { config, directory, logger, events } = base
   const { lake, retention_days: rowDays, lake_retention_days: partitionDays } = config.process.governance
   const ages = Object.fromEntries(monitors.flatMap((one) => Object.entries(one.ages ?? {})))
   const onWritten = (day: string, decisions: number): void => logger.event('PartitionWritten', { day, decisions })
-  return { directory: join(directory, 'lake'), enabled: lake, rowDays, partitionDays, ages, onWritten }
+  const publishing = events === null ? {} : { taken: events.published, onMissed: events.missed }
+  return { directory: join(directory, 'lake'), enabled: lake, rowDays, partitionDays, ages, onWritten, ...publishing }
 }
 
 function noteCommitted({ health, logger, watch }: Base, { batch, alerts }: Committed): void {

@@ -70,9 +70,6 @@ const BROKERS = {
   sasl: Type.Union([Sasl, Type.Null()]),
 }
 
-const Brokers = Type.Object(BROKERS)
-export type BrokersConfig = Static<typeof Brokers>
-
 export const KafkaConfig = Type.Object(
   {
     ...BROKERS,
@@ -108,6 +105,7 @@ export const KafkaConfig = Type.Object(
   { additionalProperties: false },
 )
 export type KafkaConfig = Static<typeof KafkaConfig>
+export type BrokersConfig = Pick<KafkaConfig, keyof typeof BROKERS>
 
 export const KAFKA_DEFAULTS: KafkaConfig = {
   ...{ brokers: [], client_id: 'assay', group_id: 'assay', start: 'earliest', partitions_at_once: 4 },

@@ -30,6 +30,8 @@ export interface Publisher {
   trouble(): string | null
   /** Alerts that it could not deliver, since it was made. */
   undelivered?(): number
+  /** Rows that left the store before they could be published, since it was made. */
+  unpublished?(): number
   close(deadlineMs: number): Promise<void>
 }
 

@@ -41,6 +41,8 @@ export interface Tail {
   control(): Control | null
   /** The last sequence that can be read now; 0 where there is none. */
   end(): number
+  /** Up to which sequence of which epoch the log is durable; null where that cannot be read. */
+  durable(): { readonly epoch: number; readonly sequence: number } | null
   /** Why the log could not be read just now; null while it can. */
   fault(): AssayError | null
   close(): void
@@ -132,6 +134,10 @@ export function createTail(options: TailOptions): Tail {
     nudge: () => void (isNudged = true),
     control: () => at?.control ?? null,
     end: () => (existsSync(directory) ? (readHead(createDisk(directory)).head?.writtenSequence ?? 0) : 0),
+    durable() {
+      const head = existsSync(directory) ? readHead(createDisk(directory)).head : null
+      return head === null ? null : { epoch: head.epoch, sequence: head.syncedSequence }
+    },
     fault: () => fault,
     close() {
       stop.abort()

@@ -1,4 +1,5 @@
 // Puts the API together: the store's answers behind a listener, told of each commit as any publisher is.
+import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { type Config, loadKeys, packageVersion } from '../../config.js'
 import type { Limits } from '../../limits.js'
@@ -8,7 +9,7 @@ import type { Logger } from '../../telemetry/logger.js'
 import type { GovernFacts } from '../health.js'
 import type { Publisher } from '../pipeline.js'
 import type { Queries } from '../store/queries.js'
-import { createMasks } from './answers/masks.js'
+import { createMasks, readMaskKey } from './answers/masks.js'
 import { createStoreSource } from './answers/store-source.js'
 import { createAccess } from './auth.js'
 import { openApiListener, type ApiListener } from './listener.js'
@@ -35,14 +36,15 @@ export interface GovernanceApi extends Publisher {
 export async function openGovernanceApi(deps: GovernanceApiDeps): Promise<GovernanceApi> {
   const { config, limits, clock, logger, queries, facts } = deps
   const { host, port, tokens_file: tokensFile, data_dir: dataDir } = config.process.governance
+  const directory = dataDir ?? join(config.process.data_dir, 'governance')
   const version = packageVersion()
   let opened: ApiListener | null = null
   const source = createStoreSource(
-    { clock, masks: createMasks(limits.masksMax), queries, facts },
+    { clock, masks: createMasks(limits.masksMax, maskKey(directory)), queries, facts },
     {
       version,
       policy: config.policy,
-      directory: dataDir ?? join(config.process.data_dir, 'governance'),
+      directory,
       logDirectory: join(config.process.data_dir, 'decision-log'),
       logBytesMax: config.process.log.disk_bytes_max,
       streams: () => opened?.streams.count() ?? 0,
@@ -68,6 +70,15 @@ export async function openGovernanceApi(deps: GovernanceApiDeps): Promise<Govern
     publish: () => source.committed(),
     trouble: () => null,
     close: (deadlineMs) => listener.close(deadlineMs),
+  }
+}
+
+/** The API answers whatever the disk does: masks are then those of this process. */
+function maskKey(directory: string): Uint8Array {
+  try {
+    return readMaskKey(directory)
+  } catch {
+    return randomBytes(32)
   }
 }
 

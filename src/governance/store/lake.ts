@@ -19,6 +19,10 @@ export interface LakeOptions {
   /** Tables of monitors whose rows leave with the others: table → column of record time. */
   readonly ages?: Readonly<Record<string, string>>
   readonly onWritten?: (day: string, decisions: number) => void
+  /** Table → sequence up to which somebody who needs its rows has had them; tables that nobody needs are not in it. */
+  readonly taken?: () => ReadonlyMap<string, number>
+  /** Rows that leave before they were taken. */
+  readonly onMissed?: (table: string, rows: number) => void
 }
 
 const DAY_MS = 86_400_000
@@ -52,7 +56,7 @@ export async function createLake(database: Database, options: LakeOptions): Prom
 
   /** Ends the transaction, and lets go what is too old once all before `openDay` is closed. */
   async function commitClosed(openDay: number): Promise<void> {
-    if (options.rowDays > 0) await dropRows(database, (openDay - options.rowDays) * DAY_MS, options.ages)
+    if (options.rowDays > 0) await dropRows(database, (openDay - options.rowDays) * DAY_MS, options)
     await database.run('COMMIT')
     if (options.partitionDays > 0) dropPartitions(options.directory, dayName(openDay - options.partitionDays))
   }
@@ -123,8 +127,15 @@ async function writePartition(
 const AGES = { decisions: 'decided_at_ms', labels: 'folded_at_ms', replies: 'at_ms', superseded: 'at_ms' }
 
 /** Rows of every table with a record time that lies before. */
-async function dropRows(database: Database, beforeMs: number, ages: LakeOptions['ages'] = {}): Promise<void> {
-  for (const [table, column] of Object.entries({ ...AGES, ...ages })) {
+async function dropRows(database: Database, beforeMs: number, options: LakeOptions): Promise<void> {
+  const taken = options.taken?.() ?? new Map<string, number>()
+  for (const [table, column] of Object.entries({ ...AGES, ...options.ages })) {
+    const upTo = taken.get(table)
+    if (upTo !== undefined) {
+      const counted = `SELECT count(*) AS missed FROM ${quoted(table)} WHERE ${quoted(column)} < ? AND sequence > ?`
+      const [row] = await database.ask(counted, [beforeMs, upTo])
+      if (Number(row?.missed) > 0) options.onMissed?.(table, Number(row?.missed))
+    }
     await database.run(`DELETE FROM ${quoted(table)} WHERE ${quoted(column)} < ?`, [beforeMs])
   }
 }

@@ -4,24 +4,24 @@ import { ACTIONS } from '../../../contract/decision.js'
 import type * as wire from '../../../contract/governance.js'
 import type { JsonRow } from '../../store/queries.js'
 import * as cells from './cells.js'
-import { type Masks, sensitiveFields } from './masks.js'
+import { type Masks, openFields } from './masks.js'
 
 export const ENTITY_PREFIX = 'entity_'
 
-/** A stored row as the table and the stream show it; sensitive entities masked as the newest policy says. */
+/** A stored row as the table and the stream show it; entities that the newest policy does not show are masked. */
 export function decisionRow(
   row: JsonRow,
   control: ControlState | null,
-  { masks }: { readonly masks: Masks },
+  { masks }: { readonly masks: Pick<Masks, 'mask'> },
 ): wire.DecisionRow {
   const currency = cells.text(row, 'currency')
-  const sensitive = sensitiveFields(control)
+  const open = openFields(control)
   const entities = Object.keys(row)
     .filter((name) => name.startsWith(ENTITY_PREFIX))
     .map((name) => name.slice(ENTITY_PREFIX.length))
   const shown = entities.map((name) => {
     const value = cells.maybeText(row, ENTITY_PREFIX + name)
-    return [name, value !== null && sensitive.has(name) ? masks.mask(value) : value] as const
+    return [name, value !== null && !open.has(name) ? masks.mask(value) : value] as const
   })
   return {
     decision_id: cells.text(row, 'decision_id'),

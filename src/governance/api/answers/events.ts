@@ -1,15 +1,16 @@
 // The stream as pages of the store: rows of every table in the order of the log.
 // A cursor is log, epoch, sequence, and how many alert rows were told (they may be told late, by a clock).
-// Invariant: a page ends between two sequences, so that what one record caused is told as a whole; the id of an event
-// stands on the last of its sequence alone. Whoever goes on after an id gets everything behind it, at least once.
+// Invariant: the id of an event stands on the last of its sequence alone. Whoever goes on after an id gets everything
+// behind it, at least once.
 import { AssayError } from '../../../errors.js'
-import { type JsonRow, jsonRow, type Queries } from '../../store/queries.js'
+import type { JsonRow, Queries } from '../../store/queries.js'
 import type { Missed, StreamEvent, StreamKind, StreamPage } from '../source.js'
 import * as cells from './cells.js'
 import { decisionRow } from './decision-row.js'
 import { driftEvent } from './drift.js'
 import type { Held } from './held.js'
 import { alertEvent } from './alerts.js'
+import { committed, partOf, SOURCES } from './log-rows.js'
 import { shadowEvent } from './shadow.js'
 import { controlOf } from './tables.js'
 
@@ -33,31 +34,10 @@ function parse(text: string): Cursor {
   return { log, epoch: Number(epoch), sequence: Number(sequence) - 1, alerts: Number(alerts) }
 }
 
-/**
- * Tables whose rows carry their sequence. Only columns that are shown are read. Of one sequence the decision comes last
- * and carries the id, behind the windows that it closed: however a reader breaks off, it is told of no decision twice.
- */
-const SOURCES: readonly { readonly kind: StreamKind; readonly table: string; readonly from: string }[] = [
-  { kind: 'control', table: 'controls', from: 'controls' },
-  { kind: 'drift', table: 'drift', from: '(SELECT * EXCLUDE (counts, reference_counts) FROM drift)' },
-  {
-    kind: 'shadow',
-    table: 'shadow_windows',
-    from: `(SELECT epoch, sequence, window_ms, from_ms, until_ms, champion, shadow, segment, pairs, shed, flips, flip_share,
-      flip_low, flip_high FROM shadow_windows)`,
-  },
-  { kind: 'decision', table: 'decisions', from: "(SELECT * EXCLUDE (vector) FROM decisions WHERE kind = 'decision')" },
-]
-
 /** Where the store stands now. */
-async function committed(queries: Queries): Promise<Omit<Cursor, 'alerts'>> {
-  const [row] = await queries.select('SELECT log_id, epoch, sequence FROM position')
-  if (row === undefined) return { log: '0', epoch: 0, sequence: -1 }
-  return {
-    log: cells.text(row, 'log_id').slice(0, 8),
-    epoch: cells.number(row, 'epoch'),
-    sequence: cells.number(row, 'sequence'),
-  }
+async function standsAt(queries: Queries): Promise<Omit<Cursor, 'alerts'>> {
+  const now = await committed(queries)
+  return now === null ? { log: '0', epoch: 0, sequence: -1 } : { ...now, log: now.log.slice(0, 8) }
 }
 
 async function alertRows(held: Held): Promise<number> {
@@ -67,7 +47,7 @@ async function alertRows(held: Held): Promise<number> {
 }
 
 export async function newest(held: Held): Promise<string> {
-  const [now, alerts] = await Promise.all([committed(held.queries()), alertRows(held)])
+  const [now, alerts] = await Promise.all([standsAt(held.queries()), alertRows(held)])
   return format({ ...now, alerts })
 }
 
@@ -75,7 +55,7 @@ export async function newest(held: Held): Promise<string> {
 export async function resume(held: Held, id: string): Promise<string> {
   const cursor = parse(id)
   const queries = held.queries()
-  const now = await committed(queries)
+  const now = await standsAt(queries)
   if (now.log === '0') return id
   if (cursor.log !== '0' && cursor.log !== now.log) {
     throw new AssayError('ASSAY_HEADER_INVALID', 'Last-Event-ID is of another decision log')
@@ -94,7 +74,7 @@ export async function events(
 ): Promise<StreamPage> {
   const at = parse(after)
   const queries = held.queries()
-  const now = await committed(queries)
+  const now = await standsAt(queries)
   // The store is being made anew: it has not come so far again. Equally far there may be an alert of the clock.
   if (now.sequence < at.sequence) return { events: [], cursor: after, more: false }
   const wanted = await asyncFilter(
@@ -132,26 +112,6 @@ export async function events(
     cursor: format({ log: now.log, epoch, sequence: end, alerts: alerts.told }),
     more,
   }
-}
-
-/** Rows of one table after `at`: whole sequences, about `limit` rows; and up to which sequence they are complete. */
-async function partOf(
-  queries: Queries,
-  from: string,
-  { at, to, limit }: { readonly at: number; readonly to: number; readonly limit: number },
-): Promise<{ readonly rows: readonly JsonRow[]; readonly end: number }> {
-  const found = await queries.select(
-    `SELECT * FROM ${from} WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ${limit + 1}`,
-    [at, to],
-  )
-  const next = found[limit]
-  if (next === undefined) return { rows: found.map(jsonRow), end: to }
-  const cut = cells.number(next, 'sequence')
-  const rows = found.filter((row) => cells.number(row, 'sequence') < cut)
-  if (rows.length > 0) return { rows: rows.map(jsonRow), end: cut - 1 }
-  // One record closed more windows than a page holds.
-  const whole = await queries.select(`SELECT * FROM ${from} WHERE sequence = ?`, [cut])
-  return { rows: whole.map(jsonRow), end: cut }
 }
 
 /** Rows of alerts beyond those told, once everything before them was; and how many have been told then. */
