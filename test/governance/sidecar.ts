@@ -3,7 +3,7 @@
 //   node dist/test/governance/sidecar.js [--until N]     configuration from the environment
 import { setTimeout as delay } from 'node:timers/promises'
 import { loadConfig } from '../../src/config.js'
-import { derivingParts } from '../../src/govern-command.js'
+import { derivingParts, eventsOf } from '../../src/govern-command.js'
 import { govern } from '../../src/govern.js'
 import { createLogger } from '../../src/telemetry/logger.js'
 import { createWindowMonitor } from './window-monitor.js'
@@ -17,6 +17,7 @@ const parts = await derivingParts(config, { logger, lag: () => 0 })
 const sidecar = await govern(config, {
   logger,
   ...parts,
+  createEvents: eventsOf,
   createMonitors: () => [...parts.createMonitors(config), createWindowMonitor()],
 })
 process.once('SIGTERM', () => void sidecar.close(5_000))

@@ -1,6 +1,6 @@
 // The topics of one test as a producer, a consumer and an administrator see them, over a client that the server does
 // not share. No test.
-import kafkajs, { CompressionTypes, type IHeaders, Kafka, logLevel } from 'kafkajs'
+import kafkajs, { type Admin, CompressionTypes, type IHeaders, Kafka, logLevel } from 'kafkajs'
 import { until } from '../flow/server-rig.js'
 
 export interface Produced {
@@ -72,10 +72,7 @@ export async function connectTopics(address: string, name: string, options: Topi
     kafka.producer({ allowAutoTopicCreation: false, idempotent, maxInFlightRequests: 1 }),
   ]
   await Promise.all([admin.connect(), producer.connect()])
-  const ends = async (role: Role): Promise<ReadonlyMap<number, number>> => {
-    const held = await admin.fetchTopicOffsets(names[role])
-    return new Map(held.map(({ partition, high }) => [partition, Number(high)]))
-  }
+  const ends = (role: Role): Promise<ReadonlyMap<number, number>> => endsOf(admin, names[role])
   const positions = async (): Promise<ReadonlyMap<number, number>> => {
     const [held] = await admin.fetchOffsets({ groupId: names.group, topics: [names.transactions] })
     return new Map(held.partitions.map(({ partition, offset }) => [partition, Math.max(0, Number(offset))]))
@@ -128,35 +125,7 @@ export async function connectTopics(address: string, name: string, options: Topi
     count,
     ends,
     positions,
-    async read(role) {
-      const left = new Map([...(await ends(role))].filter(([, end]) => end > 0))
-      const consumer = kafka.consumer({ groupId: `${name}.reader.${Date.now()}`, maxWaitTimeInMs: 100 })
-      await consumer.connect()
-      await consumer.subscribe({ topics: [names[role]], fromBeginning: true })
-      const read: Read[] = []
-      await new Promise<void>((resolve, reject) => {
-        if (left.size === 0) resolve()
-        // The last of a partition may be the mark of a transaction, which is no message.
-        consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
-          if (Number(lastOffset) + 1 >= (left.get(partition) ?? Infinity)) left.delete(partition)
-          if (left.size === 0) resolve()
-        })
-        consumer
-          .run({
-            eachMessage: ({ partition, message: { offset, key, value, headers } }) => {
-              read.push({
-                partition,
-                ...{ offset, key: key?.toString() ?? null, value: value?.toString() ?? '', headers: texts(headers) },
-                bytes: value ?? Buffer.alloc(0),
-              })
-              return Promise.resolve()
-            },
-          })
-          .catch(reject)
-      })
-      await consumer.disconnect()
-      return read.sort((a, b) => a.partition - b.partition || Number(a.offset) - Number(b.offset))
-    },
+    read: async (role) => readTopic(kafka, names[role], await ends(role)),
     committed: async () => sum(await positions()),
     async rewind() {
       const partitions = [...(await ends('transactions')).keys()].map((partition) => ({ partition, offset: '0' }))
@@ -171,6 +140,43 @@ export async function connectTopics(address: string, name: string, options: Topi
       await Promise.allSettled([admin.disconnect(), producer.disconnect()])
     },
   }
+}
+
+/** All that a topic holds before these offsets, by partition, in order. */
+export async function readTopic(kafka: Kafka, topic: string, ends: ReadonlyMap<number, number>): Promise<Read[]> {
+  const left = new Map([...ends].filter(([, end]) => end > 0))
+  const consumer = kafka.consumer({ groupId: `${topic}.reader.${Date.now()}`, maxWaitTimeInMs: 100 })
+  await consumer.connect()
+  await consumer.subscribe({ topics: [topic], fromBeginning: true })
+  const read: Read[] = []
+  await new Promise<void>((resolve, reject) => {
+    if (left.size === 0) resolve()
+    // The last of a partition may be the mark of a transaction, which is no message.
+    consumer.on(consumer.events.END_BATCH_PROCESS, ({ payload: { partition, lastOffset } }) => {
+      if (Number(lastOffset) + 1 >= (left.get(partition) ?? Infinity)) left.delete(partition)
+      if (left.size === 0) resolve()
+    })
+    consumer
+      .run({
+        eachMessage: ({ partition, message: { offset, key, value, headers } }) => {
+          read.push({
+            partition,
+            ...{ offset, key: key?.toString() ?? null, value: value?.toString() ?? '', headers: texts(headers) },
+            bytes: value ?? Buffer.alloc(0),
+          })
+          return Promise.resolve()
+        },
+      })
+      .catch(reject)
+  })
+  await consumer.disconnect()
+  return read.sort((a, b) => a.partition - b.partition || Number(a.offset) - Number(b.offset))
+}
+
+/** Offsets after the last message of a topic, by partition. */
+export async function endsOf(admin: Admin, topic: string): Promise<ReadonlyMap<number, number>> {
+  const held = await admin.fetchTopicOffsets(topic)
+  return new Map(held.map(({ partition, high }) => [partition, Number(high)]))
 }
 
 function texts(headers: IHeaders | undefined): Record<string, string> {

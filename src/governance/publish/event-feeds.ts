@@ -89,7 +89,7 @@ export function createLogFeed(kind: LogKind, from: LogPlace | undefined, deps: F
 
   return {
     kind,
-    lag: (sequence) => Math.max(0, sequence - (place?.sequence ?? -1)),
+    lag: (sequence) => Math.max(0, sequence - Math.max(0, place?.sequence ?? 0)),
     noteAlerts: () => undefined,
     noteIn: (places) => (place === undefined ? places : { ...places, [kind]: place }),
     sequence: () => place?.sequence ?? -1,
