@@ -21,7 +21,8 @@ import { loggerOf } from './serve-command.js'
 import type { Logger } from './telemetry/logger.js'
 
 const HELP = `assay govern [--config FILE]
-    follow the decision log of the same configuration: store, drift, shadows, alerts, console
+    follow the decision log of the same configuration: store, drift, shadows, alerts, console; with
+    process.governance.kafka.brokers, what it derives goes to Kafka as CloudEvents
     it may start before the server, end before it and be killed at any time: it goes on where its store ends
     SIGTERM and SIGINT end it after the transaction under way
     --supervised, as \`assay up\` starts it: ends with the process that started it

@@ -1,5 +1,5 @@
-// The configuration of Kafka: of the transport, and of what the sidecar publishes. Without brokers there is none. Secrets
-// stand in files that it names.
+// The configuration of Kafka: of the transport, and of what the sidecar publishes. Without brokers there is none.
+// Secrets stand in files that it names.
 import { type Static, Type } from '@sinclair/typebox'
 import type { InputFault } from '../errors.js'
 import { isLoopback } from './address.js'

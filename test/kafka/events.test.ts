@@ -65,9 +65,18 @@ async function write(dataDir: string, decisions: number, options: WriterOptions 
   await writer.close()
 }
 
-/** What the release derives, with its shadow models, in this process. */
+const ONE_SHADOW = shadowing('one', ['fraud-xgb@1'])
+const NO_SHADOW = shadowing('none', [])
+
+function shadowing(name: string, shadows: readonly string[]): { ASSAY_CONFIG: string } {
+  const file = join(home, `${name}.json`)
+  writeFileSync(file, JSON.stringify({ process: { governance: { shadows } } }))
+  return { ASSAY_CONFIG: file }
+}
+
+/** What the release derives, with a shadow model, in this process. */
 async function release(dataDir: string): Promise<Partial<GovernDeps>> {
-  const config = loadConfig({ env: { ASSAY_DATA_DIR: dataDir } })
+  const config = loadConfig({ env: { ASSAY_DATA_DIR: dataDir, ...ONE_SHADOW } })
   const logger = { event: () => undefined, flush: () => undefined }
   return { ...(await derivingParts(config, { logger, lag: () => 0 })), createEvents: eventsOf }
 }
@@ -168,7 +177,7 @@ void t.test(
     await first.close(5_000)
 
     // A rebuild has all rows again, and the events that follow are the only new ones.
-    const logging = { ASSAY_DATA_DIR: dataDir, ASSAY_PROCESS__LOGGER__LEVEL: 'error' }
+    const logging = { ASSAY_DATA_DIR: dataDir, ASSAY_PROCESS__LOGGER__LEVEL: 'error', ...ONE_SHADOW }
     const rebuild = child(t, process.execPath, [CLI, 'govern', 'rebuild'], { ...logging, ...topics.env })
     t.equal(await rebuild.exited, 0, rebuild.output())
     await write(dataDir, 5, { startMs: Date.UTC(2026, 10, 20, 14, 11), ordinal: 1_301 })
@@ -200,8 +209,8 @@ void t.test(
     const dataDir = folder(t)
     const topics = await openTopics(t, 'killed')
     await write(dataDir, 6_000)
-    const env = { ASSAY_DATA_DIR: dataDir, ...topics.env }
-    for (const sent of [1, 1_500, 3_000]) {
+    const env = { ASSAY_DATA_DIR: dataDir, ...NO_SHADOW, ...topics.env }
+    for (const sent of [1, 2_000]) {
       const killed = child(t, process.execPath, [SIDECAR], env)
       await published(topics, 'predictions', sent)
       killed.process.kill('SIGKILL')

@@ -1,7 +1,7 @@
 // Stored rows as CloudEvents 1.0 in the binary mode of the Kafka protocol binding: attributes are headers, the value is
 // the JSON that the API's stream shows, masked as there. Pure.
-// Invariant: an id follows from what the row is of (log, record, window, alert), never from when or by whom it is sent, so
-// that an event that is sent again has the id that it had.
+// Invariant: an id follows from what the row is of (log, record, window, alert), never from when or by whom it is sent,
+// so that an event that is sent again has the id that it had.
 import { createHash } from 'node:crypto'
 import type { ControlState } from '../../contract/control-state.js'
 import type { EventsConfig } from '../../contract/kafka.js'

@@ -1,6 +1,6 @@
-// How far events were published, in a file of the store's directory: it outlives the store, so that a rebuild or a later
-// release publishes nothing again. Invariant: a place is written after the brokers have acknowledged everything before
-// it, whole or not at all.
+// How far events were published, in a file of the store's directory: it outlives the store, so that a rebuild or a
+// later release publishes nothing again. Invariant: a place is written after the brokers have acknowledged everything
+// before it, whole or not at all.
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'

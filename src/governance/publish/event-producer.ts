@@ -1,6 +1,6 @@
-// The client that publishes events, over kafkajs: one send at a time, acknowledged by all in-sync replicas. Idempotent, so
-// that what the client sends again by itself stands once. Whatever it could not send ends it: only a producer id that is
-// new is sure not to take other events for those that may have arrived.
+// The client that publishes events, over kafkajs: one send at a time, acknowledged by all in-sync replicas. Idempotent,
+// so that what the client sends again by itself stands once. Whatever it could not send ends it: only under a new
+// producer id can the brokers not take other events for those that may have arrived.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { EventsConfig } from '../../contract/kafka.js'
 import { AssayError, errorOf } from '../../errors.js'
@@ -8,7 +8,10 @@ import { createConnection } from '../../kafka/connection.js'
 import type { CloudEvent } from './cloud-events.js'
 
 export interface EventProducer {
-  /** Without events it looks whether there is such a topic. Throws ASSAY_TOPIC_REFUSED, ASSAY_KAFKA_REFUSED or ASSAY_KAFKA_UNAVAILABLE. */
+  /**
+   * Without events it looks whether there is such a topic. Throws ASSAY_TOPIC_REFUSED, ASSAY_KAFKA_REFUSED or
+   * ASSAY_KAFKA_UNAVAILABLE.
+   */
   send(topic: string, events: readonly CloudEvent[]): Promise<void>
   /** False once something could not be sent: another one is to be made. */
   isUsable(): boolean

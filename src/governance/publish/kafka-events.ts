@@ -1,7 +1,7 @@
-// Publishes what was derived to Kafka, from a place of its own: predictions, closed windows of drift and shadows, alerts.
-// Reads the store after a commit, sends a page at a time, and moves on once the brokers have acknowledged it.
-// Invariants: each event is published at least once, with the same id each time; brokers that are away, refuse or lack a
-// topic hold up nothing but their events, which the store keeps; one page is in memory; each topic waits for itself.
+// Publishes what was derived to Kafka, from a place of its own: predictions, closed windows of drift and shadows,
+// alerts. Reads the store after a commit, sends a page at a time, and moves on once the brokers have acknowledged it.
+// Invariants: each event is published at least once, with the same id each time; brokers that are away, refuse or lack
+// a topic hold up nothing but their events, which the store keeps; one page is in memory; each topic waits for itself.
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { EventsConfig } from '../../contract/kafka.js'
@@ -228,7 +228,7 @@ function tablesOf(lanes: readonly Lane[]): { kind: EventKind; table: string; fee
   return lanes.flatMap(({ kind, feed }) => (kind === 'alerts' ? [] : [{ kind, table: TABLES[kind], feed }]))
 }
 
-/** Bounded in events and in bytes; one part without any where there is nothing, since the topic is looked at all the same. */
+/** Bounded in events and in bytes; where there is nothing, a part without any: the topic is looked at all the same. */
 function partsOf(events: readonly CloudEvent[], limits: Limits): CloudEvent[][] {
   const parts: CloudEvent[][] = [[]]
   let bytes = 0

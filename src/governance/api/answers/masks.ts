@@ -1,6 +1,6 @@
 // Stands in for sensitive values: a mask shows that two values are equal, and nothing else.
-// Invariant: masks are keyed hashes under a key that never leaves the store's directory, so that they cannot be tried out
-// from outside; they can be used as a filter while the process remembers them, at most `masksMax` of them.
+// Invariant: masks are keyed hashes under a key that never leaves the store's directory, so that they cannot be tried
+// out from outside; they can be used as a filter while the process remembers them, at most `masksMax` of them.
 import { createHmac, randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
