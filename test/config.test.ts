@@ -126,6 +126,24 @@ void t.test('the way to Kafka brokers has all that it needs, and shows no secret
   t.end()
 })
 
+void t.test('events of the sidecar go to brokers of their own, and nowhere unless these are named', (t) => {
+  const at = '/process/governance/kafka'
+  const { kafka } = loadConfig({ env: {} }).process.governance
+  t.same(kafka.brokers, [])
+  t.equal(kafka.topics.predictions, 'governance.predictions')
+  const refused = (over: object): Record<string, string> => faults({ process: { governance: { kafka: over } } })
+  const brokers = ['kafka.example:9093']
+  t.same(refused({ brokers, topics: { drift: null, alerts: 'risk.alerts' } }), {})
+  t.match(refused({ brokers: ['kafka.example'] }), { [`${at}/brokers/0`]: /./ })
+  t.match(refused({ topics: { drift: 'a topic' } }), { [`${at}/topics/drift`]: /./ })
+  t.match(refused({ topics: { decisions: 'x' } }), { [`${at}/topics/decisions`]: /unknown key/ })
+  t.match(refused({ brokers, tls: { key_file: '/k.pem' } }), { [`${at}/tls/cert_file`]: /certificate of its key/ })
+  const plain = { mechanism: 'plain', username: 'assay', password_file: '/secret' }
+  t.match(refused({ brokers, sasl: plain }), { [`${at}/sasl/mechanism`]: /beyond loopback only with tls/ })
+  t.match(refused({ brokers, sasl: { ...plain, password_file: null } }), { [`${at}/sasl/password_file`]: /needs it/ })
+  t.end()
+})
+
 void t.test('a policy that fits its schema but makes no sense is refused', (t) => {
   const schema = (field: object) => ({
     policy: { schema: { fields: [{ name: 'customer_id', type: 'string', entity: true }, field] } },

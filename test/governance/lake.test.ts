@@ -82,3 +82,17 @@ void t.test('what monitors derived leaves with the rows it is of, where they sta
   t.ok((await counted('decisions')) < 60)
   t.equal(await counted('aged'), await counted('decisions'))
 })
+
+void t.test('rows that leave before they were taken are counted; what nobody takes is not', async (t) => {
+  const { store, queries } = await filled(t, 60, { stepMs: DAY_MS / 12 })
+  await store.database.run('CREATE TABLE aged AS SELECT sequence, decided_at_ms AS until_ms FROM decisions')
+  const missed = new Map<string, number>()
+  const options = {
+    ...{ ...lakeFolder(t), rowDays: 1, ages: { aged: 'until_ms' }, taken: () => new Map([['decisions', 7]]) },
+    onMissed: (table: string, rows: number) => void missed.set(table, (missed.get(table) ?? 0) + rows),
+  }
+  await (await createLake(store.database, options)).follow(store.recordedAtMs())
+  const [held] = await queries.select('SELECT count(*) AS n FROM decisions')
+  t.ok(Number(held?.n) < 53)
+  t.same([...missed], [['decisions', 60 - Number(held?.n) - 7]])
+})

@@ -1,5 +1,6 @@
-// What the sidecar publishes, on a real broker: every event with its headers and an id that stays, masked; after kill -9, a
-// restart, a rebuild, an outage, a topic that was missing or not allowed, records taken back. One broker for all.
+// What the sidecar publishes, on a real broker: every event with its headers and an id that stays, masked; after
+// kill -9, a restart, a rebuild, an outage, a topic that was missing or not allowed, records taken back.
+// One broker for all.
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

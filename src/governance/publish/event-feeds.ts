@@ -128,7 +128,7 @@ export function createAlertFeed(from: RowPlace | undefined, deps: FeedDeps): Fee
     return eventsOf('alerts', await held.queries().select(sql, [row]), { ...deps, log })
   }
 
-  /** Rows of this table are never deleted: where one is another, the store was made anew, without those of the clock. */
+  /** Rows of this table are never deleted: where one is another, the store was made anew, without the clock's. */
   async function start(queries: Queries, log: string): Promise<number> {
     const told = place?.rows ?? 0
     if (told === 0 || queries === seenIn) return told
