@@ -13,9 +13,8 @@ import { parseArgs } from 'node:util'
 import type { Health } from '../src/contract/governance.js'
 import { removeStore } from '../src/governance/store/open.js'
 import { until } from '../test/governance/rig.js'
-import { medianInterval } from './interval.js'
 import { measure, type Measurement } from './measure.js'
-import { writeReport } from './report.js'
+import { riseLine, writeReport } from './report.js'
 import { createRequestPool, POPULATION } from './requests.js'
 import { CLI, endRun, ROOT, startServer } from './server.js'
 
@@ -125,15 +124,6 @@ async function runPair(pair: number, state: 'present' | 'catching up', isLastTry
   return counts
 }
 
-function verdictLine(state: string, list: readonly number[]): string {
-  const interval = medianInterval(list)
-  if (interval === null) return `  ${state}: too few pairs`
-  const { low, median, high, coverage } = interval
-  const verdict = high <= RISE_MS_MAX ? 'reached' : low > RISE_MS_MAX ? 'MISSED' : 'undecided'
-  const range = `[${low.toFixed(2)}, ${high.toFixed(2)}] at ${(100 * coverage).toFixed(1)} %`
-  return `  ${state}: p99 rises by ${median.toFixed(2)} ms (median), ${range}; wanted ≤ ${RISE_MS_MAX}: ${verdict}`
-}
-
 try {
   await load(AHEAD_SECONDS)
   for (let pair = 0; pair < pairs; pair++) {
@@ -147,7 +137,7 @@ try {
     '  pair  sidecar       absent  beside    rise  behind at the end, records',
     ...rows,
     '',
-    ...Object.entries(rises).map(([state, list]) => verdictLine(state, list)),
+    ...Object.entries(rises).map(([state, list]) => riseLine(`${state}: p99`, list, RISE_MS_MAX)),
   ]
   writeReport('governance-beside', lines, { pairs, seconds, rate, rises })
 } finally {

@@ -3,6 +3,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus, release, totalmem } from 'node:os'
 import { join } from 'node:path'
+import { medianInterval } from './interval.js'
 import type { Latency, Measurement } from './measure.js'
 import { ROOT } from './server.js'
 
@@ -55,6 +56,20 @@ export function targetLine(name: string, value: number, bound: { max?: number; m
   const wanted = max === Infinity ? `≥ ${min}` : `≤ ${max}`
   const verdict = isVoid ? 'void' : value <= max && value >= min ? 'reached' : 'MISSED'
   return `  ${name.padEnd(34)} ${value.toFixed(2).padStart(10)}   wanted ${wanted.padEnd(9)} ${verdict}`
+}
+
+/**
+ * By how much something rises, from paired differences, in ms; with `max`, whether the whole interval of the median lies
+ * below it, or above it.
+ */
+export function riseLine(name: string, rises: readonly number[], max?: number): string {
+  const interval = medianInterval(rises)
+  if (interval === null) return `  ${name}: too few pairs`
+  const { low, median, high, coverage } = interval
+  const range = `[${low.toFixed(2)}, ${high.toFixed(2)}] at ${(100 * coverage).toFixed(1)} %`
+  const rise = `  ${name} rises by ${median.toFixed(2)} ms (median), ${range}`
+  if (max === undefined) return rise
+  return `${rise}; wanted ≤ ${max}: ${high <= max ? 'reached' : low > max ? 'MISSED' : 'undecided'}`
 }
 
 /** Slope of the least-squares line through samples taken once a second, per second. */
