@@ -59,8 +59,8 @@ export function targetLine(name: string, value: number, bound: { max?: number; m
 }
 
 /**
- * By how much something rises, from paired differences, in ms; with `max`, whether the whole interval of the median lies
- * below it, or above it.
+ * By how much something rises, from paired differences, in ms; with `max`, whether the whole interval of the median
+ * lies below it, or above it.
  */
 export function riseLine(name: string, rises: readonly number[], max?: number): string {
   const interval = medianInterval(rises)
