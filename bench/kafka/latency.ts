@@ -1,10 +1,11 @@
 // From produce to decision consumed, against produce to consumed of the same minutes, pair by pair; and what
-// exactly_once adds to it.
+// exactly_once adds to it. The same through the no-op loops of two clients: more than the difference between these, another
+// client cannot save the server.
 import { connectTopics, type Topics } from '../../test/kafka/topics.js'
 import { quantile } from '../control.js'
 import { cpuSeconds } from '../proc.js'
 import { targetLine, riseLine } from '../report.js'
-import type { RunningServer } from '../server.js'
+import { LOOP_CLIENTS, startLoop } from './loop.js'
 import { type Bench, endStream, medianOf, type Part, PARTITIONS, row, startStream } from './rig.js'
 import { startTraffic, type Traffic, type TrafficReport } from './traffic.js'
 
@@ -18,20 +19,20 @@ interface Latency {
   readonly p50Ms: number
   readonly p99Ms: number
   readonly latenessP99Ms: number
-  /** CPU of the server, µs per message; 0 without one. */
+  /** CPU of what is between, µs per message; 0 without it. */
   readonly cpuUs: number
   readonly sorted: Float64Array
 }
 
-/** Where messages go in, and whose CPU that costs. */
+/** Where messages go in, and the process whose CPU that costs. */
 interface Way {
   readonly name: string
   readonly topic: string
-  readonly server: RunningServer | null
+  readonly pid: number | null
 }
 
-async function time(traffic: Traffic, { topic, server }: Way, rate: number, seconds: number): Promise<Latency> {
-  const cpu = (): number => (server === null ? 0 : cpuSeconds(server.pid))
+async function time(traffic: Traffic, { topic, pid }: Way, rate: number, seconds: number): Promise<Latency> {
+  const cpu = (): number => (pid === null ? 0 : cpuSeconds(pid))
   const before = cpu()
   const { latenciesMs, latenessP99Ms }: TrafficReport = await traffic.run(topic, rate, seconds)
   const sorted = latenciesMs.sort()
@@ -41,6 +42,10 @@ async function time(traffic: Traffic, { topic, server }: Way, rate: number, seco
   }
 }
 
+/** Where nothing is wanted of the result, the fewest that an interval needs do. */
+const PAIRS_FEWEST = 6
+const fewer = (bench: Bench): Bench => ({ ...bench, pairs: Math.min(bench.pairs, PAIRS_FEWEST) })
+
 interface Compared {
   readonly rate: number
   readonly a: Latency[]
@@ -48,7 +53,12 @@ interface Compared {
 }
 
 /** A B, B A, …: `pairs` of them. */
-async function compare(bench: Bench, traffic: Traffic, [a, b]: readonly [Way, Way], rate: number): Promise<Compared> {
+async function compare(
+  bench: Omit<Bench, 'broker' | 'folder'>,
+  traffic: Traffic,
+  [a, b]: readonly [Way, Way],
+  rate: number,
+): Promise<Compared> {
   const compared: Compared = { rate, a: [], b: [] }
   for (let pair = 0; pair < bench.pairs; pair++) {
     const order = pair % 2 === 0 ? [a, b] : [b, a]
@@ -97,8 +107,8 @@ export async function measureLatency(bench: Bench, rates: readonly number[]): Pr
   const outputs = [direct.transactions, decided.decisions, exact.decisions]
   const traffic = await startTraffic(address, 'latency', outputs)
   const server = await startStream(bench, topics[1], { name: 'decided' })
-  const past: Way = { name: 'produce → consume', topic: direct.transactions, server: null }
-  const through: Way = { name: 'produce → decided → consume', topic: decided.transactions, server }
+  const past: Way = { name: 'produce → consume', topic: direct.transactions, pid: null }
+  const through: Way = { name: 'produce → decided → consume', topic: decided.transactions, pid: server.pid }
   const warmUp = async (way: Way): Promise<void> =>
     void (await time(traffic, way, Math.max(...rates), bench.warmUpSeconds))
   await warmUp(past)
@@ -116,12 +126,35 @@ export async function measureLatency(bench: Bench, rates: readonly number[]): Pr
     data.push(plain(compared))
   }
   const other = await startStream(bench, topics[2], { name: 'exact', exactlyOnce: true })
-  const atOnce: Way = { name: '… with exactly_once', topic: exact.transactions, server: other }
+  const atOnce: Way = { name: '… with exactly_once', topic: exact.transactions, pid: other.pid }
   await warmUp(atOnce)
-  const compared = await compare(bench, traffic, [through, atOnce], Math.max(...rates))
+  const compared = await compare(fewer(bench), traffic, [through, atOnce], Math.max(...rates))
   text.push(...lines([through, atOnce], compared), riseLine('p99 with exactly_once', rises(compared)), '')
   data.push(plain(compared))
   await traffic.close()
   await Promise.all([endStream(server), endStream(other), ...topics.map((one: Topics) => one.close())])
   return { lines: text, data }
+}
+
+export async function measureClients(bench: Bench, rate: number): Promise<Part> {
+  const { address } = bench.broker
+  const topics = await Promise.all(
+    LOOP_CLIENTS.map((client) => connectTopics(address, `loop.${client.replace(/\W/g, '')}`)),
+  )
+  for (const one of topics) await one.create(PARTITIONS)
+  const outputs = topics.map(({ names }) => names.decisions)
+  const traffic = await startTraffic(address, 'clients', outputs)
+  const loops = await Promise.all(LOOP_CLIENTS.map((client, at) => startLoop(client, topics[at])))
+  const [kafkajs, platformatic] = LOOP_CLIENTS.map((client, at): Way => ({
+    ...{ name: `the loop of ${client}`, topic: topics[at].names.transactions, pid: loops[at].pid },
+  }))
+  const both = [kafkajs, platformatic] as const
+  for (const way of both) await time(traffic, way, rate, bench.warmUpSeconds)
+  const compared = await compare(fewer(bench), traffic, both, rate)
+  await traffic.close()
+  await Promise.all([...loops.map((loop) => loop.stop()), ...topics.map((one) => one.close())])
+  return {
+    lines: [...lines(both, compared), riseLine('p99 with the second', rises(compared)), ''],
+    data: plain(compared),
+  }
 }

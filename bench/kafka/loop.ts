@@ -1,33 +1,37 @@
-// What the client does without a server: consumes, produces as many messages of so many bytes, commits. A process of
-// its own, for bench/kafka.ts.
-import { Kafka, logLevel } from 'kafkajs'
+// The no-op loop of a client (loop-process.ts), started and ended.
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Topics } from '../../test/kafka/topics.js'
 
-const [address, groupId, from, to, bytes] = process.argv.slice(2)
-const kafka = new Kafka({ brokers: [address], clientId: 'loop', logLevel: logLevel.NOTHING })
-const producer = kafka.producer({ allowAutoTopicCreation: false })
-const consumer = kafka.consumer({ groupId, maxWaitTimeInMs: 500 })
-const value = Buffer.alloc(Number(bytes), 'x')
-/** As many as the server sends at once. */
-const SENT_MAX = 512
+export const LOOP_CLIENTS = ['kafkajs', '@platformatic/kafka'] as const
+export type LoopClient = (typeof LOOP_CLIENTS)[number]
 
-await Promise.all([producer.connect(), consumer.connect()])
-await consumer.subscribe({ topics: [from], fromBeginning: true })
-await consumer.run({
-  autoCommit: false,
-  eachBatchAutoResolve: false,
-  partitionsConsumedConcurrently: 4,
-  async eachBatch(payload) {
-    const { messages, topic, partition } = payload.batch
-    for (let at = 0; at < messages.length; at += SENT_MAX) {
-      const part = messages.slice(at, at + SENT_MAX)
-      await producer.send({ topic: to, acks: -1, messages: part.map(({ key }) => ({ key, value, partition })) })
-      const last = Number(part[part.length - 1].offset)
-      await consumer.commitOffsets([{ topic, partition, offset: String(last + 1) }])
-      payload.resolveOffset(String(last))
-      await payload.heartbeat()
-    }
-  },
-})
-process.once('SIGTERM', () => {
-  void Promise.all([consumer.disconnect(), producer.disconnect()]).then(() => process.exit(0))
-})
+export interface Loop {
+  readonly pid: number
+  stop(): Promise<void>
+}
+
+/** About as many as a decision takes. */
+const DECISION_BYTES = 560
+const PROCESS = fileURLToPath(new URL('./loop-process.js', import.meta.url))
+
+/** From the topics' transactions to their decisions; resolves when it has joined. */
+export async function startLoop(client: LoopClient, { address, names }: Topics): Promise<Loop> {
+  const args = [client, address, names.group, names.transactions, names.decisions, String(DECISION_BYTES)]
+  const child = fork(PROCESS, args)
+  const exited = once(child, 'exit')
+  await Promise.race([
+    once(child, 'message'),
+    exited.then(() => {
+      throw new Error(`the loop of ${client} ended`)
+    }),
+  ])
+  return {
+    pid: child.pid ?? 0,
+    async stop() {
+      child.kill('SIGTERM')
+      await exited
+    },
+  }
+}

@@ -1,23 +1,17 @@
-// How many a second go through consume → score → produce, against a loop of the client's own that consumes, produces as
-// many bytes and commits: all of them from the same messages, which were there before.
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
+// How many a second go through consume → score → produce, against the no-op loops of two clients: all of them from the same messages, which were there before.
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { connectTopics, type Topics } from '../../test/kafka/topics.js'
 import { median } from '../interval.js'
 import { cpuSeconds, monoMs } from '../proc.js'
 import { targetLine } from '../report.js'
+import { type LoopClient, startLoop } from './loop.js'
 import { type Bench, endStream, medianOf, type Part, PARTITIONS, row, startStream } from './rig.js'
 import { createMessages } from './traffic.js'
 
 const SHARE_MIN = 0.5
-/** About as many as a decision takes. */
-const DECISION_BYTES = 560
 const PRODUCED_AT_ONCE = 500
 /** Of the messages: joining, first fetches and code that is not compiled yet are not the rate. */
 const WARM_UP_SHARE = 0.25
-const LOOP = fileURLToPath(new URL('./loop.js', import.meta.url))
 
 interface Throughput {
   readonly perSecond: number
@@ -39,34 +33,32 @@ async function drain(topics: Topics, pid: number, total: number): Promise<Throug
   }
 }
 
-async function stop(child: ChildProcess): Promise<void> {
-  const exited = once(child, 'exit')
-  child.kill('SIGTERM')
-  await exited
+type Measure = (bench: Bench, topics: Topics, total: number) => Promise<Throughput>
+
+function decide(exactlyOnce: boolean): Measure {
+  return async (bench, topics, total) => {
+    const server = await startStream(bench, topics, { name: topics.names.group, exactlyOnce })
+    const throughput = await drain(topics, server.pid, total)
+    await endStream(server)
+    return throughput
+  }
+}
+
+function pass(client: LoopClient): Measure {
+  return async (_, topics, total) => {
+    const loop = await startLoop(client, topics)
+    const throughput = await drain(topics, loop.pid, total)
+    await loop.stop()
+    return throughput
+  }
 }
 
 /** Each on a group and an output of its own. */
 const KINDS = {
-  async decided(bench: Bench, topics: Topics, total: number) {
-    const server = await startStream(bench, topics, { name: topics.names.group })
-    const throughput = await drain(topics, server.pid, total)
-    await endStream(server)
-    return throughput
-  },
-  async 'with exactly_once'(bench: Bench, topics: Topics, total: number) {
-    const server = await startStream(bench, topics, { name: topics.names.group, exactlyOnce: true })
-    const throughput = await drain(topics, server.pid, total)
-    await endStream(server)
-    return throughput
-  },
-  async 'the loop of kafkajs'({ broker }: Bench, topics: Topics, total: number) {
-    const { names } = topics
-    const args = [LOOP, broker.address, names.group, names.transactions, names.decisions, String(DECISION_BYTES)]
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit'] })
-    const throughput = await drain(topics, child.pid ?? 0, total)
-    await stop(child)
-    return throughput
-  },
+  decided: decide(false),
+  'with exactly_once': decide(true),
+  'the loop of kafkajs': pass('kafkajs'),
+  'the loop of @platformatic/kafka': pass('@platformatic/kafka'),
 }
 type Kind = keyof typeof KINDS
 
@@ -79,7 +71,10 @@ export async function measureRate(bench: Bench, rounds: number, total: number): 
     await input.produce(Array.from({ length: PRODUCED_AT_ONCE }, (_, at) => message(sent + at)))
   }
   const kinds = Object.keys(KINDS) as Kind[]
-  const measured: Record<Kind, Throughput[]> = { decided: [], 'with exactly_once': [], 'the loop of kafkajs': [] }
+  const measured: Record<Kind, Throughput[]> = {
+    ...{ decided: [], 'with exactly_once': [] },
+    ...{ 'the loop of kafkajs': [], 'the loop of @platformatic/kafka': [] },
+  }
   for (let round = 0; round < rounds; round++) {
     // Each is the first as often as another.
     for (const at of kinds.keys()) {

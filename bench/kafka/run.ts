@@ -1,7 +1,7 @@
 // Kafka end to end: what the server adds between produce and consume, what exactly_once costs, how many a second go
 // through, what the stream does to requests over HTTP, and how long a rolling restart goes without a decision.
-//   node dist/bench/kafka/run.js [--pairs 9] [--seconds 3] [--rates 200,2000] [--rounds 5] [--preload 40000]
-//     [--http-rate 2000] [--parts latency,rate,http,rolling] [--folder DIR] [--quick]  → bench/results/kafka.txt, .json
+//   node dist/bench/kafka/run.js [--pairs 9] [--seconds 3] [--rates 200,2000] [--rounds 3] [--preload 40000]
+//     [--http-rate 2000] [--parts latency,clients,rate,http,rolling] [--folder DIR] [--quick]  → bench/results/kafka.txt, .json
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -9,7 +9,7 @@ import { startBroker } from '../../test/kafka/broker.js'
 import { writeReport } from '../report.js'
 import { ROOT } from '../server.js'
 import { measureHttpBeside } from './http-beside.js'
-import { measureLatency } from './latency.js'
+import { measureClients, measureLatency } from './latency.js'
 import { measureRate } from './rate.js'
 import type { Bench, Part } from './rig.js'
 import { measureRolling } from './rolling.js'
@@ -23,7 +23,7 @@ const { values } = parseArgs({
     rates: { type: 'string', default: '200,2000' },
     'http-rate': { type: 'string', default: '2000' },
     'rolling-rate': { type: 'string', default: '500' },
-    parts: { type: 'string', default: 'latency,rate,http,rolling' },
+    parts: { type: 'string', default: 'latency,clients,rate,http,rolling' },
     folder: { type: 'string', default: join(ROOT, 'data') },
     quick: { type: 'boolean', default: false },
   },
@@ -31,7 +31,7 @@ const { values } = parseArgs({
 const { quick } = values
 const sizes = quick
   ? { pairs: 1, seconds: 1, rounds: 1, preload: 4_000, warmUpSeconds: 1 }
-  : { pairs: 9, seconds: 3, rounds: 5, preload: 40_000, warmUpSeconds: 5 }
+  : { pairs: 9, seconds: 3, rounds: 3, preload: 40_000, warmUpSeconds: 5 }
 for (const key of ['pairs', 'seconds', 'rounds', 'preload'] as const) {
   const given = values[key]
   if (given !== undefined) sizes[key] = Number(given)
@@ -39,6 +39,7 @@ for (const key of ['pairs', 'seconds', 'rounds', 'preload'] as const) {
 const rates = values.rates.split(',').map(Number)
 const PARTS: Readonly<Record<string, (bench: Bench) => Promise<Part>>> = {
   latency: (bench) => measureLatency(bench, rates),
+  clients: (bench) => measureClients(bench, Math.max(...rates)),
   rate: (bench) => measureRate(bench, sizes.rounds, sizes.preload),
   http: (bench) => measureHttpBeside(bench, { httpRate: Number(values['http-rate']), streamRate: Math.max(...rates) }),
   rolling: (bench) => measureRolling(bench, Number(values['rolling-rate'])),
