@@ -1,7 +1,8 @@
 // Kafka end to end: what the server adds between produce and consume, what exactly_once costs, how many a second go
 // through, what the stream does to requests over HTTP, and how long a rolling restart goes without a decision.
 //   node dist/bench/kafka/run.js [--pairs 9] [--seconds 3] [--rates 200,2000] [--rounds 3] [--preload 40000]
-//     [--http-rate 2000] [--parts latency,clients,rate,http,rolling] [--folder DIR] [--quick]  → bench/results/kafka.txt, .json
+//     [--http-rate 2000] [--rolling-rate 500] [--parts latency,clients,promises,rate,http,rolling] [--folder DIR]
+//     [--quick]                                                              → bench/results/kafka.txt, .json
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -10,6 +11,7 @@ import { writeReport } from '../report.js'
 import { ROOT } from '../server.js'
 import { measureHttpBeside } from './http-beside.js'
 import { measureClients, measureLatency } from './latency.js'
+import { seePromises } from './promises.js'
 import { measureRate } from './rate.js'
 import type { Bench, Part } from './rig.js'
 import { measureRolling } from './rolling.js'
@@ -23,7 +25,7 @@ const { values } = parseArgs({
     rates: { type: 'string', default: '200,2000' },
     'http-rate': { type: 'string', default: '2000' },
     'rolling-rate': { type: 'string', default: '500' },
-    parts: { type: 'string', default: 'latency,clients,rate,http,rolling' },
+    parts: { type: 'string', default: 'latency,clients,promises,rate,http,rolling' },
     folder: { type: 'string', default: join(ROOT, 'data') },
     quick: { type: 'boolean', default: false },
   },
@@ -40,6 +42,7 @@ const rates = values.rates.split(',').map(Number)
 const PARTS: Readonly<Record<string, (bench: Bench) => Promise<Part>>> = {
   latency: (bench) => measureLatency(bench, rates),
   clients: (bench) => measureClients(bench, Math.max(...rates)),
+  promises: seePromises,
   rate: (bench) => measureRate(bench, sizes.rounds, sizes.preload),
   http: (bench) => measureHttpBeside(bench, { httpRate: Number(values['http-rate']), streamRate: Math.max(...rates) }),
   rolling: (bench) => measureRolling(bench, Number(values['rolling-rate'])),
