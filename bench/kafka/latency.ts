@@ -1,6 +1,6 @@
-// From produce to decision consumed, against produce to consumed of the same minutes, pair by pair; and what
-// exactly_once adds to it. The same through the no-op loops of two clients: more than the difference between these, another
-// client cannot save the server.
+// From produce to decision consumed, against produce to consumed of the same minutes, pair by pair; and what exactly_once
+// adds to it. The same through the no-op loops of two clients: another client cannot save the server more than lies
+// between them.
 import { connectTopics, type Topics } from '../../test/kafka/topics.js'
 import { quantile } from '../control.js'
 import { cpuSeconds } from '../proc.js'
@@ -53,12 +53,7 @@ interface Compared {
 }
 
 /** A B, B A, …: `pairs` of them. */
-async function compare(
-  bench: Omit<Bench, 'broker' | 'folder'>,
-  traffic: Traffic,
-  [a, b]: readonly [Way, Way],
-  rate: number,
-): Promise<Compared> {
+async function compare(bench: Bench, traffic: Traffic, [a, b]: readonly [Way, Way], rate: number): Promise<Compared> {
   const compared: Compared = { rate, a: [], b: [] }
   for (let pair = 0; pair < bench.pairs; pair++) {
     const order = pair % 2 === 0 ? [a, b] : [b, a]
@@ -154,7 +149,7 @@ export async function measureClients(bench: Bench, rate: number): Promise<Part> 
   await traffic.close()
   await Promise.all([...loops.map((loop) => loop.stop()), ...topics.map((one) => one.close())])
   return {
-    lines: [...lines(both, compared), riseLine('p99 with the second', rises(compared)), ''],
+    lines: [...lines(both, compared), riseLine(`p99 with ${LOOP_CLIENTS[1]}`, rises(compared)), ''],
     data: plain(compared),
   }
 }

@@ -1,4 +1,5 @@
-// How many a second go through consume → score → produce, against the no-op loops of two clients: all of them from the same messages, which were there before.
+// How many a second go through consume → score → produce, against the no-op loops of two clients: all of them from the
+// same messages, which were there before.
 import { setTimeout as delay } from 'node:timers/promises'
 import { connectTopics, type Topics } from '../../test/kafka/topics.js'
 import { median } from '../interval.js'
