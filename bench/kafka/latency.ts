@@ -1,6 +1,6 @@
-// From produce to decision consumed, against produce to consumed of the same minutes, pair by pair; and what exactly_once
-// adds to it. The same through the no-op loops of two clients: another client cannot save the server more than lies
-// between them.
+// From produce to decision consumed, against produce to consumed of the same minutes, pair by pair; and what
+// exactly_once adds to it. The same through the no-op loops of two clients: another client cannot save the server more
+// than lies between them.
 import { connectTopics, type Topics } from '../../test/kafka/topics.js'
 import { quantile } from '../control.js'
 import { cpuSeconds } from '../proc.js'
