@@ -6,7 +6,7 @@ import t from 'tap'
 import { inGap, mergeGaps, quantile } from '../../bench/control.js'
 import { medianInterval } from '../../bench/interval.js'
 import { closedLoop, openLoop } from '../../bench/load.js'
-import { slopePerSecond } from '../../bench/report.js'
+import { riseLine, slopePerSecond } from '../../bench/report.js'
 import { createRequestPool, POPULATION } from '../../bench/requests.js'
 
 void t.test('the interval of a median has the ranks and coverage of the published tables', (t) => {
@@ -20,6 +20,16 @@ void t.test('the interval of a median has the ranks and coverage of the publishe
   t.ok(Math.abs((twenty?.coverage ?? 0) - (1 - 43_400 / 2 ** 20)) < 1e-12)
   t.equal(medianInterval(upTo(5)), null, 'five pairs cannot give 95 %')
   t.match(medianInterval(upTo(6)), { low: 1, high: 6 }, 'six can, just')
+  t.end()
+})
+
+void t.test('a rise is judged by its whole interval', (t) => {
+  const around = (middle: number): number[] => [-3, -2, -1, 1, 2, 3].map((off) => middle + off)
+  t.match(riseLine('p99', around(2), 6), /rises by 2\.00 ms \(median\), \[-1\.00, 5\.00\] .*wanted ≤ 6: reached$/)
+  t.match(riseLine('p99', around(10), 6), /wanted ≤ 6: MISSED$/)
+  t.match(riseLine('p99', around(6), 6), /wanted ≤ 6: undecided$/)
+  t.notMatch(riseLine('p99', around(6)), /wanted/, 'nothing is wanted')
+  t.match(riseLine('p99', [1, 2, 3], 6), /too few pairs$/)
   t.end()
 })
 
