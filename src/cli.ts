@@ -70,6 +70,16 @@ const COMMANDS: readonly Command[] = [
     load: async () => (await import('./scoring/decision-command.js')).decisionCommand,
   },
   {
+    word: 'route',
+    help: 'show, set, rollback, resume, status: who answers on a running server, and changing it',
+    load: async () => (await import('./scoring/route-command.js')).routeCommand,
+  },
+  {
+    word: 'breaker',
+    help: 'open, panic, release: keep payments from a model, or from all of them',
+    load: async () => (await import('./scoring/route-command.js')).breakerCommand,
+  },
+  {
     word: 'dlq',
     help: 'list, show, replay: look at the dead letters of the Kafka transport, send them again',
     load: async () => {

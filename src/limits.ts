@@ -102,6 +102,10 @@ export interface Limits {
   readonly gapsMax: number
   /** Bytes of the decisions' facts kept for repeats. */
   readonly factsBytesMax: number
+  /** Steps of one ramp: so many stand in one control record. */
+  readonly rampStepsMax: number
+  /** Control records that the server shows, the newest; the sidecar keeps all. */
+  readonly auditHeldMax: number
   /** Entities whose bucket is remembered. */
   readonly bucketsHeldMax: number
   /** Models loaded at once: each costs a thread and a session. */
@@ -263,8 +267,7 @@ export const LIMITS: Limits = Object.freeze({
   replyEntriesMax: 256,
   gapsMax: 10_000,
   factsBytesMax: 256 << 20,
-  bucketsHeldMax: 100_000,
-  modelsMax: 8,
+  ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8 },
   modelBytesMax: 512 << 20,
   bundleJsonBytesMax: 16 << 20,
   goldenRowsMax: 1024,
@@ -272,8 +275,7 @@ export const LIMITS: Limits = Object.freeze({
   gateMeasureMs: 100,
   metricModelsMax: 64,
   ...{ kafkaRowsMax: 64, kafkaTriesMax: 5, kafkaRetryMsMax: 5_000, kafkaAnswerMsMax: 60_000 },
-  kafkaBatchRowsMax: 512,
-  kafkaSendBytesMax: 512 << 10,
+  ...{ kafkaBatchRowsMax: 512, kafkaSendBytesMax: 512 << 10 },
   ...{ kafkaStandingMax: 20_000, kafkaStandingBytesMax: 8_192 },
   ...{ offsetRangesMax: 256, offsetPartitionsMax: 4_096, recallsMax: 8 },
   kafkaLettersMax: 100_000,
@@ -281,8 +283,7 @@ export const LIMITS: Limits = Object.freeze({
   kafkaDeadWaveMin: 20,
   kafkaStalledMs: 10_000,
   ...{ schemasHeldMax: 1024, schemaRefusedMs: 30_000, schemaBytesMax: 256 << 10, schemaDepthMax: 64 },
-  registryAnswerMsMax: 3_000,
-  registryTriesMax: 3,
+  ...{ registryAnswerMsMax: 3_000, registryTriesMax: 3 },
   tailBatchRecordsMax: 8192,
   tailBatchBytesMax: 16 << 20,
   tailTurnRecordsMax: 512,
@@ -349,7 +350,7 @@ export const TINY: Limits = Object.freeze({
   replyEntriesMax: 4,
   gapsMax: 100,
   factsBytesMax: 64 << 10,
-  bucketsHeldMax: 16,
+  ...{ bucketsHeldMax: 16, rampStepsMax: 4, auditHeldMax: 4 },
   metricModelsMax: 3,
   driftWindowRows: 50,
   driftRowsMin: 10,
@@ -363,8 +364,7 @@ export const TINY: Limits = Object.freeze({
   bundlesMax: 4,
   gateMeasureMs: 5,
   ...{ kafkaRowsMax: 4, kafkaTriesMax: 2, kafkaRetryMsMax: 100, kafkaAnswerMsMax: 2_000 },
-  kafkaBatchRowsMax: 3,
-  kafkaSendBytesMax: 4 << 10,
+  ...{ kafkaBatchRowsMax: 3, kafkaSendBytesMax: 4 << 10 },
   ...{ kafkaStandingMax: 8, kafkaStandingBytesMax: 4_096 },
   ...{ offsetRangesMax: 4, offsetPartitionsMax: 4, recallsMax: 2 },
   kafkaLettersMax: 8,

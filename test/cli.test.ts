@@ -84,6 +84,8 @@ void t.test('help, version and misuse', async (t) => {
     'features',
     'log',
     'decision',
+    'route',
+    'breaker',
     'dlq',
     'shadow',
     'simulate',

@@ -18,12 +18,70 @@ export interface ControlModel {
   thresholds: { challenge_at: number | null; review_at: number | null; decline_at: number | null }
 }
 
-export interface ControlState {
+/** What an operator's hand has taken from models that would answer; the fallback's reason is `forced`. */
+export interface Forced {
+  /** Every decision is the baseline's. */
+  baseline: boolean
+  /** name@version of the models whose breaker is held open. */
+  open: string[]
+}
+
+/** Shares that a challenger is raised to by the server itself, one after the other. */
+export interface Ramp {
+  /** In 1/10,000, rising; the routes hold the one that `step` points at. */
+  steps: number[]
+  step: number
+  every_ms: number
+  /** After a restart it waits for an operator. */
+  paused: boolean
+}
+
+/** What changes while a server runs; all of it is one revision, that of the routes. */
+export interface Routing {
+  routes: LiveRoutes
+  /** What a rollback returns to; null where there is nothing. */
+  previous: LiveRoutes | null
+  forced: Forced
+  ramp: Ramp | null
+}
+
+/** Absent members are those of earlier releases: nothing forced, no ramp, nothing to return to. */
+export interface ControlState extends Partial<Omit<Routing, 'routes'>> {
   format: 1
   policy: Policy
   policy_fingerprint: string
   routes: LiveRoutes
   models: ControlModel[]
+}
+
+/** The part of a control state that operators change. */
+export function routingOf({ routes, previous, forced, ramp }: ControlState): Routing {
+  return { routes, previous: previous ?? null, forced: forced ?? { baseline: false, open: [] }, ramp: ramp ?? null }
+}
+
+/** Routes as anybody may see them: without the experiment's key, which would let one choose ids for a bucket. */
+export type ShownRoutes = Omit<LiveRoutes, 'experiment_key'>
+
+export function withoutKey<R extends LiveRoutes>({ experiment_key: _, ...routes }: R): ShownRoutes {
+  return routes
+}
+
+/** What the text of a control record says of the routing, without keys. */
+export function shownControl(text: string): object {
+  const { routes, previous, forced, ramp } = JSON.parse(text) as Partial<ControlState>
+  return {
+    ...(routes !== undefined && { routes: withoutKey(routes) }),
+    ...(previous !== undefined && { previous: previous === null ? null : withoutKey(previous) }),
+    ...(forced !== undefined && { forced }),
+    ...(ramp !== undefined && { ramp }),
+  }
+}
+
+/** The state after a control record, whose text holds the members that changed. Throws as `parseControlState` does. */
+export function stateAfter(state: ControlState, text: string): ControlState {
+  const members: unknown = JSON.parse(text)
+  const overlay = typeof members === 'object' && members !== null ? members : {}
+  return parseControlState(JSON.stringify({ ...state, ...overlay }))
 }
 
 /**

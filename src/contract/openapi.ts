@@ -8,6 +8,7 @@ import { AcceptedAnswer, DecisionAnswer } from './decision-answer.js'
 import { compileLabels } from './label.js'
 import { type Policy, Routes } from './policy.js'
 import { Problem } from './problem.js'
+import { ForceChange, PlainChange, RoutesChange } from './routes-change.js'
 import { transactionAvroSchema } from './record-schema.js'
 import { MODES } from './transaction.js'
 import { transactionJsonSchema } from './transaction-schema.js'
@@ -34,6 +35,16 @@ const BUSY: readonly ErrorCode[] = [
   'ASSAY_LOG_UNAVAILABLE',
   'ASSAY_DECISION_UNCONFIRMED',
 ]
+const CHANGE: readonly ErrorCode[] = [
+  ...BODY,
+  'ASSAY_ROLE_REFUSED',
+  'ASSAY_CHANGE_CONFLICT',
+  'ASSAY_REVISION_STALE',
+  'ASSAY_MODEL_NOT_LOADED',
+  'ASSAY_NOT_READY',
+  'ASSAY_LOG_UNAVAILABLE',
+]
+const REVISION: readonly ErrorCode[] = ['ASSAY_REVISION_MISSING']
 const ANYWHERE: readonly ErrorCode[] = ['ASSAY_UNAUTHENTICATED', 'ASSAY_METHOD_REFUSED', 'ASSAY_ROUTE_UNKNOWN']
 const TRANSACTION: readonly ErrorCode[] = [
   'ASSAY_CURRENCY_UNLISTED',
@@ -54,7 +65,7 @@ export function openApiDocument(policy: Policy, info: ApiInfo): Json {
     },
     paths: isScore ? scorePaths() : operationsPaths(),
     components: {
-      schemas: isScore ? scoreSchemas(policy) : { Routes: plain(Routes), Problem: plain(Problem) },
+      schemas: isScore ? scoreSchemas(policy) : operationsSchemas(),
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer' },
         key: { type: 'apiKey', in: 'header', name: 'X-API-Key' },
@@ -73,6 +84,16 @@ function scoreSchemas(policy: Policy): Json {
     Problem: plain(Problem),
     TransactionAvro: { description: 'the Avro schema of avro/binary', const: transactionAvroSchema(policy.schema) },
   }
+}
+
+function operationsSchemas(): Json {
+  const shown = Type.Composite([Routes, Type.Object({ revision: Type.Integer({ minimum: 0 }) })])
+  const changes = {
+    RoutesChange: plain(RoutesChange),
+    PlainChange: plain(PlainChange),
+    ForceChange: plain(ForceChange),
+  }
+  return { RoutesShown: { ...plain(shown), additionalProperties: true }, ...changes, Problem: plain(Problem) }
 }
 
 /** JSON Schema without the symbols that the library keeps for itself. */
@@ -178,13 +199,41 @@ function operationsPaths(): Json {
     '/v1/status': { get: operation('What runs, from which log, how warm', ANYWHERE, { ok: body }) },
     '/v1/models': { get: operation('Models loaded and their lanes', ANYWHERE, { ok: body }) },
     '/v1/routes': {
-      get: operation('Routes that hold now', ANYWHERE, {
-        ok: { 200: { description: 'routes', content: json(ref('Routes')) } },
+      get: operation('Who serves under which revision: routes, rollback target, what is forced, ramp', ANYWHERE, {
+        ok: { 200: { description: 'routes', headers: TAG, content: json(ref('RoutesShown')) } },
+      }),
+      put: change('Other champion, challenger, share or experiment, with a ramp or without', 'RoutesChange', true),
+    },
+    '/v1/routes:rollback': { post: change('Back to the routes before the last change, at once', 'PlainChange') },
+    '/v1/routes:resume': { post: change('Let a paused ramp go on', 'PlainChange') },
+    '/v1/routes:force': {
+      post: change('Hold the breaker of a model open, or let the baseline answer everything, at once', 'ForceChange'),
+    },
+    '/v1/routes:release': { post: change('Give back what was forced, at once', 'ForceChange') },
+    '/v1/audit': {
+      get: operation('Changes of the routes, newest first', ANYWHERE, {
+        parameters: [{ name: 'limit', in: 'query', required: false, schema: { type: 'integer', minimum: 1 } }],
+        ok: body,
       }),
     },
-    '/v1/policy': { get: operation('The effective policy and its fingerprint', ANYWHERE, { ok: body }) },
     '/openapi.json': { get: operation('This document', [], { ok: body }) },
   }
+}
+
+const TAG = { ETag: { description: 'the newest revision', schema: { type: 'string' } } }
+
+/** A change: 200 once its record is durable, 202 where it is not yet; only new routes must name the revision. */
+function change(summary: string, schema: string, needsRevision = false): Json {
+  const revision = { name: 'If-Match', in: 'header', required: needsRevision, schema: { type: 'string' } }
+  const answer = { headers: TAG, content: json(ref('RoutesShown')) }
+  return operation(summary, [...CHANGE, ...(needsRevision ? REVISION : []), ...ANYWHERE], {
+    parameters: [{ ...revision, description: 'the revision that the change is meant for, as "3"' }],
+    requestBody: { required: true, content: json(ref(schema)) },
+    ok: {
+      200: { description: 'done, and on disk', ...answer },
+      202: { description: 'taken, not on disk yet; acts then, where it does not act at once', ...answer },
+    },
+  })
 }
 
 function operation(summary: string, codes: readonly ErrorCode[], parts: Json & { ok: Json }): Json {

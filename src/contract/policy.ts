@@ -6,7 +6,7 @@ import { Catalogue } from './catalogue.js'
 import { Thresholds } from './manifest.js'
 import { TransactionSchema } from './transaction.js'
 
-const ModelRef = Type.String({
+export const ModelRef = Type.String({
   pattern: '^[a-z0-9][a-z0-9._-]{0,63}@[A-Za-z0-9][A-Za-z0-9._-]{0,31}$',
   description: 'name@version',
 })
@@ -30,16 +30,19 @@ export const Currencies = Type.Object(
 )
 export type Currencies = Static<typeof Currencies>
 
+export const Share = Type.Integer({ minimum: 0, maximum: 10_000, description: 'in 1/10,000' })
+export const ExperimentName = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' })
+
 /** Seed of the live routes. `share` is in 1/10,000 of the entities named by `sticky_by`. */
 export const Routes = Type.Object(
   {
     name: Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,63}$' }),
     champion: ModelRef,
     challenger: Type.Union([ModelRef, Type.Null()]),
-    share: Type.Integer({ minimum: 0, maximum: 10_000 }),
+    share: Share,
     baseline: ModelRef,
     sticky_by: Type.String(),
-    experiment: Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' }),
+    experiment: ExperimentName,
   },
   { additionalProperties: false },
 )
@@ -60,6 +63,27 @@ export const Segment = Type.Object(
   { additionalProperties: false },
 )
 export type Segment = Static<typeof Segment>
+
+const Above = Type.Number({ minimum: 0, maximum: 1, description: 'of the share of the champion, as a difference' })
+
+/**
+ * When a ramp stops by itself: the challenger lies above the champion by more than is said here, both counted since the
+ * step began. No step is taken, and nothing is compared, before `samples_min` decisions.
+ */
+export const RampGuards = Type.Object(
+  {
+    samples_min: Type.Integer({ minimum: 1, maximum: 1_000_000 }),
+    /** Decisions whose model failed, or gave what is no score. */
+    errors_above: Above,
+    degraded_above: Above,
+    declines_above: Above,
+    latency_p95_ms_above: Type.Number({ minimum: 0, maximum: 1000 }),
+    /** `roll_back`: to the routes before the ramp; `hold`: the share stays, the ramp ends. */
+    on_trip: Type.Union([Type.Literal('roll_back'), Type.Literal('hold')]),
+  },
+  { additionalProperties: false },
+)
+export type RampGuards = Static<typeof RampGuards>
 
 export const Policy = Type.Object(
   {
@@ -95,7 +119,8 @@ export const Policy = Type.Object(
       { additionalProperties: false },
     ),
     server_timing: Type.Boolean(),
-    /** Absent in policies of earlier releases, whose fingerprints stand. */
+    /** Absent, like `governance`, in policies of earlier releases, whose fingerprints stand: then no ramp starts. */
+    ramp_guards: Type.Optional(RampGuards),
     governance: Type.Optional(
       Type.Object(
         { segments: Type.Array(Segment, { maxItems: LIMITS.driftSegmentsMax }) },

@@ -4,7 +4,7 @@
 // or decoded is a finding with its place. Writes nothing, and waits for a log that is not there yet.
 import { existsSync } from 'node:fs'
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
-import { type ControlState, parseControlState } from '../contract/control-state.js'
+import { parseControlState, stateAfter } from '../contract/control-state.js'
 import { codecsFromSchemas, type RecordDecoder } from '../contract/record.js'
 import type { DecodedRecord, RecordType } from '../contract/record-types.js'
 import { readHead } from '../decision-log/chain.js'
@@ -232,7 +232,7 @@ function visit(
       const decoded = attemptText(() => decoding.decode(type, body, control))
       if (typeof decoded === 'string') return report(record, `a record cannot be decoded: ${decoded}`)
       if (decoded.type === 'control') {
-        const next = attemptText(() => changed(control, decoded.control.state))
+        const next = attemptText(() => stateAfter(control, decoded.control.state))
         if (typeof next === 'string') report(record, `the state of a control record cannot be read: ${next}`)
         else batch.control = next
       }
@@ -245,13 +245,6 @@ function visit(
       if (finding.kind === 'reader_ahead') batch.takenBackTo = finding.sequence
     },
   }
-}
-
-/** The state after a control record, which holds all of it or the members that changed. */
-function changed(control: Control, text: string): ControlState {
-  const members: unknown = JSON.parse(text)
-  const overlay = typeof members === 'object' && members !== null ? members : {}
-  return parseControlState(JSON.stringify({ ...control, ...overlay }))
 }
 
 /** What `read` gives, or in words why it cannot: bytes of a log are input, not faults of this program. */

@@ -18,10 +18,10 @@ import { createHeartbeat } from './heartbeat.js'
 import type { IdIndex } from './id-index.js'
 import type { Identity } from './identity.js'
 import { createInFlight } from './in-flight.js'
-import type { ModelSet } from './models.js'
+import type { Lane } from './lane/port.js'
 import type { Order } from './order.js'
 import { createPipeline, type Pipeline } from './pipeline.js'
-import type { LiveRoutes } from '../contract/control-state.js'
+import type { Serving } from './serving.js'
 
 /** What no transaction changes. */
 export interface Fixed {
@@ -44,9 +44,8 @@ export interface Live {
   readonly decided: DecidedOffsets
   readonly recall: Recall
   readonly order: Order
-  readonly routes: LiveRoutes
-  readonly bucketOf: (entity: string) => number
-  readonly models: ModelSet
+  readonly serving: () => Serving
+  readonly lanes: readonly Lane[]
   readonly log: DecisionLog
   /** False before readiness and after the drain: the gate then refuses. */
   readonly open: () => boolean
@@ -80,8 +79,7 @@ export function assemble(fixed: Fixed, live: Live): Assembly {
     flush: () => pipeline.flush(),
     tick,
     pulse() {
-      live.models.champion.lane?.hear()
-      live.models.challenger?.lane?.hear()
+      for (const lane of live.lanes) lane.hear()
       pipeline.tick()
       pipeline.flush()
     },

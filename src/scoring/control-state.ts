@@ -1,23 +1,27 @@
 // The control state of a start: from the policy, the models that were loaded and what the log held last.
-import type { ControlModel, ControlState, LiveRoutes } from '../contract/control-state.js'
+import type { ControlModel, ControlState, LiveRoutes, Routing } from '../contract/control-state.js'
 import type { Policy, Routes } from '../contract/policy.js'
 import type { Fields } from '../telemetry/logger.js'
 import type { ModelSet, ServedModel } from './models.js'
 
-/** The control state of a start. */
+/** The whole control state under a routing, as segments begin with it. */
 export function controlStateOf(
   policy: { readonly policy: Policy; readonly fingerprint: string },
-  routes: LiveRoutes,
+  routing: Routing,
   models: ModelSet,
 ): ControlState {
-  const all: (ServedModel | null)[] = [models.champion, models.challenger, models.baseline]
   return {
     format: 1,
     policy: policy.policy,
     policy_fingerprint: policy.fingerprint,
-    routes,
-    models: all.filter((model) => model !== null).map(describe),
+    models: describeModels(models),
+    ...routing,
   }
+}
+
+/** The models in their roles, as control states name them. */
+export function describeModels({ champion, challenger, baseline }: ModelSet): ControlModel[] {
+  return [champion, challenger, baseline].filter((model) => model !== null).map(describe)
 }
 
 function describe({ reference, answeredBy, thresholds }: ServedModel): ControlModel {
@@ -31,6 +35,13 @@ function describe({ reference, answeredBy, thresholds }: ServedModel): ControlMo
       decline_at: thresholds.declineAt,
     },
   }
+}
+
+/** The routing of a start: a ramp goes on only by an operator's word, routes taken from the file can be rolled back. */
+export function routingAtStart(last: Routing | null, routes: LiveRoutes): Routing {
+  if (last === null) return { routes, previous: null, forced: { baseline: false, open: [] }, ramp: null }
+  if (routes !== last.routes) return { ...last, routes, previous: last.routes, ramp: null }
+  return { ...last, ramp: last.ramp === null ? null : { ...last.ramp, paused: true } }
 }
 
 /** The routes of a start, and what to tell the operator about them; null where log and file agree. */

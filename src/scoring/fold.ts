@@ -1,7 +1,13 @@
 // State is a fold of the decision log in the order of ordinals: this is that fold, for a start of the server and for
 // `log verify --replay`. Evaluated transactions and inferences have no ordinal and pass by.
 import type { RecordCodecs } from '../contract/record.js'
-import type { DecodedRecord, DecisionFacts, DecisionPersonal, LabelRecord } from '../contract/record-types.js'
+import type {
+  ControlRecord,
+  DecodedRecord,
+  DecisionFacts,
+  DecisionPersonal,
+  LabelRecord,
+} from '../contract/record-types.js'
 import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
 import type { DecidedOffsets } from './decided.js'
@@ -27,6 +33,8 @@ export interface FoldDeps {
   readonly indexed: { readonly index: IdIndex; readonly identity: Identity; readonly codecs: RecordCodecs } | null
   /** Null where nobody asks what of a stream was decided. */
   readonly decided: DecidedOffsets | null
+  /** Sees each change of the routes in its place. */
+  readonly onControl?: (control: ControlRecord) => void
   /** Sees each transaction after it was folded; `vector` is overwritten by the next. */
   readonly onFolded?: (folded: Folded) => void
 }
@@ -47,7 +55,7 @@ interface FoldedItem {
   personal: DecisionPersonal
   sequence: number
 }
-type Item = FoldedItem | { label: LabelRecord }
+type Item = FoldedItem | { label: LabelRecord } | { control: ControlRecord }
 
 /** Starts from the state given, which is empty or what an earlier fold has left. */
 export function createFold(deps: FoldDeps): Fold {
@@ -64,6 +72,11 @@ export function createFold(deps: FoldDeps): Fold {
       features.label(label, ordinal, foldedAtMs)
       note(ordinal, foldedAtMs)
       counts.labels++
+      return
+    }
+    if ('control' in item) {
+      note(item.control.ordinal, item.control.foldedAtMs)
+      deps.onControl?.(item.control)
       return
     }
     const { facts, personal, sequence } = item
@@ -102,7 +115,8 @@ export function createFold(deps: FoldDeps): Fold {
   return {
     take(record, sequence) {
       noteSource(record, sequence)
-      if (record.type === 'label') reorder.push(record.label.epoch, record.label.ordinal, { label: record.label })
+      if (record.type === 'control') reorder.push(record.control.epoch, record.control.ordinal, record)
+      else if (record.type === 'label') reorder.push(record.label.epoch, record.label.ordinal, { label: record.label })
       else if ((record.type === 'decision' || record.type === 'observed') && !record.facts.unfolded) {
         const { facts, personal } = record
         reorder.push(facts.epoch, facts.ordinal, { facts, personal, sequence })

@@ -6,6 +6,7 @@ import type { Transaction } from '../contract/transaction.js'
 import type { Exchange } from './exchange.js'
 import type { Ticket } from './lane/port.js'
 import type { LaneModel } from './models.js'
+import type { Serving } from './serving.js'
 
 const EMPTY = new Uint8Array(0)
 
@@ -20,6 +21,8 @@ export class Context {
   /** Place in the list of rows that wait for a lane, or -1. */
   waitingAt = -1
   exchange: Exchange | null = null
+  /** What the transaction began with: a change of the routes meanwhile is not for it. */
+  serving!: Serving
   transactionId = ''
   /** Entry in the id index, or -1 where it is not indexed. */
   entry = -1

@@ -1,10 +1,9 @@
-// From the routes to the models that answer: read the bundle, run the gate, start the lane. A champion or challenger
-// that is refused leaves its place empty (`not_loaded`) and says why; the baseline must load, since it ends every
-// chain.
+// From names to loaded models: read the bundle, run the gate, start the lane. A model that is refused leaves its place
+// empty (`not_loaded`) and says why; the baseline must load, since it ends every chain.
 import { join } from 'node:path'
-import type { Role } from '../contract/decision.js'
+import type { Routing } from '../contract/control-state.js'
 import type { Policy, Routes } from '../contract/policy.js'
-import type { AnsweredBy, AppliedThresholds } from '../contract/record-types.js'
+import type { AppliedThresholds } from '../contract/record-types.js'
 import { cutsOf, thresholdsOf } from '../decision/decide.js'
 import { AssayError } from '../errors.js'
 import type { Limits } from '../limits.js'
@@ -17,7 +16,7 @@ import type { Metrics } from '../telemetry/metrics.js'
 import type { Hangs } from './lane/hangs.js'
 import { createLane } from './lane/create.js'
 import type { Lane, LaneEvent, LaneListener, SpawnLane } from './lane/port.js'
-import type { BaselineModel, LaneModel, ModelSet, ServedModel } from './models.js'
+import type { BaselineModel, LoadedModel, LoadedModels } from './models.js'
 
 export interface LoadDeps {
   readonly policy: Policy
@@ -35,12 +34,24 @@ export interface LoadDeps {
   readonly onAdmitted: (reference: string, admission: Admission) => void
 }
 
-/** Loads what the routes name. Throws ASSAY_BUNDLE_REFUSED where the baseline does not pass. */
-export async function loadModels(routes: Routes, deps: LoadDeps): Promise<ModelSet> {
-  const baseline = await loadBaseline(routes.baseline, deps)
-  const champion = await loadLaneModel(routes.champion, 'champion', deps)
-  const challenger = routes.challenger === null ? null : await loadLaneModel(routes.challenger, 'challenger', deps)
-  return { champion, challenger, baseline }
+/**
+ * What a start loads: the models that answer, those that a rollback would return to, and those of the file, so that an
+ * operator can switch to them.
+ */
+export function modelsToLoad({ routes, previous }: Routing, file: Routes, max: number): string[] {
+  const wanted = [routes, previous, file].flatMap((one) => (one === null ? [] : [one.champion, one.challenger]))
+  return [...new Set(wanted.filter((reference) => reference !== null))].slice(0, max)
+}
+
+/** Loads them, one after the other. Throws ASSAY_BUNDLE_REFUSED where the baseline does not pass. */
+export async function loadModels(
+  names: { readonly baseline: string; readonly models: readonly string[] },
+  deps: LoadDeps,
+): Promise<LoadedModels> {
+  const baseline = await loadBaseline(names.baseline, deps)
+  const models = new Map<string, LoadedModel>()
+  for (const reference of names.models) models.set(reference, await loadLaneModel(reference, deps))
+  return { baseline, models }
 }
 
 async function loadBaseline(reference: string, deps: LoadDeps): Promise<BaselineModel> {
@@ -52,20 +63,21 @@ async function loadBaseline(reference: string, deps: LoadDeps): Promise<Baseline
   deps.onAdmitted(reference, admission)
   const card = await readScorecard(bundle)
   const { columns } = admission
+  const facts = served(reference, bundle, deps)
   return {
-    ...served(reference, bundle, { role: 'baseline', deps }),
+    ...{ ...facts, answeredBy: { ...facts.answeredBy, role: 'baseline' } },
     score: (vectors, at) => card.score(vectors, at, columns),
     reasons: (vectors, at) => card.reasons(vectors, at, columns).map((reason) => ({ ...reason, detail: null })),
   }
 }
 
-async function loadLaneModel(reference: string, role: Role, deps: LoadDeps): Promise<LaneModel> {
+async function loadLaneModel(reference: string, deps: LoadDeps): Promise<LoadedModel> {
   try {
     const bundle = await readReferenced(reference, deps)
     if (bundle.manifest.kind !== 'onnx') {
-      throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} cannot be the ${role}: it is not an ONNX model`)
+      throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} cannot be routed to: it is not an ONNX model`)
     }
-    const facts = served(reference, bundle, { role, deps })
+    const facts = served(reference, bundle, deps)
     const admission = await admit(bundle, deps.catalogue, deps)
     const lane = await createLane(
       {
@@ -82,7 +94,7 @@ async function loadLaneModel(reference: string, role: Role, deps: LoadDeps): Pro
   } catch (error) {
     if (!(error instanceof AssayError)) throw error
     deps.onRefused(reference, error)
-    return { ...unserved(reference, role, deps), lane: null }
+    return { ...unserved(reference, deps), lane: null }
   }
 }
 
@@ -91,8 +103,10 @@ function readReferenced(reference: string, deps: LoadDeps): Promise<Bundle> {
   return readBundle(join(deps.modelsDir, name, version), { limits: deps.limits, identity: { name, version } })
 }
 
-function served(reference: string, bundle: Bundle, as: { role: Role; deps: LoadDeps }): ServedModel {
-  const thresholds = thresholdsOf(as.deps.policy, bundle.manifest)
+type Facts = Omit<LoadedModel, 'lane'>
+
+function served(reference: string, bundle: Bundle, { policy, metrics }: LoadDeps): Facts {
+  const thresholds = thresholdsOf(policy, bundle.manifest)
   if (thresholds === null) {
     throw new AssayError(
       'ASSAY_BUNDLE_REFUSED',
@@ -101,27 +115,20 @@ function served(reference: string, bundle: Bundle, as: { role: Role; deps: LoadD
   }
   const { name, version } = bundle.manifest
   const digest = Buffer.from(bundle.digest.slice('sha256:'.length), 'hex')
-  return describe(reference, { name, version, digest, role: as.role }, { thresholds, metrics: as.deps.metrics })
+  return describe(reference, { name, version, digest }, { thresholds, metrics })
 }
 
 /** A model that never answers still has a name in hops and metrics. */
-function unserved(reference: string, role: Role, deps: LoadDeps): ServedModel {
+function unserved(reference: string, { metrics }: LoadDeps): Facts {
   const [name, version] = reference.split('@')
   const thresholds = { challengeAt: null, reviewAt: null, declineAt: null }
-  return describe(reference, { name, version, digest: Buffer.alloc(32), role }, { thresholds, metrics: deps.metrics })
+  return describe(reference, { name, version, digest: Buffer.alloc(32) }, { thresholds, metrics })
 }
 
 function describe(
   reference: string,
-  answeredBy: AnsweredBy,
-  rest: { thresholds: AppliedThresholds; metrics: Metrics },
-): ServedModel {
-  const { thresholds } = rest
-  return { reference, answeredBy, thresholds, cuts: cutsOf(thresholds), metric: rest.metrics.model(reference) }
-}
-
-/** Ends their threads. */
-export async function closeLanes({ champion, challenger }: ModelSet, { laneStopMs }: Limits): Promise<void> {
-  const lanes = [champion.lane, challenger?.lane ?? null].filter((lane) => lane !== null)
-  await Promise.all(lanes.map((lane) => lane.close(laneStopMs)))
+  answeredBy: Facts['answeredBy'],
+  { thresholds, metrics }: { thresholds: AppliedThresholds; metrics: Metrics },
+): Facts {
+  return { reference, answeredBy, thresholds, cuts: cutsOf(thresholds), metric: metrics.model(reference) }
 }

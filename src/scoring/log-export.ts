@@ -8,6 +8,7 @@ import type { Writable } from 'node:stream'
 import { finished } from 'node:stream/promises'
 import avsc from 'avsc'
 import { fileWriter, ParquetWriter, schemaFromColumnData } from 'hyparquet-writer'
+import { shownControl } from '../contract/control-state.js'
 import { decisionId, featureFlagNames } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import type { DecisionFacts, DecisionPersonal, DecodedRecord } from '../contract/record-types.js'
@@ -115,6 +116,10 @@ export function createRowMaker(reveal: boolean): RowMaker {
           vector: vector(personal),
         }
         return { type: record.type, sequence, decision_id: idOf(facts), ...shown, ...rest }
+      }
+      if (record.type === 'control') {
+        const { state, ...control } = record.control
+        return { sequence, type: record.type, control: { ...control, state: shownControl(state) } }
       }
       if (record.type !== 'inference') return { sequence, ...record }
       const { facts, personal } = record

@@ -1,5 +1,6 @@
-// The models that answer, as the pipeline holds them: champion, challenger, baseline.
-import type { Reason } from '../contract/decision.js'
+// The models of a server: those that are loaded, and those that answer in a role, as the pipeline holds them.
+import type { LiveRoutes, Forced } from '../contract/control-state.js'
+import type { Reason, Role } from '../contract/decision.js'
 import type { AnsweredBy, AppliedThresholds } from '../contract/record-types.js'
 import type { Cuts } from '../decision/decide.js'
 import type { Lane } from './lane/port.js'
@@ -18,6 +19,29 @@ export interface ServedModel {
 /** A model behind a lane; `lane` is null where it could not be loaded. */
 export interface LaneModel extends ServedModel {
   readonly lane: Lane | null
+  /** An operator keeps rows from it. */
+  readonly forced: boolean
+}
+
+/** A model that is loaded, or was refused, in whatever role the routes give it. */
+export interface LoadedModel extends Omit<ServedModel, 'answeredBy'> {
+  readonly answeredBy: Omit<AnsweredBy, 'role'>
+  readonly lane: Lane | null
+}
+
+export interface LoadedModels {
+  readonly baseline: BaselineModel
+  /** Behind lanes, by name@version. */
+  readonly models: ReadonlyMap<string, LoadedModel>
+}
+
+/** What can be routed to. */
+export function routable({ models }: LoadedModels): string[] {
+  return [...models.values()].flatMap(({ reference, lane }) => (lane === null ? [] : [reference]))
+}
+
+export function lanesOf({ models }: LoadedModels): Lane[] {
+  return [...models.values()].flatMap(({ lane }) => (lane === null ? [] : [lane]))
 }
 
 /** The model that cannot fail: plain TypeScript on the main thread. */
@@ -32,4 +56,20 @@ export interface ModelSet {
   readonly champion: LaneModel
   readonly challenger: LaneModel | null
   readonly baseline: BaselineModel
+}
+
+/** The loaded models in the roles of these routes. Every model that they name was loaded, or refused by name. */
+export function inRoles({ baseline, models }: LoadedModels, routes: LiveRoutes, forced: Forced): ModelSet {
+  const inRole = (reference: string, role: Role): LaneModel => {
+    const model = models.get(reference)
+    if (model === undefined) throw new Error(`the routes name ${reference}, which nobody tried to load`)
+    const isForced = forced.baseline || forced.open.includes(reference)
+    return { ...model, answeredBy: { ...model.answeredBy, role }, forced: isForced }
+  }
+  const { champion, challenger } = routes
+  return {
+    champion: inRole(champion, 'champion'),
+    challenger: challenger === null ? null : inRole(challenger, 'challenger'),
+    baseline,
+  }
 }

@@ -31,10 +31,10 @@ import type { IdIndex, SettledDecision } from './id-index.js'
 import type { Identity } from './identity.js'
 import type { Context, InFlight } from './in-flight.js'
 import type { Lane, LaneListener } from './lane/port.js'
-import type { LaneModel, ModelSet, ServedModel } from './models.js'
+import type { LaneModel, ServedModel } from './models.js'
 import type { Order } from './order.js'
-import type { LiveRoutes } from '../contract/control-state.js'
 import { isChallenged } from './route.js'
+import type { Serving } from './serving.js'
 
 export interface PipelineDeps {
   readonly policy: Policy
@@ -50,9 +50,10 @@ export interface PipelineDeps {
   readonly log: DecisionLog
   readonly codecs: RecordCodecs
   readonly order: Order
-  readonly routes: LiveRoutes
-  readonly bucketOf: (entity: string) => number
-  readonly models: ModelSet
+  /** What a transaction that begins now is decided under. */
+  readonly serving: () => Serving
+  /** Every loaded lane: one that is routed to no more may still hold rows. */
+  readonly lanes: readonly Lane[]
   readonly inFlight: InFlight
   readonly answers: Answers
   readonly metrics: Metrics
@@ -78,11 +79,9 @@ const RETRY_ADVICE = 'retry with the same transaction_id'
 
 /** Builds the pipeline over its stages. It owns nothing and closes nothing. */
 export function createPipeline(deps: PipelineDeps): Pipeline {
-  const { policy, limits, clock, validator, features, index, log, codecs, order, routes } = deps
-  const { models, inFlight, answers, metrics, identity, decided } = deps
+  const { policy, limits, clock, validator, features, index, log, codecs, order } = deps
+  const { lanes, inFlight, answers, metrics, identity, decided } = deps
   const { vectors } = inFlight
-  const stickyField = policy.schema.fields.findIndex((field) => field.name === routes.sticky_by)
-  const propensity = routes.share / 10_000
   const { hashes } = identity
   const vectorBytes = Buffer.alloc(deps.catalogue.vectorBytes)
   const settled: SettledDecision = {
@@ -135,7 +134,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       else refuse(exchange, 'ASSAY_DECISION_UNKNOWN', 'its place in the stream was decided before')
       return
     }
-    if (mode !== 'observe' && isBehind(models.champion.lane, exchange, clock.monoMs())) {
+    const serving = deps.serving()
+    if (mode !== 'observe' && isBehind(serving.models.champion, exchange, clock.monoMs())) {
       refuse(exchange, 'ASSAY_OVERLOADED', `the deadline of ${exchange.deadlineMs} ms cannot be met; ${RETRY_ADVICE}`)
       return
     }
@@ -151,6 +151,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       return
     }
     if (!logged) metrics.lost(log.healthy() ? 'no_room' : 'log_failing')
+    context.serving = serving
     begin(context, transaction, exchange)
     context.facts.mode = mode
     context.facts.decidedElsewhere = elsewhere
@@ -174,7 +175,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     personal.traceparent = exchange.traceparent
     personal.source = exchange.source
     facts.policy = deps.policyDigest
-    facts.routesRevision = routes.revision
+    facts.routesRevision = context.serving.routes.revision
     facts.degraded = false
     if (facts.fallback.length > 0) facts.fallback = []
     if (facts.reasons.length > 0) facts.reasons = []
@@ -203,8 +204,9 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   function route(context: Context): void {
     const { facts, personal } = context
+    const { models, routes, stickyField, propensity, bucketOf } = context.serving
     const entity = stickyField < 0 ? null : personal.transaction.fields[stickyField]
-    facts.bucket = deps.bucketOf(typeof entity === 'string' ? entity : personal.transaction.transactionId)
+    facts.bucket = bucketOf(typeof entity === 'string' ? entity : personal.transaction.transactionId)
     const challenger = models.challenger
     const challenged = challenger !== null && isChallenged(facts.bucket, routes.share)
     context.prescribed = challenged ? 'challenger' : 'champion'
@@ -218,6 +220,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   /** Offers the row to the next model of its chain; the baseline ends every chain. */
   function infer(context: Context): void {
     const chain = CHAINS[context.prescribed]
+    const { models } = context.serving
     for (; context.step < chain.length; context.step++) {
       const role = chain[context.step]
       if (role === 'baseline') {
@@ -234,6 +237,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   function offer(context: Context, model: LaneModel, role: Role): FallbackReason | null {
     const { lane } = model
+    if (model.forced) return 'forced'
     if (lane === null) return 'not_loaded'
     const nowMs = clock.monoMs()
     if (context.handedOver && !secondTryFits(lane.predictedMs(), context.deadlineAtMs - nowMs)) return 'deadline'
@@ -281,11 +285,15 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     facts.thresholds = model.thresholds
     facts.scoreAction = decideByScore(model.cuts, score)
     facts.action = facts.scoreAction
+    const { models, watch } = context.serving
     if (model === models.baseline) facts.reasons = models.baseline.reasons(vectors, context.vectorAt)
     facts.decidedAtMs = order.nowMs()
     facts.stages.decideUs = micros(clock.monoMs() - nowMs)
     metrics.stage(STAGE.infer, facts.stages.inferUs)
     metrics.stage(STAGE.decide, facts.stages.decideUs)
+    if (watch !== null && context.exchange !== null) {
+      watch.note(facts, micros(clock.monoMs() - context.exchange.receivedAtMs))
+    }
     metrics.decision(ACTIONS.indexOf(facts.action), model.metric, ROLES.indexOf(model.answeredBy.role))
     record(context)
   }
@@ -344,8 +352,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       if (context !== null && context.lane?.lane === lane) fallBack(context, reason)
     },
     flush() {
-      models.challenger?.lane?.flush()
-      models.champion.lane?.flush()
+      for (const lane of lanes) lane.flush()
       log.flush()
     },
     tick() {
@@ -365,8 +372,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
  * The lane that would be tried first is too far behind for this deadline. One where nothing waits is tried however slow
  * it is: it may answer, and where it does not the breaker learns it and the next model answers.
  */
-function isBehind(lane: Lane | null, exchange: Exchange, nowMs: number): boolean {
-  if (lane === null || lane.state() !== 'ready' || lane.breakerState() !== 'closed') return false
+function isBehind({ lane, forced }: LaneModel, exchange: Exchange, nowMs: number): boolean {
+  if (lane === null || forced || lane.state() !== 'ready' || lane.breakerState() !== 'closed') return false
   if (lane.queuedRows() === 0) return false
   return nowMs + lane.predictedMs() * WAIT_MARGIN > exchange.receivedAtMs + exchange.deadlineMs
 }

@@ -8,7 +8,7 @@ import { createDisk } from '../decision-log/disk.js'
 import type { Finding } from '../decision-log/finding.js'
 import { type LogRecord, openLogReader } from '../decision-log/reader.js'
 import type { SegmentHeader } from '../decision-log/segment.js'
-import { type ControlState, parseControlState } from '../contract/control-state.js'
+import { type ControlState, parseControlState, stateAfter } from '../contract/control-state.js'
 
 /** Records between two turns of the event loop, so that probes are answered meanwhile: about 30 ms of work. */
 const CHUNK_RECORDS = 2_000
@@ -87,11 +87,29 @@ export function openRecords(
   }
 }
 
-/** The control state at the head of the newest segment that can be read; null where there is no log yet. */
+/**
+ * The control state that the log ends with: that at the head of the newest segment which can be read, after the control
+ * records behind it; null where there is no log yet. Reads one segment at most.
+ */
 export function lastControlState(directory: string): ControlState | null {
   const disk = createDisk(directory)
   const last = readChain(disk).entries.findLast((entry) => entry.header !== null)
   if (last === undefined) return null
   const header = readHeader(disk, last.name)
-  return typeof header === 'string' ? null : parseControlState(header.controlState.toString('utf8'))
+  if (typeof header === 'string') return null
+  let state = parseControlState(header.controlState.toString('utf8'))
+  const decoder = codecsFromSchemas(header.schemas.toString('utf8'))
+  const { logId, epoch, firstSequence } = header
+  const reader = openLogReader(disk, { from: { logId, epoch, sequence: firstSequence - 1 } })
+  const onRecord = ({ type, buffer, start, end }: LogRecord): void => {
+    if (type !== 'control') return
+    const record = decoder.decode(type, buffer.subarray(start, end))
+    if (record.type === 'control') state = stateAfter(state, record.control.state)
+  }
+  try {
+    while (reader.read({ onRecord }, CHUNK_RECORDS) === CHUNK_RECORDS);
+  } finally {
+    reader.close()
+  }
+  return state
 }

@@ -1,4 +1,5 @@
 // What /v1/status, /readyz, /v1/routes, /v1/models and the gauges say of a running server. It only reads.
+import type { Role } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import type { CompiledCatalogue } from '../features/compile.js'
 import type { FeatureState } from '../features/state.js'
@@ -9,9 +10,12 @@ import type { Hangs } from './lane/hangs.js'
 import type { BreakerState, Lane } from './lane/port.js'
 import { routeDifferences } from './control-state.js'
 import type { DecidedOffsets } from './decided.js'
+import { BUCKETS } from './route.js'
 import type { IdIndex } from './id-index.js'
-import type { LaneModel, ModelSet } from './models.js'
-import type { LiveRoutes } from '../contract/control-state.js'
+import type { Audit } from './audit.js'
+import { withoutKey } from '../contract/control-state.js'
+import type { Control } from './control.js'
+import { lanesOf, type LaneModel, type LoadedModel, type LoadedModels, routable } from './models.js'
 
 /** A phase of the server's life, and how far its start is. */
 export interface Starting {
@@ -42,8 +46,9 @@ export interface StatusDeps {
   readonly features: FeatureState
   readonly index: IdIndex
   readonly decided: Pick<DecidedOffsets, 'partitions'>
-  readonly models: ModelSet
-  readonly routes: LiveRoutes
+  readonly loaded: LoadedModels
+  readonly control: Pick<Control, 'serving' | 'revision' | 'ramp'>
+  readonly audit: Audit
   readonly hangs: Hangs
   readonly log: LogView
   readonly logUnreadyMs: number
@@ -80,7 +85,7 @@ export function createStatus(deps: StatusDeps): Status {
       policy: deps.fingerprint,
       reasons: reasonsOf(deps, false),
       routes: shownRoutes(deps),
-      models: laneModels(deps).map(describeModel(deps)),
+      models: lanesShown(deps),
       idempotency: coverage(deps.index, policy),
       streams: deps.decided.partitions(),
       features: { ...deps.features.size(), cold: coldFeatures(deps) },
@@ -91,23 +96,31 @@ export function createStatus(deps: StatusDeps): Status {
     }),
     routes: () => shownRoutes(deps),
     models: () => ({
-      models: [...laneModels(deps).map(describeModel(deps)), describeBaseline(deps)],
+      models: [...lanesShown(deps), describeBaseline(deps)],
     }),
   }
 }
 
-function laneModels({ models }: StatusDeps): LaneModel[] {
-  return models.challenger === null ? [models.champion] : [models.champion, models.challenger]
+function laneModels({ control }: StatusDeps): LaneModel[] {
+  const { champion, challenger } = control.serving().models
+  return challenger === null ? [champion] : [champion, challenger]
 }
 
-function lanes(deps: StatusDeps): Lane[] {
-  return laneModels(deps).flatMap(({ lane }) => (lane === null ? [] : [lane]))
+/** Models in the roles of the routes first; then those that are loaded beside them. */
+function lanesShown(deps: StatusDeps): object[] {
+  const routed = laneModels(deps)
+  const names = new Set(routed.map(({ reference }) => reference))
+  const rest = [...deps.loaded.models.values()].filter(({ reference }) => !names.has(reference))
+  const show = describeModel(deps)
+  return [...routed.map((model) => show(model, model.answeredBy.role)), ...rest.map((model) => show(model, null))]
 }
 
-function describeModel(deps: StatusDeps): (model: LaneModel) => object {
-  return ({ reference, answeredBy, thresholds, lane }) => ({
+function describeModel(deps: StatusDeps): (model: LoadedModel, role: Role | null) => object {
+  const { forced } = deps.control.serving().routing
+  return ({ reference, answeredBy, thresholds, lane }, role) => ({
     model: reference,
-    role: answeredBy.role,
+    role,
+    forced: forced.baseline || forced.open.includes(reference),
     digest: `sha256:${Buffer.from(answeredBy.digest).toString('hex')}`,
     thresholds,
     state: lane === null ? 'not_loaded' : lane.state(),
@@ -118,17 +131,25 @@ function describeModel(deps: StatusDeps): (model: LaneModel) => object {
   })
 }
 
-function describeBaseline({ models }: StatusDeps): object {
-  const { reference, answeredBy, thresholds } = models.baseline
+function describeBaseline({ loaded }: StatusDeps): object {
+  const { reference, answeredBy, thresholds } = loaded.baseline
   const digest = `sha256:${Buffer.from(answeredBy.digest).toString('hex')}`
   return { model: reference, role: 'baseline', digest, thresholds, state: 'ready' }
 }
 
-/** The routes without the experiment's key, which would let anyone choose ids for a bucket. */
-function shownRoutes({ routes, policy }: StatusDeps): object {
-  const { experiment_key: _, ...shown } = routes
+/** The routes that serve, what stands around them, and who changed them last. */
+function shownRoutes({ control, policy, loaded, audit }: StatusDeps): object {
+  const { routes, previous, forced } = control.serving().routing
   const differences = routeDifferences(routes, policy.routes)
-  return { ...shown, differ_from_config: differences.length > 0, differences }
+  return {
+    ...withoutKey(routes),
+    ...{ differ_from_config: differences.length > 0, differences },
+    ...{ loaded: routable(loaded), previous: previous === null ? null : withoutKey(previous), forced },
+    ramp: control.ramp(),
+    last_change: audit.last(),
+    /** A newer one that is not durable yet. */
+    pending_revision: control.revision() > routes.revision ? control.revision() : null,
+  }
 }
 
 function coverage(index: IdIndex, policy: Policy): object {
@@ -154,7 +175,12 @@ function reasonsOf(deps: StatusDeps, logRefuses: boolean): string[] {
   else if (starting.phase !== 'ready') reasons.push(`starting: ${starting.phase}`)
   if (logRefuses) reasons.push('the decision log refuses records')
   else if (!log.healthy()) reasons.push('the decision log is failing')
+  const { forced, ramp } = deps.control.serving().routing
+  if (forced.baseline) reasons.push('forced: the baseline answers everything')
+  for (const model of forced.open) reasons.push(`${model}: breaker held open`)
+  if (ramp?.paused === true) reasons.push('a ramp is paused: assay route resume')
   for (const model of laneModels(deps)) {
+    if (forced.open.includes(model.reference)) continue
     const state = model.lane === null ? 'not_loaded' : model.lane.state()
     if (state !== 'ready') reasons.push(`${model.reference}: ${state}`)
     else if (model.lane !== null && model.lane.breakerState() !== 'closed') {
@@ -193,7 +219,7 @@ const LANE_EVENTS: readonly { event: string; help: string; read: (lane: Lane) =>
 function registerGauges(deps: StatusDeps): void {
   const { metrics, features, index, build, fingerprint } = deps
   const perLane = (read: (lane: Lane) => number) => () =>
-    lanes(deps).map((lane) => ({ labels: { model: `${lane.name}@${lane.version}` }, value: read(lane) }))
+    lanesOf(deps.loaded).map((lane) => ({ labels: { model: `${lane.name}@${lane.version}` }, value: read(lane) }))
   metrics.gauge({
     name: 'assay_breaker_state',
     help: 'Breaker of a lane: 0 closed, 1 half open, 2 open',
@@ -212,7 +238,7 @@ function registerGauges(deps: StatusDeps): void {
     labels: ['model'],
     bounds: ROWS_BOUNDS,
     read: () =>
-      lanes(deps).map((lane) => ({
+      lanesOf(deps.loaded).map((lane) => ({
         labels: { model: `${lane.name}@${lane.version}` },
         counted: countedRows(lane.batchRows),
       })),
@@ -236,11 +262,7 @@ function registerGauges(deps: StatusDeps): void {
     help: 'Entities that left for want of room',
     read: () => features.size().evictions,
   })
-  metrics.gauge({
-    name: 'assay_routes_differ_from_config',
-    help: '1 where the live routes are not those of the configuration',
-    read: () => (routeDifferences(deps.routes, deps.policy.routes).length > 0 ? 1 : 0),
-  })
+  registerRoutes(deps)
   metrics.gauge({
     name: 'assay_idempotency_ids',
     help: 'Transactions held in the index of recent ids',
@@ -251,5 +273,45 @@ function registerGauges(deps: StatusDeps): void {
     help: 'Always 1; says what runs',
     labels: ['version', 'http_binding', 'policy'],
     read: () => [{ labels: { ...build, policy: fingerprint }, value: 1 }],
+  })
+}
+
+function registerRoutes({ metrics, control, policy, loaded, audit }: StatusDeps): void {
+  const routing = () => control.serving().routing
+  metrics.gauge({
+    name: 'assay_routes_differ_from_config',
+    help: '1 where the live routes are not those of the configuration',
+    read: () => (routeDifferences(routing().routes, policy.routes).length > 0 ? 1 : 0),
+  })
+  metrics.gauge({
+    name: 'assay_routes_revision',
+    help: 'Revision of the routes that serve',
+    read: () => routing().routes.revision,
+  })
+  metrics.gauge({
+    name: 'assay_routes_challenger_ratio',
+    help: 'Share of the challenger, 0 to 1',
+    read: () => routing().routes.share / BUCKETS,
+  })
+  metrics.gauge({
+    name: 'assay_model_forced',
+    help: '1 where an operator keeps payments from the model',
+    labels: ['model'],
+    read: () =>
+      [...loaded.models.keys()].map((model) => ({
+        labels: { model },
+        value: routing().forced.baseline || routing().forced.open.includes(model) ? 1 : 0,
+      })),
+  })
+  metrics.gauge({
+    name: 'assay_ramp_state',
+    help: 'Ramp of the routes: 0 none, 1 running, 2 paused',
+    read: () => (routing().ramp === null ? 0 : routing().ramp?.paused === true ? 2 : 1),
+  })
+  metrics.counter({
+    name: 'assay_routes_changes_total',
+    help: 'Changes of the routes that the log holds, by kind',
+    labels: ['kind'],
+    read: () => [...audit.counts].map(([kind, value]) => ({ labels: { kind }, value })),
   })
 }

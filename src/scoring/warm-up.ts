@@ -21,7 +21,7 @@ const SCRATCH_IDS = 16_384
 
 export interface WarmUpDeps {
   /** The parts that are real in the warm-up too. */
-  readonly live: Pick<Live, 'identity' | 'routes' | 'bucketOf' | 'models'>
+  readonly live: Pick<Live, 'identity' | 'serving' | 'lanes'>
   /** Sends the lanes' results to this pipeline from now on. */
   readonly aim: (listener: LaneListener) => void
   /** Opens a listener on a free loopback port over this scoring. */

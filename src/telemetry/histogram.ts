@@ -16,6 +16,8 @@ const DECADES = 4
 const OVERFLOW = FINE + STEPS * DECADES + 1
 const SLOTS = OVERFLOW + 1
 
+const NOTHING = new Float64Array(SLOTS)
+
 /** Slices of the last minute; one is closed by each `roll`. */
 const SLICES = 6
 
@@ -67,6 +69,11 @@ export class Histogram implements Counted {
     let count = 0
     for (let slot = 0; slot < SLOTS; slot++) count += this.counts[slot] - before[slot]
     return { count, values: quantiles.map((q) => this.quantileSince(before, Math.max(1, Math.ceil(q * count)))) }
+  }
+
+  /** The upper edge of a quantile of everything since the start; 0 where nothing was recorded. */
+  quantile(q: number): number {
+    return this.quantileSince(NOTHING, Math.max(1, Math.ceil(q * this.count)))
   }
 
   private quantileSince(before: Float64Array, rank: number): number {

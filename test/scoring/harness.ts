@@ -22,6 +22,7 @@ import type { Lane, LaneListener, Ticket } from '../../src/scoring/lane/port.js'
 import type { LaneModel, ModelSet, ServedModel } from '../../src/scoring/models.js'
 import { createOrder } from '../../src/scoring/order.js'
 import { bucketOf } from '../../src/scoring/route.js'
+import type { Serving } from '../../src/scoring/serving.js'
 import { createMetrics, type Metrics } from '../../src/telemetry/metrics.js'
 
 export const START_MS = Date.parse('2026-03-02T10:00:00Z')
@@ -167,6 +168,14 @@ export function createHarness(options: HarnessOptions = {}) {
   const models = scriptedModels(metrics, { champion, challenger: options.challenger === true ? challenger : null })
   const key = Buffer.alloc(16, 7)
   const idsMax = policy.idempotency.ids_max
+  const routes = { ...policy.routes, revision: 3, experiment_key: key.toString('hex') }
+  const serving: Serving = {
+    routing: { routes, previous: null, forced: { baseline: false, open: [] }, ramp: null },
+    ...{ routes, models, watch: null },
+    bucketOf: (entity) => bucketOf(key, entity),
+    stickyField: policy.schema.fields.findIndex((field) => field.name === routes.sticky_by),
+    propensity: routes.share / 10_000,
+  }
   const live = {
     features: createFeatureState(catalogue, { limits }),
     index: new IdIndex({ idsMax, windowMs: policy.idempotency.window_ms, factsBytesMax: limits.factsBytesMax }),
@@ -174,9 +183,8 @@ export function createHarness(options: HarnessOptions = {}) {
     decided: createDecidedOffsets(limits),
     recall: () => Promise.resolve(new Map()),
     order: createOrder(clock, { ordinal: 0, ms: 0 }),
-    routes: { ...policy.routes, revision: 3, experiment_key: key.toString('hex') },
-    bucketOf: (entity: string) => bucketOf(key, entity),
-    models,
+    serving: () => serving,
+    lanes: [champion, challenger] as unknown as Lane[],
     log,
     open: () => true,
   }
@@ -276,7 +284,7 @@ export function createHarness(options: HarnessOptions = {}) {
 export type Harness = ReturnType<typeof createHarness>
 
 function laneModel(reference: string, role: Role, lane: ScriptedLane, metric: number): LaneModel {
-  return { ...served(reference, role, metric), lane: lane as unknown as Lane }
+  return { ...served(reference, role, metric), lane: lane as unknown as Lane, forced: false }
 }
 
 function served(reference: string, role: Role, metric: number): ServedModel {

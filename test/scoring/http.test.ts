@@ -2,6 +2,7 @@
 // Requests are written as bytes and answers read as bytes, so that nothing is hidden by a client library.
 import { createHash } from 'node:crypto'
 import t from 'tap'
+import { parseJson } from '../../src/contract/json.js'
 import { createMetrics } from '../../src/telemetry/metrics.js'
 import { LIMITS, TINY } from '../../src/limits.js'
 import { systemClock } from '../../src/runtime/clock.js'
@@ -213,7 +214,11 @@ void t.test('operations: probes, state and both expositions', async (t) => {
       status: () => ({ uptime_s: 1 }),
       routes: () => ({ champion: 'm@1' }),
       models: () => ({ models: [] }),
-      authenticate: null,
+      audit: (limit) => ({ controls: [], limit }),
+      changes: () => null,
+      parseJson: (bytes) => parseJson(bytes, TINY),
+      openApi: '{}',
+      identify: null,
       onRejected: () => undefined,
       onFault: (error) => t.fail(String(error)),
     },

@@ -232,7 +232,8 @@ async function createWriting(
   const notePolicy = (control: Control, sequence: number): void => {
     if (control === noted) return
     noted = control
-    const { routes: _, ...rest } = control
+    // What operators change stands in the control records.
+    const { routes: _, previous: __, forced: ___, ramp: ____, ...rest } = control
     const text = JSON.stringify(rest)
     if (text === policyText) return
     policyText = text

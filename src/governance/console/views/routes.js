@@ -50,7 +50,7 @@ function card(live) {
       ['Experiment', live.experiment],
       ['History', link('audit', 'Audit')],
     ]),
-    h('p', { class: 'context' }, 'Changing them shows what it would do first, and asks for the reason:'),
+    h('p', { class: 'context' }, 'Changing them needs a token with the role operator, and a reason:'),
     h(
       'pre',
       {},

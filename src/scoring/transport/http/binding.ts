@@ -39,6 +39,7 @@ export interface UwsApp {
   any(pattern: string, handler: UwsHandler): UwsApp
   get(pattern: string, handler: UwsHandler): UwsApp
   post(pattern: string, handler: UwsHandler): UwsApp
+  put(pattern: string, handler: UwsHandler): UwsApp
   listen(host: string, port: number, done: (socket: ListenSocket | false) => void): UwsApp
   close(): UwsApp
 }

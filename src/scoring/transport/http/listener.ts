@@ -16,7 +16,7 @@ import { prepareRefusal } from './reply.js'
 export type Handle = (exchange: HttpExchange, req: UwsRequest) => void
 
 export interface Route {
-  readonly method: 'get' | 'post'
+  readonly method: 'get' | 'post' | 'put'
   readonly pattern: string
   readonly handle: Handle
 }

@@ -1,14 +1,18 @@
-// The operations listener: metrics, liveness, readiness, status, routes, models. For operators, not for clients.
-// Invariant: it only reads; state comes in as functions, and a request that takes long (a scrape) holds no other.
+// The operations listener: metrics, liveness, readiness, status, routes, models, audit. For operators, not for clients.
+// Invariant: state comes in as functions, and a request that takes long (a scrape) holds no other. What changes
+// something stands in change-endpoints.ts.
+import { isLoopback } from '../../../contract/address.js'
 import { renderProblem } from '../../../contract/problem.js'
 import { type ErrorCode, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
-import type { Authenticate } from './auth.js'
+import type { Caller, Identify } from './auth.js'
 import type { Uws, UwsRequest } from './binding.js'
+import { changeEndpoints, type Changes, tagOf } from './change-endpoints.js'
 import type { HttpExchange } from './http-exchange.js'
 import { type Address, type Listener, openListener, type Route } from './listener.js'
-import { RETRY_AFTER_S } from './reply.js'
+import { JSON_TYPE, RETRY_AFTER_S } from './reply.js'
+import type { Parse } from './score-listener.js'
 
 /** Whether anything but 503 can be answered, and what to say about it. */
 export interface Readiness {
@@ -24,34 +28,65 @@ export interface OperationsListenerDeps {
   /** The exposition in the format that the Accept header asks for. */
   readonly scrape: (accept: string) => Promise<{ contentType: string; body: string }>
   readonly readiness: () => Readiness
-  /** JSON values of `/v1/status`, `/v1/routes`, `/v1/models`. */
+  /** JSON values of `/v1/status`, `/v1/routes`, `/v1/models`, `/v1/audit`. */
   readonly status: () => object
   readonly routes: () => object
   readonly models: () => object
-  /** null: whoever reaches the listener may read. Probes and `/metrics` need no key. */
-  readonly authenticate: Authenticate | null
+  readonly audit: (limit: number) => object
+  /** Null before readiness. */
+  readonly changes: () => Changes | null
+  readonly parseJson: Parse
+  /** The OpenAPI document, as JSON text. */
+  readonly openApi: string
+  /** null: whoever reaches the listener may read, and on loopback change. Probes and `/metrics` need no token. */
+  readonly identify: Identify | null
   onRejected(code: ErrorCode): void
   onFault(error: unknown): void
 }
 
 /** Opens the operations listener. */
 export function createOperationsListener(deps: OperationsListenerDeps, address: Address): Promise<Listener> {
-  const shown = (read: () => object): Route['handle'] => {
+  const keyed = (handle: Route['handle']): Route['handle'] => {
     return (exchange, req) => {
-      if (deps.authenticate !== null && !deps.authenticate(req)) {
-        return exchange.refuse('ASSAY_UNAUTHENTICATED', exchange.refusals.unauthenticated, req)
-      }
-      exchange.answer(200, JSON.stringify(read()), false, 0)
+      if (deps.identify === null || deps.identify(req) !== null) return handle(exchange, req)
+      exchange.refuse('ASSAY_UNAUTHENTICATED', exchange.refusals.unauthenticated, req)
     }
   }
+  const shown = (read: (req: UwsRequest) => object): Route['handle'] => {
+    return keyed((exchange, req) => exchange.answer(200, JSON.stringify(read(req)), false, 0))
+  }
+  const shownRoutes = keyed((exchange) => {
+    const changes = deps.changes()
+    const body = JSON.stringify(deps.routes())
+    if (changes === null) return exchange.answer(200, body, false, 0)
+    exchange.answerWith({ status: 200, type: JSON_TYPE, body, extra: ['ETag', tagOf(changes.revision())] })
+  })
   return openListener(deps, address, [
     { method: 'get', pattern: '/metrics', handle: (exchange, req) => answerScrape(deps, exchange, req) },
     { method: 'get', pattern: '/livez', handle: (exchange) => exchange.answer(200, '{"alive":true}', false, 0) },
     { method: 'get', pattern: '/readyz', handle: (exchange) => answerReadiness(exchange, deps.readiness()) },
     { method: 'get', pattern: '/v1/status', handle: shown(() => deps.status()) },
-    { method: 'get', pattern: '/v1/routes', handle: shown(() => deps.routes()) },
+    { method: 'get', pattern: '/v1/routes', handle: shownRoutes },
     { method: 'get', pattern: '/v1/models', handle: shown(() => deps.models()) },
+    { method: 'get', pattern: '/v1/audit', handle: shown((req) => deps.audit(readLimit(req, deps.limits))) },
+    { method: 'get', pattern: '/openapi.json', handle: (exchange) => exchange.answer(200, deps.openApi, false, 0) },
+    ...changeEndpoints({ ...deps, caller: callerBy(deps, address) }),
   ])
+}
+
+/** Who may change something where there are no tokens: whoever reaches loopback, under this name. */
+const LOCAL: Caller = { name: 'local', role: 'operator' }
+const NOBODY: Caller = { name: '' }
+
+function callerBy({ identify }: OperationsListenerDeps, { host }: Address): Identify {
+  if (identify !== null) return identify
+  return () => (isLoopback(host) ? LOCAL : NOBODY)
+}
+
+/** `?limit=`, at most what is held; what is no number is the most. */
+function readLimit(req: UwsRequest, { auditHeldMax }: Limits): number {
+  const text = req.getQuery('limit') ?? ''
+  return /^[1-9]\d{0,5}$/.test(text) ? Math.min(Number(text), auditHeldMax) : auditHeldMax
 }
 
 function answerScrape(deps: OperationsListenerDeps, exchange: HttpExchange, req: UwsRequest): void {

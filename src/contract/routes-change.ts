@@ -1,0 +1,82 @@
+// What an operator asks of a running server: other routes, a ramp, a rollback, models taken out or given back.
+// Every fault is named with its path and what is allowed there. It refuses card data in every text, since all of it
+// stands in the decision log for good.
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import { type InputFault, reject, type Rejection } from '../errors.js'
+import { LIMITS } from '../limits.js'
+import { holdsCardData } from './card-data.js'
+import { childPath, FaultList } from './json.js'
+import { ExperimentName, ModelRef, Share } from './policy.js'
+
+const Reason = Type.String({
+  pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$',
+  maxLength: LIMITS.stringCharsMax,
+  description: `1 to ${LIMITS.stringCharsMax} characters that say why`,
+})
+
+const optional = <Schema extends TSchema>(schema: Schema, description: string) =>
+  Type.Optional({ ...schema, description })
+
+/** `PUT /v1/routes`: what is absent stays as it is. */
+export const RoutesChange = Type.Object(
+  {
+    champion: optional(ModelRef, 'name@version of a loaded model'),
+    challenger: optional(Type.Union([ModelRef, Type.Null()]), 'name@version of a loaded model, or null for none'),
+    share: optional(Share, 'the share of the challenger, an integer from 0 to 10000 (1/10,000)'),
+    experiment: optional(ExperimentName, 'letters, digits, . _ -: a new name deals the entities anew'),
+    ramp: optional(
+      Type.Object(
+        {
+          then: Type.Array(Share, { minItems: 1, maxItems: LIMITS.rampStepsMax }),
+          every_ms: Type.Integer({ minimum: 1_000, maximum: 604_800_000 }),
+        },
+        { additionalProperties: false },
+      ),
+      `then: 1 to ${LIMITS.rampStepsMax} rising shares above the first; every_ms: from 1000 to a week`,
+    ),
+    reason: Reason,
+  },
+  { additionalProperties: false },
+)
+export type RoutesChange = Static<typeof RoutesChange>
+
+/** `POST /v1/routes:rollback` and `:resume`. */
+export const PlainChange = Type.Object({ reason: Reason }, { additionalProperties: false })
+export type PlainChange = Static<typeof PlainChange>
+
+/** `POST /v1/routes:force` and `:release`: one model, or everything. */
+export const ForceChange = Type.Object(
+  {
+    model: optional(ModelRef, 'name@version of a loaded model; absent: every model, so that the baseline answers'),
+    reason: Reason,
+  },
+  { additionalProperties: false },
+)
+export type ForceChange = Static<typeof ForceChange>
+
+/** The value as what the schema says, or a rejection that names every fault. */
+export function checkChange<Schema extends typeof RoutesChange | typeof PlainChange | typeof ForceChange>(
+  schema: Schema,
+  value: unknown,
+): Static<Schema> | Rejection {
+  const faults = new FaultList(LIMITS.faultsMax)
+  const members = new Map<string, TSchema>(Object.entries(schema.properties))
+  for (const error of Value.Errors(schema, value)) {
+    const name = error.path.split('/')[1]
+    const known = members.get(name ?? '')
+    if (name === undefined) faults.add('', 'a JSON object')
+    else if (known === undefined) faults.add(childPath('', name), `one of ${[...members.keys()].join(', ')}`)
+    else if (!faults.add(error.path, known.description ?? 'a fit value')) break
+  }
+  if (faults.list.length > 0) return reject('ASSAY_SCHEMA_INVALID', detailOf(faults.list), faults.list)
+  const cards = Object.entries(value as Record<string, unknown>)
+    .filter(([, text]) => typeof text === 'string' && holdsCardData(text))
+    .map(([name]) => ({ path: `/${name}`, message: 'never a card number' }))
+  if (cards.length > 0) return reject('ASSAY_CARD_DATA_REFUSED', detailOf(cards), cards)
+  return value as Static<Schema>
+}
+
+function detailOf(faults: readonly InputFault[]): string {
+  return faults.map(({ path, message }) => `${path === '' ? 'the body' : path}: ${message}`).join('; ')
+}

@@ -1,0 +1,80 @@
+// What a scoring server is made of before it has looked at any file but its configuration.
+import { type Config, packageVersion } from '../config.js'
+import { digestText } from '../contract/canonical-json.js'
+import { compileLabels } from '../contract/label.js'
+import { openApiDocument } from '../contract/openapi.js'
+import { policyFingerprint } from '../contract/policy.js'
+import { createRecordCodecs } from '../contract/record.js'
+import { compileTransaction } from '../contract/validate.js'
+import { compileCatalogue } from '../features/compile.js'
+import { LIMITS, type Limits } from '../limits.js'
+import { type Clock, systemClock } from '../runtime/clock.js'
+import type { Logger } from '../telemetry/logger.js'
+import { createMetrics } from '../telemetry/metrics.js'
+import type { Fixed } from './assemble.js'
+import { createHangs, type Hangs } from './lane/hangs.js'
+import type { LaneListener } from './lane/port.js'
+import type { Starting } from './status.js'
+import { type Binding, loadBinding } from './transport/http/binding.js'
+
+export interface Base {
+  readonly fixed: Fixed
+  readonly fingerprint: string
+  readonly version: string
+  readonly binding: Binding
+  readonly logger: Logger
+  readonly hangs: Hangs
+  readonly starting: Starting
+  /** Takes the routes of the configuration where the log holds others. */
+  readonly fromFile: boolean
+  /** Models that were refused, and why. */
+  readonly refused: Map<string, string>
+  readonly relay: { target: LaneListener | null }
+  readonly openApi: string
+  readonly operationsOpenApi: string
+}
+
+export interface BaseDeps {
+  readonly logger: Logger
+  readonly limits?: Limits
+  readonly clock?: Clock
+  readonly routesFromFile?: boolean
+}
+
+/** Builds it. Throws ASSAY_BINDING_MISSING and ASSAY_CATALOGUE_INVALID. */
+export function createBase({ policy }: Config, deps: BaseDeps): Base {
+  const limits = deps.limits ?? LIMITS
+  const version = packageVersion()
+  const digest = policyFingerprint(policy)
+  const fixed: Fixed = {
+    policy,
+    policyDigest: digest,
+    limits,
+    clock: deps.clock ?? systemClock,
+    validator: compileTransaction(policy, limits),
+    labels: compileLabels(policy.schema, limits),
+    catalogue: compileCatalogue(policy.catalogue, policy.schema, policy.currencies),
+    codecs: createRecordCodecs(policy.schema),
+    metrics: createMetrics(limits),
+  }
+  return {
+    fixed,
+    fingerprint: digestText(digest),
+    version,
+    binding: loadBinding(),
+    logger: deps.logger,
+    hangs: createHangs(),
+    starting: { phase: 'log', replayed: 0 },
+    fromFile: deps.routesFromFile ?? false,
+    refused: new Map(),
+    relay: { target: null },
+    openApi: JSON.stringify(openApiDocument(policy, { version, listener: 'score' })),
+    operationsOpenApi: JSON.stringify(openApiDocument(policy, { version, listener: 'operations' })),
+  }
+}
+
+/** How far the start is, for probes and for who watches. */
+export function enter({ starting, logger }: Base, phase: 'models' | 'replay' | 'warm_up'): void {
+  starting.phase = phase
+  logger.event('PhaseEntered', { phase })
+}

@@ -1,0 +1,148 @@
+// What a change makes of the routing: the rules of operators, ramps and guards. Pure.
+// Invariant: what it gives has the next revision and can be served: its models are loaded, its shares are in order.
+// It refuses a change that would change nothing, so that every revision says something.
+import type { LiveRoutes, Ramp, Routing } from '../contract/control-state.js'
+import type { Policy } from '../contract/policy.js'
+import type { RoutesChange } from '../contract/routes-change.js'
+import { type InputFault, reject, type Rejection } from '../errors.js'
+
+/** What is asked; the first five by operators, the rest by the server's own ramp. Stands in the control record. */
+export type Change =
+  | { readonly kind: 'set'; readonly wanted: RoutesChange }
+  | { readonly kind: 'rollback' | 'resume' }
+  /** `model` null: all of them. */
+  | { readonly kind: 'force' | 'release'; readonly model: string | null }
+  | { readonly kind: 'ramp_step' | 'ramp_end' | 'ramp_trip' }
+export type ChangeKind = Change['kind']
+
+/** Changes that act at once, their record appended first; the others act once their record is durable (semantics 8). */
+export const AT_ONCE: ReadonlySet<ChangeKind> = new Set(['rollback', 'force', 'release', 'ramp_trip'])
+
+export interface ChangeFacts {
+  readonly policy: Policy
+  /** Models that can be routed to, by name@version. */
+  readonly loaded: readonly string[]
+  readonly makeKey: () => Buffer
+}
+
+/** The routing after a change, with the next revision; or why there is none. */
+export function applyChange(held: Routing, change: Change, facts: ChangeFacts): Routing | Rejection {
+  switch (change.kind) {
+    case 'set':
+      return setRoutes(held, change.wanted, facts)
+    case 'rollback':
+      if (held.previous === null) return conflict('there is nothing to roll back to: set the routes instead')
+      return rolledBack(held, held.previous)
+    case 'resume':
+      if (held.ramp?.paused !== true) return conflict('no ramp is paused')
+      return next(held, { ramp: { ...held.ramp, paused: false } })
+    case 'force':
+      return force(held, change.model, facts)
+    case 'release':
+      return release(held, change.model)
+    case 'ramp_step':
+      return held.ramp === null ? conflict('no ramp runs') : step(held, held.ramp)
+    case 'ramp_end':
+      return next(held, { ramp: null })
+    case 'ramp_trip':
+      if (facts.policy.ramp_guards?.on_trip === 'hold' || held.previous === null) return next(held, { ramp: null })
+      return rolledBack(held, held.previous)
+  }
+}
+
+function next(held: Routing, over: Partial<Routing>): Routing {
+  const routing = { ...held, ...over }
+  return { ...routing, routes: { ...routing.routes, revision: held.routes.revision + 1 } }
+}
+
+/** A rollback leaves nothing to return to: whoever does it twice does not come back to what was wrong. */
+function rolledBack(held: Routing, previous: LiveRoutes): Routing {
+  return next(held, { routes: previous, previous: null, ramp: null })
+}
+
+function setRoutes(held: Routing, wanted: RoutesChange, facts: ChangeFacts): Routing | Rejection {
+  const { routes, previous } = held
+  const { champion = routes.champion, experiment = routes.experiment } = wanted
+  const challenger = wanted.challenger === undefined ? routes.challenger : wanted.challenger
+  const share = wanted.share ?? (challenger === null ? 0 : routes.share)
+  const ramp: Ramp | null =
+    wanted.ramp === undefined
+      ? null
+      : { steps: [share, ...wanted.ramp.then], step: 0, every_ms: wanted.ramp.every_ms, paused: false }
+  const asked = { champion, challenger, share, experiment }
+  const faults = shareFaults(asked, ramp)
+  if (faults.length > 0) return reject('ASSAY_SCHEMA_INVALID', textOf(faults), faults)
+  const unknown = modelFaults({ champion, challenger }, facts.loaded)
+  if (unknown.length > 0) return reject('ASSAY_MODEL_NOT_LOADED', textOf(unknown), unknown)
+  if (ramp !== null && facts.policy.ramp_guards === undefined) {
+    return conflict('the policy states no ramp_guards: a ramp would have nothing to stop it')
+  }
+  const same = Object.entries(asked).every(([name, value]) => new Map(Object.entries(routes)).get(name) === value)
+  if (same && ramp === null && held.ramp === null)
+    return conflict(`these are the routes of revision ${routes.revision}`)
+  // The key of an experiment never changes within it.
+  const known = [routes, ...(previous === null ? [] : [previous])].find((one) => one.experiment === experiment)
+  const experiment_key = known?.experiment_key ?? facts.makeKey().toString('hex')
+  return next(held, { routes: { ...routes, ...asked, experiment_key }, previous: routes, ramp })
+}
+
+function shareFaults(asked: Pick<LiveRoutes, 'champion' | 'challenger' | 'share'>, ramp: Ramp | null): InputFault[] {
+  const { champion, challenger, share } = asked
+  const faults: InputFault[] = []
+  if (champion === challenger) faults.push({ path: '/challenger', message: 'another model than the champion' })
+  if (challenger === null && share > 0) faults.push({ path: '/share', message: '0 where there is no challenger' })
+  if (ramp === null) return faults
+  if (challenger === null) faults.push({ path: '/ramp', message: 'only with a challenger' })
+  const rises = ramp.steps.every((at, index) => index === 0 || at > ramp.steps[index - 1])
+  if (!rises) faults.push({ path: '/ramp/then', message: 'rising shares above the first' })
+  return faults
+}
+
+function modelFaults(asked: Pick<LiveRoutes, 'champion' | 'challenger'>, loaded: readonly string[]): InputFault[] {
+  return (['champion', 'challenger'] as const)
+    .filter((role) => asked[role] !== null && !loaded.includes(asked[role]))
+    .map((role) => ({ path: `/${role}`, message: oneOf(loaded) }))
+}
+
+function oneOf(loaded: readonly string[]): string {
+  return loaded.length === 0 ? 'none: no model is loaded' : `one of ${loaded.join(', ')}`
+}
+
+/** A ramp waits meanwhile: what is forced says nothing of its challenger. */
+function force(held: Routing, model: string | null, { loaded }: ChangeFacts): Routing | Rejection {
+  const { forced } = held
+  const ramp = held.ramp === null ? null : { ...held.ramp, paused: true }
+  if (model === null) {
+    if (forced.baseline) return conflict('the baseline answers everything already')
+    return next(held, { forced: { ...forced, baseline: true }, ramp })
+  }
+  if (!loaded.includes(model)) {
+    const faults = [{ path: '/model', message: oneOf(loaded) }]
+    return reject('ASSAY_MODEL_NOT_LOADED', textOf(faults), faults)
+  }
+  if (forced.open.includes(model)) return conflict('the breaker of this model is held open already')
+  return next(held, { forced: { ...forced, open: [...forced.open, model] }, ramp })
+}
+
+function release(held: Routing, model: string | null): Routing | Rejection {
+  const { baseline, open } = held.forced
+  if (model === null) {
+    if (!baseline && open.length === 0) return conflict('nothing is forced')
+    return next(held, { forced: { baseline: false, open: [] } })
+  }
+  if (!open.includes(model)) return conflict('the breaker of this model is not held open')
+  return next(held, { forced: { baseline, open: open.filter((one) => one !== model) } })
+}
+
+function step(held: Routing, ramp: Ramp): Routing {
+  const at = ramp.step + 1
+  return next(held, { routes: { ...held.routes, share: ramp.steps[at] }, ramp: { ...ramp, step: at } })
+}
+
+function conflict(detail: string): Rejection {
+  return reject('ASSAY_CHANGE_CONFLICT', detail)
+}
+
+function textOf(faults: readonly InputFault[]): string {
+  return faults.map(({ path, message }) => `${path}: ${message}`).join('; ')
+}

@@ -1,0 +1,201 @@
+// Who answers, changed while the server runs: one change after the other, each a control record with the next revision.
+// Invariants: a change is served only once its record is durable, or, where it acts at once, was appended before any
+// decision made under it; revisions served never fall; what a transaction began with it keeps (serving.ts).
+// It refuses what applyChange refuses, a revision that is no longer the newest, and whatever the log has no room for.
+import type { Routing } from '../contract/control-state.js'
+import type { RecordCodecs } from '../contract/record.js'
+import type { OpenDecisionLog } from '../decision-log/open.js'
+import { reject, type Rejection } from '../errors.js'
+import type { Clock } from '../runtime/clock.js'
+import type { Audit } from './audit.js'
+import { applyChange, AT_ONCE, type Change, type ChangeFacts, type ChangeKind } from './change.js'
+import { describeModels } from './control-state.js'
+import type { LoadedModel } from './models.js'
+import { routable } from './models.js'
+import type { Order } from './order.js'
+import { createServing, type Serving, type ServingDeps } from './serving.js'
+
+/** Who changes something, why, and the revision that it is meant for (null: whichever it is). */
+export interface By {
+  readonly actor: string
+  readonly reason: string
+  readonly revision: number | null
+}
+
+/** How a change stands when its operator is answered. */
+export interface Outcome {
+  readonly revision: number
+  /** It serves. */
+  readonly effective: boolean
+  /** Its record is durable; else it will be, and what waits for that acts then. */
+  readonly durable: boolean
+}
+
+export interface Control {
+  /** What transactions are decided under now. */
+  serving(): Serving
+  /** The newest revision asked for, durable or not. */
+  revision(): number
+  /** Null: taken, and `done` hears of it once; else why it was not. */
+  change(change: Change, by: By, done: (outcome: Outcome) => void): Rejection | null
+  /** The durable sequence moved. */
+  progress(): void
+  /** Ten times a second, by a timer of its own: the ramp, and answers that wait too long. */
+  tick(): void
+  /** The ramp as status shows it, null where there is none. */
+  ramp(): object | null
+  close(): void
+}
+
+export interface ControlDeps extends ServingDeps {
+  readonly log: Pick<OpenDecisionLog, 'epoch' | 'reserve' | 'append' | 'flush' | 'durableSequence' | 'controlChanged'>
+  readonly codecs: Pick<RecordCodecs, 'encodeControl'>
+  readonly order: Order
+  readonly clock: Clock
+  readonly audit: Audit
+  readonly makeKey: () => Buffer
+  /** What later segments begin with. */
+  readonly onRouting: (routing: Routing) => void
+  readonly onChanged: (change: { kind: ChangeKind; actor: string; reason: string; routing: Routing }) => void
+}
+
+/** Milliseconds after which an operator hears that the record is not durable yet. */
+const ANSWER_MS_MAX = 2_000
+const TICK_MS = 100
+/** Changes whose records are not durable yet; more of them are refused. */
+const WAITING_MAX = 8
+const RAMP = 'ramp'
+
+interface Waiting {
+  readonly routing: Routing
+  readonly sequence: number
+  readonly sinceMs: number
+  readonly serve: () => void
+  done: ((outcome: Outcome) => void) | null
+}
+
+/** Starts from what a start serves; the models held open by that are held from here on. */
+export function createControl(deps: ControlDeps, start: Serving): Control {
+  const { log, codecs, order, clock, policy, loaded } = deps
+  let serving = start
+  /** With what is not durable yet. */
+  let newest = start.routing
+  let stepAtMs = clock.monoMs()
+  let waiting: Waiting[] = []
+  const facts = (): ChangeFacts => ({ policy, loaded: routable(loaded), makeKey: deps.makeKey })
+  for (const model of loaded.models.values()) holdLane(model, [], start.routing.forced.open)
+
+  function serve(routing: Routing): void {
+    if (routing.routes.revision <= serving.routes.revision) return
+    const before = serving.routing
+    serving = createServing(routing, deps, serving)
+    stepAtMs = clock.monoMs()
+    for (const model of loaded.models.values()) holdLane(model, before.forced.open, routing.forced.open)
+  }
+
+  function outcome({ routing }: Waiting, durable: boolean): Outcome {
+    const { revision } = routing.routes
+    return { revision, durable, effective: serving.routes.revision >= revision }
+  }
+
+  /** Takes the place of the newest routing, with its record behind everything decided so far. */
+  function append(change: Change, by: By, routing: Routing): number {
+    const { kind } = change
+    const { actor, reason } = by
+    const models = describeModels(createServing(routing, deps, serving).models)
+    const state = JSON.stringify({ ...routing, models })
+    const place = { ordinal: order.nextOrdinal(), epoch: log.epoch, foldedAtMs: order.nowMs() }
+    const record = { ...place, kind, actor, reason, state }
+    const sequence = log.append('control', (buffer, at) => codecs.encodeControl(record, buffer, at))
+    newest = routing
+    deps.onRouting(routing)
+    log.controlChanged()
+    log.flush()
+    deps.audit.add(record)
+    return sequence
+  }
+
+  function change(asked: Change, by: By, done: (outcome: Outcome) => void): Rejection | null {
+    const { revision } = newest.routes
+    if (by.revision !== null && by.revision !== revision) {
+      return reject('ASSAY_REVISION_STALE', `the newest revision is ${revision}: read the routes, then decide again`)
+    }
+    const routing = applyChange(newest, asked, facts())
+    if ('code' in routing) return routing
+    if (waiting.length >= WAITING_MAX || !log.reserve()) {
+      return reject('ASSAY_LOG_UNAVAILABLE', 'nothing was changed; retry')
+    }
+    const sequence = append(asked, by, routing)
+    const announce = (): void => {
+      serve(routing)
+      deps.onChanged({ kind: asked.kind, actor: by.actor, reason: by.reason, routing })
+    }
+    const isAtOnce = AT_ONCE.has(asked.kind)
+    if (isAtOnce) announce()
+    waiting.push({ routing, sequence, sinceMs: clock.monoMs(), serve: isAtOnce ? () => undefined : announce, done })
+    return null
+  }
+
+  function progress(): void {
+    if (waiting.length === 0) return
+    const durable = log.durableSequence()
+    const ripe = waiting.filter(({ sequence }) => sequence <= durable)
+    waiting = waiting.filter(({ sequence }) => sequence > durable)
+    for (const one of ripe) {
+      one.serve()
+      one.done?.(outcome(one, true))
+    }
+  }
+
+  function runRamp(): void {
+    const { ramp } = newest
+    const { watch, routing } = serving
+    const guards = policy.ramp_guards
+    if (ramp === null || watch === null || guards === undefined || routing !== newest) return
+    const own = (kind: 'ramp_step' | 'ramp_end' | 'ramp_trip', reason: string): void => {
+      change({ kind }, { actor: RAMP, reason, revision: null }, () => undefined)
+    }
+    const tripped = watch.tripped(guards)
+    if (tripped !== null) return own('ramp_trip', tripped)
+    if (clock.monoMs() - stepAtMs < ramp.every_ms || !watch.hasSeenEnough(guards)) return
+    const count = ramp.steps.length
+    if (ramp.step + 1 < count) own('ramp_step', `step ${ramp.step + 2} of ${count}: no guard tripped`)
+    else own('ramp_end', `all ${count} steps taken: no guard tripped`)
+  }
+
+  function tick(): void {
+    progress()
+    const latestMs = clock.monoMs() - ANSWER_MS_MAX
+    for (const one of waiting) {
+      if (one.sinceMs > latestMs || one.done === null) continue
+      one.done(outcome(one, false))
+      one.done = null
+    }
+    runRamp()
+  }
+
+  const timer = setInterval(tick, TICK_MS)
+  timer.unref()
+  return {
+    serving: () => serving,
+    revision: () => newest.routes.revision,
+    change,
+    progress,
+    tick,
+    ramp() {
+      const { ramp } = serving.routing
+      if (ramp === null) return null
+      const leftMs = Math.max(0, Math.round(ramp.every_ms - (clock.monoMs() - stepAtMs)))
+      const running = { state: 'running', next_in_ms: leftMs, ...(serving.watch !== null && serving.watch.shown()) }
+      const { paused, ...shown } = ramp
+      return { ...shown, ...(paused ? { state: 'paused' } : running) }
+    },
+    close: () => clearInterval(timer),
+  }
+}
+
+/** The breaker of a lane follows the hand; once released it closes by its own probe. */
+function holdLane({ lane, reference }: LoadedModel, before: readonly string[], now: readonly string[]): void {
+  if (now.includes(reference) && !before.includes(reference)) lane?.forceOpen()
+  if (!now.includes(reference) && before.includes(reference)) lane?.release()
+}

@@ -1,0 +1,46 @@
+// What decisions are made under: routes, the models in their roles, the buckets of the experiment. A snapshot, never
+// changed: a change replaces it as a whole, and a transaction under way keeps the one that it began with.
+import type { LiveRoutes, Routing } from '../contract/control-state.js'
+import type { Policy } from '../contract/policy.js'
+import { inRoles, type LoadedModels, type ModelSet } from './models.js'
+import { createRampWatch, type RampWatch } from './ramp-watch.js'
+import { BUCKETS, createBuckets } from './route.js'
+
+export interface Serving {
+  readonly routing: Routing
+  readonly routes: LiveRoutes
+  readonly models: ModelSet
+  readonly bucketOf: (entity: string) => number
+  /** Place of the sticky field among the declared fields; -1 where it is the transaction's id. */
+  readonly stickyField: number
+  /** Chance of the challenger. */
+  readonly propensity: number
+  /** Counts the arms of a step of a ramp; null while none runs. */
+  readonly watch: RampWatch | null
+}
+
+export interface ServingDeps {
+  readonly policy: Policy
+  readonly loaded: LoadedModels
+  readonly bucketsHeldMax: number
+}
+
+/** Makes the snapshot of a routing; `before` is the one that it replaces. */
+export function createServing(routing: Routing, deps: ServingDeps, before: Serving | null): Serving {
+  const { routes, forced, ramp } = routing
+  const { policy, loaded, bucketsHeldMax } = deps
+  const isSameKey = before?.routes.experiment_key === routes.experiment_key
+  const watched = ramp !== null && ramp.step > 0 ? (before?.watch ?? null) : null
+  return {
+    routing,
+    routes,
+    models: inRoles(loaded, routes, forced),
+    bucketOf:
+      before !== null && isSameKey
+        ? before.bucketOf
+        : createBuckets(Buffer.from(routes.experiment_key, 'hex'), bucketsHeldMax),
+    stickyField: policy.schema.fields.findIndex((field) => field.name === routes.sticky_by),
+    propensity: routes.share / BUCKETS,
+    watch: ramp === null || ramp.paused ? null : createRampWatch(watched),
+  }
+}
