@@ -81,7 +81,8 @@ void t.test('changes of alerts go on behind the last one, and begin anew where t
   const run = (sql: string) => store.store.database.run(sql)
   await run(`CREATE TABLE alerts AS SELECT 'a_' || n AS alert_id, 'opened' AS transition, n AS at_ms, n AS sequence,
     'lag' AS kind, 'lag' AS alert_group, '{}' AS labels, 'warning' AS level, 'clock' AS origin, n AS opened_at_ms,
-    NULL::BIGINT AS resolved_at_ms, 0.5 AS value, 's' AS summary, NULL::VARCHAR AS silenced_by FROM range(1, 8) AS r(n)`)
+    NULL::BIGINT AS resolved_at_ms, 0.5 AS value, 's' AS summary, NULL::VARCHAR AS silenced_by
+    FROM range(1, 8) AS r(n)`)
   const deps = depsOf(store, { epoch: 1, sequence: 5 })
   const told = async (feed: Feed): Promise<string[]> => {
     const ids: string[] = []

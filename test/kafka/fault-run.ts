@@ -12,8 +12,8 @@ import type { Broker } from './broker.js'
 import { connectTopics, type Topics } from './topics.js'
 
 /**
- * `pause` stops a server for longer than its session lasts; `join` lets a third member in and out again; `outage` leaves
- * the broker away for long, and never comes at random.
+ * `pause` stops a server for longer than its session lasts; `join` lets a third member in and out again; `outage`
+ * leaves the broker away for long, and never comes at random.
  */
 export type Fault = 'server' | 'broker' | 'broker pause' | 'restart' | 'join' | 'pause' | 'outage'
 

@@ -183,10 +183,8 @@ export function createHarness(options: HarnessOptions = {}) {
     decided: createDecidedOffsets(limits),
     recall: () => Promise.resolve(new Map()),
     order: createOrder(clock, { ordinal: 0, ms: 0 }),
-    serving: () => serving,
     lanes: [champion, challenger] as unknown as Lane[],
-    log,
-    open: () => true,
+    ...{ log, serving: () => serving, open: () => true },
   }
   const fixed = fixedParts({ policy, limits, clock, catalogue, codecs, metrics })
   const assembly = assemble(fixed, live)
