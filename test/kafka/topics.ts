@@ -115,7 +115,12 @@ export async function connectTopics(address: string, name: string, options: Topi
     async remake(role, partitions) {
       const topic = names[role]
       if ((await admin.listTopics()).includes(topic)) await admin.deleteTopics({ topics: [topic] })
-      if (partitions > 0) await admin.createTopics({ topics: [{ topic, numPartitions: partitions }] })
+      const isThere = async (): Promise<boolean> => (await admin.listTopics()).includes(topic)
+      await until(async () => !(await isThere()), `${topic} is deleted`, { everyMs: 50 })
+      if (partitions === 0) return
+      // Its own waiting gives up where a broker has not heard of the topic yet.
+      await admin.createTopics({ topics: [{ topic, numPartitions: partitions }], waitForLeaders: false })
+      await until(isThere, `${topic} is there`, { everyMs: 50 })
     },
     async refuse(role, isRefused) {
       const configEntries = [{ name: 'max.message.bytes', value: isRefused ? '1' : '1048588' }]
