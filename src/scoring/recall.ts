@@ -31,10 +31,12 @@ interface Cursor {
   /** Of this partition and further on than what is asked for: records are not quite in the order of offsets. */
   readonly ahead: Map<number, Recalled>
   readonly found: Map<number, Recalled>
-  /** The present question was asked from the beginning of the log. */
+  /** The offsets of the present question: one may be given up in the middle. */
+  question: string
+  /** It was asked from the beginning of the log. */
   isWhole: boolean
-  /** Sequence up to which the log is to be read for the present question; null where there is none. */
-  until: number | null
+  /** Sequence up to which the log is to be read for it. */
+  until: number
   readonly idle: NodeJS.Timeout
 }
 
@@ -57,7 +59,8 @@ export function createRecall({ directory, logId, logged, newest, limits }: Recal
     const [oldest] = cursors.keys()
     if (cursors.size >= limits.recallsMax) close(oldest)
     const idle = setTimeout(() => close(key), IDLE_MS).unref()
-    const cursor: Cursor = { records: open(), ahead: new Map(), found: new Map(), isWhole: true, until: null, idle }
+    const asked = { question: '', isWhole: true, until: 0 }
+    const cursor: Cursor = { records: open(), ahead: new Map(), found: new Map(), ...asked, idle }
     cursors.set(key, cursor)
     return cursor
   }
@@ -88,15 +91,23 @@ export function createRecall({ directory, logId, logged, newest, limits }: Recal
     return { transactionId, body: render(record.facts, transactionId, logged) }
   }
 
-  async function find(cursor: Cursor, sources: readonly StreamSource[]): Promise<ReadonlyMap<number, Recalled> | null> {
-    const { ahead } = cursor
-    const wanted = new Set(sources.map(({ offset }) => offset))
+  function begin(cursor: Cursor, question: string, wanted: ReadonlySet<number>): void {
+    const { ahead, found, records } = cursor
+    cursor.question = question
+    cursor.isWhole = records.lastSequence() < 0
+    cursor.until = newest()
+    found.clear()
     for (const offset of wanted) {
       const known = ahead.get(offset)
-      if (known !== undefined) cursor.found.set(offset, known)
+      if (known !== undefined) found.set(offset, known)
       ahead.delete(offset)
     }
-    cursor.until ??= newest()
+  }
+
+  async function find(cursor: Cursor, sources: readonly StreamSource[]): Promise<ReadonlyMap<number, Recalled> | null> {
+    const wanted = new Set(sources.map(({ offset }) => offset))
+    const question = [...wanted].join()
+    if (question !== cursor.question) begin(cursor, question, wanted)
     const goesOn = await read(cursor, sources[0], wanted)
     if (cursor.found.size < wanted.size) {
       // What was appended is seen once it is durable.
@@ -108,11 +119,8 @@ export function createRecall({ directory, logId, logged, newest, limits }: Recal
         return null
       }
     }
-    const answer = new Map(cursor.found)
-    cursor.found.clear()
-    cursor.isWhole = false
-    cursor.until = null
-    return answer
+    cursor.question = ''
+    return new Map(cursor.found)
   }
 
   return async (sources) => {

@@ -7,6 +7,7 @@ import t from 'tap'
 import { startServer } from '../../bench/server.js'
 import { decisionId } from '../../src/contract/decision.js'
 import { LIMITS, TINY } from '../../src/limits.js'
+import { createRecall } from '../../src/scoring/recall.js'
 import { verifyReplay } from '../../src/scoring/verify-replay.js'
 import { readLog, startRig } from '../flow/server-rig.js'
 import { streamEnv } from './fault-run.js'
@@ -218,6 +219,25 @@ void t.test(
     const before = await topics.read('decisions')
     t.equal(before.length, sent.length + 2, 'the repeat and the evaluation, too')
     const [log, folded] = [await readLog(first.logDir), await verifyReplay(first.logDir)]
+    const recall = createRecall({
+      directory: first.logDir,
+      logId: log.logId,
+      logged: 'synced',
+      newest: () => 0,
+      limits: TINY,
+    })
+    const [{ personal }] = log.decisions
+    const ask = (...offsets: number[]): ReturnType<typeof recall> =>
+      recall(offsets.map((offset) => ({ ...personal.source!, offset })))
+    const answered = async (...offsets: number[]): Promise<number[]> => {
+      let told = await ask(...offsets)
+      while (told === null) told = await ask(...offsets)
+      return [...told.keys()]
+    }
+    t.same(await answered(60, 61), [60, 61], 'the log is asked where a place is')
+    t.equal(await ask(5), null, 'one before it takes another round, which is given up')
+    t.same(await answered(40), [40])
+    t.same(await answered(5, 36, 1_000), [5, 36], 'what it does not hold is not made up')
     t.match(folded.decided, [{ topic: topics.names.transactions, from: 0, bound: end - 1, ranges_above: 0 }])
 
     await topics.rewind()
