@@ -53,11 +53,12 @@ if (unknown.length > 0) throw new Error(`--parts are of ${Object.keys(PARTS).joi
 
 mkdirSync(values.folder, { recursive: true })
 const folder = mkdtempSync(join(values.folder, 'assay-bench-kafka-'))
-const broker = await startBroker(join(folder, 'broker'))
+// As it runs for long, not as tests start it.
+const broker = await startBroker(join(folder, 'broker'), { javaOptions: ['-Xmx256m'] })
 try {
   const bench: Bench = { broker, folder, ...sizes, say: (line) => console.error(line) }
   const lines = [
-    'kafkajs; broker, traffic and server on the same cores; paired, in turn, runs of ' + `${sizes.seconds} s`,
+    `kafkajs; broker, traffic and server on the same cores; paired, in turn, runs of ${sizes.seconds} s`,
     'p50 and p99 are medians of runs, p99.9 is that of all their messages',
     '',
   ]
