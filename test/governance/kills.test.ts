@@ -13,7 +13,7 @@ import { runGovernanceKills } from './kill-run.js'
 
 void t.test(
   'killed at any moment, sidecar and server leave what a fresh rebuild derives',
-  { timeout: 118_000 },
+  { timeout: 300_000 },
   async (t) => {
     const folder = await mkdtemp(join(tmpdir(), 'assay-governance-kills-'))
     t.teardown(() => rm(folder, { recursive: true, force: true }))
