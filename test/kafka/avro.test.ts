@@ -9,7 +9,7 @@ import t, { type Test } from 'tap'
 import { createSimulator } from '../../src/simulate/generator.js'
 import type { Rig } from '../flow/server-rig.js'
 import { prepareRegistry, type TestRegistry } from './registry.js'
-import { held, kafkaRig } from './rig.js'
+import { held, kafkaRig, served } from './rig.js'
 import { startRelay } from './relay.js'
 import { type Topics } from './topics.js'
 
@@ -112,7 +112,7 @@ void t.test('the stream joins once the registry is there, and reads what others 
   if (registry.isOwn) {
     const early = await startReading(t, topics)
     await held(() => failures(early).includes('ASSAY_REGISTRY_UNAVAILABLE'), 'a registry that is not there is told of')
-    t.equal((await early.score(transaction())).status, 200, 'requests are served meanwhile')
+    await served(early, transaction())
     await registry.start()
     await held(() => early.events.some(({ name }) => name === 'KafkaJoined'), 'the stream is read')
     await early.remove()

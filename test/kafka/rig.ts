@@ -93,6 +93,11 @@ export function held(holds: () => boolean | Promise<boolean>, what: string): Pro
   return until(ask, what, { msMax: 100_000, everyMs: 100 })
 }
 
+/** A request is answered; a busy machine may refuse the first. */
+export function served(rig: Pick<Rig, 'score'>, wire: object): Promise<void> {
+  return held(async () => (await rig.score(wire)).status === 200, 'requests are served')
+}
+
 export function transactions(seed: number, count: number): { transaction_id: string; customer_id?: string }[] {
   const simulator = createSimulator({
     ...{ seed, customers: 40, terminals: 60, startMs: Date.now() - 60 * 86_400_000, idPrefix: `k${seed}-` },

@@ -16,6 +16,7 @@ import { createSimulator } from '../../src/simulate/generator.js'
 import { freePort } from '../clients/clients.js'
 import { type Rig, startRig, until } from '../flow/server-rig.js'
 import { type Broker, brokerMissing, startBroker } from './broker.js'
+import { served } from './rig.js'
 import { connectTopics, type Topics } from './topics.js'
 
 t.setTimeout(400_000)
@@ -164,7 +165,7 @@ async function refused(t: Test, rig: Rig, code: string, words: RegExp, after = 0
   await held(said, `${code} ${String(words)}`)
   t.ok(((await rig.metric('assay_kafka_faults_total')).get(`code="${code}"`) ?? 0) > 0, `${code} is counted`)
   t.equal((await rig.operations('/readyz')).status, 200, 'the server is ready all the same')
-  t.equal((await rig.score(transactions(`${randomUUID()}-`, 1)[0])).status, 200, 'requests are served')
+  await served(rig, transactions(`${randomUUID()}-`, 1)[0])
 }
 
 async function decided(t: Test, rig: Rig, topics: Topics, secrets: readonly string[] = []): Promise<void> {
