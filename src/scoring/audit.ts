@@ -2,6 +2,7 @@
 // sidecar keeps all of them.
 import { shownControl } from '../contract/control-state.js'
 import type { ControlRecord } from '../contract/record-types.js'
+import { isoTime } from '../contract/time.js'
 
 export interface Audit {
   add(record: ControlRecord): void
@@ -35,5 +36,5 @@ export function createAudit(max: number): Audit {
 }
 
 function show({ foldedAtMs, kind, actor, reason, epoch, ordinal, state }: ControlRecord): object {
-  return { at: new Date(foldedAtMs).toISOString(), kind, actor, reason, epoch, ordinal, ...shownControl(state) }
+  return { at: isoTime(foldedAtMs), kind, actor, reason, epoch, ordinal, ...shownControl(state) }
 }

@@ -10,8 +10,7 @@ import type { Clock } from '../runtime/clock.js'
 import type { Audit } from './audit.js'
 import { applyChange, AT_ONCE, type Change, type ChangeFacts, type ChangeKind } from './change.js'
 import { describeModels } from './control-state.js'
-import type { LoadedModel } from './models.js'
-import { routable } from './models.js'
+import { inRoles, type LoadedModel, routable } from './models.js'
 import type { Order } from './order.js'
 import { createServing, type Serving, type ServingDeps } from './serving.js'
 
@@ -102,7 +101,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
   function append(change: Change, by: By, routing: Routing): number {
     const { kind } = change
     const { actor, reason } = by
-    const models = describeModels(createServing(routing, deps, serving).models)
+    const models = describeModels(inRoles(loaded, routing.routes, routing.forced))
     const state = JSON.stringify({ ...routing, models })
     const place = { ordinal: order.nextOrdinal(), epoch: log.epoch, foldedAtMs: order.nowMs() }
     const record = { ...place, kind, actor, reason, state }

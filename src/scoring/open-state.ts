@@ -22,7 +22,7 @@ import { laneEvent } from './lane/events.js'
 import type { SpawnLane } from './lane/port.js'
 import { loadModels, modelsToLoad } from './load-models.js'
 import { registerLogMetrics } from './log-view.js'
-import type { LoadedModels } from './models.js'
+import { inRoles, type LoadedModels } from './models.js'
 import { createRecall } from './recall.js'
 import { lastControlState, readDecisionLog } from './restore.js'
 import { createServing, type Serving } from './serving.js'
@@ -66,8 +66,10 @@ export async function openState(config: Config, base: Base, threads: Threads = {
     if (opened === null) throw new Error('the models are not loaded yet')
     return opened
   }
-  const stateOf = (routing: Routing, serving: Serving): Buffer =>
-    Buffer.from(JSON.stringify(controlStateOf({ policy, fingerprint: base.fingerprint }, routing, serving.models)))
+  const stateOf = (routing: Routing, loaded: LoadedModels): Buffer => {
+    const models = inRoles(loaded, routing.routes, routing.forced)
+    return Buffer.from(JSON.stringify(controlStateOf({ policy, fingerprint: base.fingerprint }, routing, models)))
+  }
   const options: OpenOptions = {
     directory,
     durability: policy.durability,
@@ -83,7 +85,7 @@ export async function openState(config: Config, base: Base, threads: Threads = {
       const loading = { ...loadDeps(config, base), spawn: threads.lane }
       const loaded = await loadModels({ baseline: routing.routes.baseline, models: names }, loading)
       const serving = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
-      opened = { loaded, serving, state: stateOf(routing, serving) }
+      opened = { loaded, serving, state: stateOf(routing, loaded) }
       enter(base, 'replay')
       await replay(directory, fold, base)
       logger.event('LogReplayed', { epoch, ...fold.counts(), gaps: fold.gaps.length })
@@ -99,10 +101,7 @@ export async function openState(config: Config, base: Base, threads: Threads = {
   return {
     ...{ loaded, serving, audit, log, fold, progress },
     state: { features, index, identity, decided, recall },
-    onRouting(routing) {
-      const under = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, serving)
-      opened = { loaded, serving, state: stateOf(routing, under) }
-    },
+    onRouting: (routing) => void (opened = { loaded, serving, state: stateOf(routing, loaded) }),
   }
 }
 

@@ -2,6 +2,7 @@
 // Invariant: a token is read from a file or the environment, and never printed.
 import { readFileSync } from 'node:fs'
 import { type Environment, loadConfig } from '../config.js'
+import { authorityOf } from '../contract/address.js'
 import { AssayError, type ErrorCode, ERRORS, errorOf } from '../errors.js'
 
 /** Milliseconds for one answer: a little more than the server takes for a change that is not durable. */
@@ -55,7 +56,7 @@ export function createOperationsClient(
 
 function defaultUrl(env: Environment): string {
   const { host, port } = loadConfig({ env }).process.operations
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+  return `http://${authorityOf(host, port)}`
 }
 
 function readToken(file: string | undefined): string | null {

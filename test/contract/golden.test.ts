@@ -6,6 +6,7 @@ import t from 'tap'
 import { packageRoot } from '../../src/config.js'
 import { codecsFromSchemas } from '../../src/contract/record.js'
 import { RECORD_TYPES, type RecordType } from '../../src/contract/record-types.js'
+import { plain } from './plain.js'
 
 /** Record types and fields that format 1 did not have at first; the fields as they are read then. */
 const TYPES_ADDED = ['consumed']
@@ -45,14 +46,3 @@ void t.test('golden bytes with a topic id, and of a message that was passed over
   }
   t.end()
 })
-
-function plain(value: unknown): unknown {
-  const text = JSON.stringify(value, (_, inner: unknown) => {
-    if (inner instanceof Uint8Array) return Buffer.from(inner).toString('hex')
-    if (typeof inner === 'object' && inner !== null && 'type' in inner && inner.type === 'Buffer' && 'data' in inner) {
-      return Buffer.from(inner.data as number[]).toString('hex')
-    }
-    return inner
-  })
-  return JSON.parse(text)
-}

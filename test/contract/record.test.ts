@@ -13,6 +13,7 @@ import {
 } from '../../src/contract/record-types.js'
 import { isoTime } from '../../src/contract/time.js'
 import type { TransactionSchema } from '../../src/contract/transaction.js'
+import { plain } from './plain.js'
 
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31)
 const FUZZ = { seed: SEED, numRuns: 2_000, interruptAfterTimeLimit: 3_000 }
@@ -151,17 +152,6 @@ const consumed = {
 
 function bodyOf(type: RecordType): Buffer {
   return encoded(samples[type])
-}
-
-function plain(value: unknown): unknown {
-  const text = JSON.stringify(value, (_, inner: unknown) => {
-    if (inner instanceof Uint8Array) return Buffer.from(inner).toString('hex')
-    if (typeof inner === 'object' && inner !== null && 'type' in inner && inner.type === 'Buffer' && 'data' in inner) {
-      return Buffer.from(inner.data as number[]).toString('hex')
-    }
-    return inner
-  })
-  return JSON.parse(text)
 }
 
 void t.test('every record type decodes to what was encoded', (t) => {

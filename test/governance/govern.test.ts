@@ -1,12 +1,12 @@
 // A whole sidecar: what it says of itself, records taken back, no room, damage, another log.
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { until } from '../flow/server-rig.js'
 import { compareStores } from './compare.js'
 import { folder, reached, startSidecar, writeLog } from './govern-rig.js'
 import { readAll } from './read-all.js'
-import { copyLog, openWriter } from './written-log.js'
+import { openWriter, writeToTakeBack } from './written-log.js'
 
 void t.test('it says that it waits, how far it lags, and that it has caught up', async (t) => {
   const sidecar = await startSidecar(t, folder(t))
@@ -29,18 +29,12 @@ void t.test('it says that it waits, how far it lags, and that it has caught up',
 
 void t.test('records that the log took back go, with all that was derived from them', async (t) => {
   const dataDir = folder(t)
-  const [logDir, base] = [join(dataDir, 'decision-log'), join(dataDir, 'base')]
-  const first = await openWriter(logDir)
-  await first.decisions(150)
-  await first.synced()
-  copyLog(logDir, base)
-  await first.decisions(200)
-  await first.close()
+  const logDir = join(dataDir, 'decision-log')
+  const takeBack = await writeToTakeBack(logDir, { kept: 150, lost: 200 })
   const before = await startSidecar(t, dataDir)
   await reached(before, 350)
   await before.close(5_000)
-  rmSync(logDir, { recursive: true })
-  renameSync(base, logDir)
+  takeBack()
   const second = await openWriter(logDir, { seed: 2, ordinal: 151 })
   await second.decisions(300)
   await second.close()

@@ -1,5 +1,5 @@
 // The tail of the decision log: order, bounds, restarts, and what it says of bytes that it cannot read.
-import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
@@ -10,7 +10,7 @@ import { segmentName } from '../../src/decision-log/segment.js'
 import type { Batch } from '../../src/governance/port.js'
 import { createTail, type Tail, type TailOptions } from '../../src/governance/tail.js'
 import { LIMITS, TINY } from '../../src/limits.js'
-import { copyLog, openWriter, referencePolicy, START_MS } from './written-log.js'
+import { copyLog, openWriter, referencePolicy, START_MS, writeToTakeBack } from './written-log.js'
 
 const QUICK = { ...LIMITS, tailGatherMs: 1, tailPollMsMax: 5 }
 
@@ -276,18 +276,11 @@ void t.test('bytes after the end of the log are no record and no finding of a li
 
 void t.test('an epoch that ends before what was read says how far to go back', async (t) => {
   const directory = folder(t)
-  const base = join(folder(t), 'base')
-  const first = await openWriter(directory)
-  await first.decisions(10)
-  await first.synced()
-  copyLog(directory, base)
-  await first.decisions(10)
-  await first.close()
+  const takeBack = await writeToTakeBack(directory, { kept: 10, lost: 10 })
   const read = await readTo(follow(t, directory), 20)
   const position = read.at(-1)?.position
   if (position === null || position === undefined) throw new Error('no position')
-  rmSync(directory, { recursive: true })
-  renameSync(base, directory)
+  takeBack()
   const second = await openWriter(directory, { seed: 2, ordinal: 11 })
   await second.decisions(30)
   await second.close()

@@ -1,6 +1,6 @@
 // What the sidecar sees of itself becomes alerts: lag and losses, told by the clock without a record, ended by it too;
 // and nothing of it changes what follows from the log.
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import fc from 'fast-check'
@@ -13,7 +13,7 @@ import { createWatch } from '../../src/governance/watch.js'
 import { until } from '../flow/server-rig.js'
 import { compareStores } from './compare.js'
 import { folder, type GovernRig, reached, startSidecar, writeLog } from './govern-rig.js'
-import { copyLog, openWriter } from './written-log.js'
+import { openWriter, writeToTakeBack } from './written-log.js'
 
 const NO_RECORDS: Batch = { records: [], findings: [], position: null, takenBackTo: null }
 
@@ -142,19 +142,13 @@ void t.test('a lag that lasts opens an alert, and it ends after the lag although
 
 void t.test('records that the log took back are a loss that somebody is told of', async (t) => {
   const dataDir = folder(t)
-  const [logDir, base] = [join(dataDir, 'decision-log'), join(dataDir, 'base')]
-  const first = await openWriter(logDir)
-  await first.decisions(40)
-  await first.synced()
-  copyLog(logDir, base)
-  await first.decisions(30)
-  await first.close()
+  const logDir = join(dataDir, 'decision-log')
+  const takeBack = await writeToTakeBack(logDir, { kept: 40, lost: 30 })
   const createAlerterOf = { createAlerter: () => createAlerter() }
   const before = await startSidecar(t, dataDir, createAlerterOf)
   await reached(before, 70)
   await before.close(5_000)
-  rmSync(logDir, { recursive: true })
-  renameSync(base, logDir)
+  takeBack()
   await (await openWriter(logDir, { seed: 2, ordinal: 41 })).close()
   const after = await startSidecar(t, dataDir, createAlerterOf)
   await until(() => after.facts().rebuildsTotal === 1 && after.facts().ready, 'a store made anew')

@@ -1,6 +1,6 @@
 // Writes real decision logs without a server: the codecs and the policy of the release, facts drawn from a seed. A log
 // of a million decisions takes seconds, so that readers can be tried on long ones. Shared by tests and bench; no test.
-import { cpSync, mkdirSync } from 'node:fs'
+import { cpSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { loadConfig } from '../../src/config.js'
 import { digestText } from '../../src/contract/canonical-json.js'
 import type { ControlState } from '../../src/contract/control-state.js'
@@ -50,6 +50,27 @@ export function copyLog(from: string, to: string): void {
 }
 
 /** The policy that the package ships. */
+/**
+ * A log at rest that holds so many records more than it keeps. The call that it gives takes those back, as a volume
+ * does that loses what it had not written.
+ */
+export async function writeToTakeBack(
+  logDir: string,
+  { kept, lost }: { readonly kept: number; readonly lost: number },
+): Promise<() => void> {
+  const base = `${logDir}-base`
+  const writer = await openWriter(logDir)
+  await writer.decisions(kept)
+  await writer.synced()
+  copyLog(logDir, base)
+  await writer.decisions(lost)
+  await writer.close()
+  return () => {
+    rmSync(logDir, { recursive: true })
+    renameSync(base, logDir)
+  }
+}
+
 export function referencePolicy(): Policy {
   return structuredClone(loadConfig({ env: {} }).policy)
 }

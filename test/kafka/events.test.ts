@@ -1,7 +1,7 @@
 // What the sidecar publishes, on a real broker: every event with its headers and an id that stays, masked; after
 // kill -9, a restart, a rebuild, an outage, a topic that was missing or not allowed, records taken back.
 // One broker for all.
-import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Kafka, logLevel } from 'kafkajs'
@@ -16,7 +16,7 @@ import type { Places } from '../../src/governance/publish/event-places.js'
 import { freePort } from '../clients/clients.js'
 import { child } from '../governance/child.js'
 import { folder, type GovernRig, reached, SIDECAR, startSidecar } from '../governance/govern-rig.js'
-import { copyLog, openWriter, type WriterOptions } from '../governance/written-log.js'
+import { openWriter, type WriterOptions, writeToTakeBack } from '../governance/written-log.js'
 import { type Broker, brokerMissing, startBroker } from './broker.js'
 import { connectEventTopics, type EventTopics, KINDS } from './event-topics.js'
 import { held } from './rig.js'
@@ -309,19 +309,13 @@ void t.test(
   async (t) => {
     const dataDir = folder(t)
     const topics = await openTopics(t, 'back')
-    const [logDir, base] = [join(dataDir, 'decision-log'), join(dataDir, 'base')]
-    const writer = await openWriter(logDir)
-    await writer.decisions(150)
-    await writer.synced()
-    copyLog(logDir, base)
-    await writer.decisions(200)
-    await writer.close()
+    const logDir = join(dataDir, 'decision-log')
+    const takeBack = await writeToTakeBack(logDir, { kept: 150, lost: 200 })
     const before = await startSidecar(t, dataDir, EVENTS_ALONE, topics.env)
     await published(topics, 'predictions', 350)
     await reached(before, 350)
     await before.close(5_000)
-    rmSync(logDir, { recursive: true })
-    renameSync(base, logDir)
+    takeBack()
     await write(dataDir, 100, { seed: 2, ordinal: 151 })
     const after = await startSidecar(t, dataDir, EVENTS_ALONE, topics.env)
     await published(topics, 'predictions', 450)

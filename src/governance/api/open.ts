@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { type Config, loadKeys, packageVersion } from '../../config.js'
+import { authorityOf } from '../../contract/address.js'
 import type { Limits } from '../../limits.js'
 import type { Clock } from '../../runtime/clock.js'
 import { createExposition, type Exposed } from '../../telemetry/exposition.js'
@@ -66,7 +67,7 @@ export async function openGovernanceApi(deps: GovernanceApiDeps): Promise<Govern
   opened = listener
   return {
     name: 'api',
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${listener.port}`,
+    url: `http://${authorityOf(host, listener.port)}`,
     publish: () => source.committed(),
     trouble: () => null,
     close: (deadlineMs) => listener.close(deadlineMs),

@@ -41,17 +41,8 @@ const LEAVE_MS_MAX = 6_000
 export function openStream(config: KafkaConfig, deps: StreamDeps): () => Promise<void> {
   const { logger, limits } = deps
   const counts: StreamCounts = {
-    ...{
-      decided: 0,
-      replayed: 0,
-      observed: 0,
-      labels: 0,
-      dead: 0,
-      takenOver: 0,
-      superseded: 0,
-      consumed: 0,
-      missing: 0,
-    },
+    ...{ decided: 0, replayed: 0, takenOver: 0, superseded: 0, observed: 0 },
+    ...{ labels: 0, dead: 0, consumed: 0, missing: 0 },
     ...{ lag: new Map(), steppedAtMs: new Map() },
   }
   const faults = new Map<ErrorCode, number>()
