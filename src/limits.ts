@@ -122,8 +122,10 @@ export interface Limits {
   readonly gateMeasureMs: number
   /** Models ever given metric labels in one process; later ones count as `other`. */
   readonly metricModelsMax: number
-  /** Kafka messages handed to the pipeline and not answered: two flights, so that requests do not queue behind. */
+  /** Kafka messages handed to the pipeline and not answered. */
   readonly kafkaRowsMax: number
+  /** Rows that wait for a model, up to which Kafka adds one: two flights, so that requests do not queue behind. */
+  readonly kafkaWaitingMax: number
   /** Times that a row is offered of which the server says that it met a fault of its own. */
   readonly kafkaTriesMax: number
   /** Milliseconds between two tries to reach brokers that do not answer, where the back-off ends. */
@@ -274,12 +276,11 @@ export const LIMITS: Limits = Object.freeze({
   bundlesMax: 1024,
   gateMeasureMs: 100,
   metricModelsMax: 64,
-  ...{ kafkaRowsMax: 64, kafkaTriesMax: 5, kafkaRetryMsMax: 5_000, kafkaAnswerMsMax: 60_000 },
+  ...{ kafkaRowsMax: 512, kafkaWaitingMax: 64, kafkaTriesMax: 5, kafkaRetryMsMax: 5_000, kafkaAnswerMsMax: 60_000 },
   ...{ kafkaBatchRowsMax: 512, kafkaSendBytesMax: 512 << 10 },
   ...{ kafkaStandingMax: 20_000, kafkaStandingBytesMax: 8_192 },
   ...{ offsetRangesMax: 256, offsetPartitionsMax: 4_096, recallsMax: 8 },
-  kafkaLettersMax: 100_000,
-  kafkaShownBytesMax: 64 << 10,
+  ...{ kafkaLettersMax: 100_000, kafkaShownBytesMax: 64 << 10 },
   kafkaDeadWaveMin: 20,
   kafkaStalledMs: 10_000,
   ...{ schemasHeldMax: 1024, schemaRefusedMs: 30_000, schemaBytesMax: 256 << 10, schemaDepthMax: 64 },
@@ -363,12 +364,11 @@ export const TINY: Limits = Object.freeze({
   goldenRowsMax: 64,
   bundlesMax: 4,
   gateMeasureMs: 5,
-  ...{ kafkaRowsMax: 4, kafkaTriesMax: 2, kafkaRetryMsMax: 100, kafkaAnswerMsMax: 2_000 },
+  ...{ kafkaRowsMax: 4, kafkaWaitingMax: 2, kafkaTriesMax: 2, kafkaRetryMsMax: 100, kafkaAnswerMsMax: 2_000 },
   ...{ kafkaBatchRowsMax: 3, kafkaSendBytesMax: 4 << 10 },
   ...{ kafkaStandingMax: 8, kafkaStandingBytesMax: 4_096 },
   ...{ offsetRangesMax: 4, offsetPartitionsMax: 4, recallsMax: 2 },
-  kafkaLettersMax: 8,
-  kafkaShownBytesMax: 256,
+  ...{ kafkaLettersMax: 8, kafkaShownBytesMax: 256 },
   kafkaDeadWaveMin: 2,
   kafkaStalledMs: 200,
   ...{ schemasHeldMax: 4, schemaRefusedMs: 100, schemaBytesMax: 8 << 10, schemaDepthMax: 16 },

@@ -78,13 +78,16 @@ export function createDoor(deps: DoorDeps): StreamScoring {
     return render(codecs.decodeFacts(held.facts), held.transactionId, logged)
   }
 
+  function gate(rows: number): ReturnType<StreamScoring['gate']> {
+    if (!deps.open()) return 'ASSAY_NOT_READY'
+    heartbeat.beat()
+    const isFull = inFlight.out() + rows > limits.inFlightMax || heartbeat.lagMs() > limits.loopLagMsMax
+    return isFull ? 'ASSAY_OVERLOADED' : null
+  }
+
   return {
-    gate(rows) {
-      if (!deps.open()) return 'ASSAY_NOT_READY'
-      heartbeat.beat()
-      const isFull = inFlight.out() + rows > limits.inFlightMax || heartbeat.lagMs() > limits.loopLagMsMax
-      return isFull ? 'ASSAY_OVERLOADED' : null
-    },
+    gate,
+    hasRoom: () => inFlight.waiting.length < limits.kafkaWaitingMax && gate(1) === null,
     submit: (bytes, exchange) => pipeline.submit(bytes, exchange),
     submitValue: (value, exchange) => pipeline.submitValue(value, exchange),
     submitLabels,

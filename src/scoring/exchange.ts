@@ -50,6 +50,8 @@ export type Recall = (sources: readonly StreamSource[]) => Promise<ReadonlyMap<n
 
 /** What a stream asks beside. */
 export interface StreamScoring extends Scoring {
+  /** Whether another of its rows may be handed over now: one behind which requests do not queue. */
+  hasRoom(): boolean
   /** What of the stream this log has seen to the end. */
   readonly decided: Pick<DecidedOffsets, 'has' | 'isDeadLetter'>
   /** Finds in the log what was decided before, and is not in the index. */

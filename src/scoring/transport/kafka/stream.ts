@@ -18,7 +18,7 @@ import { Row, type RowHost } from './row.js'
 import type { Wave } from './wave.js'
 
 export interface StreamOptions {
-  readonly scoring: Pick<StreamScoring, 'gate' | 'decided' | 'recall'>
+  readonly scoring: Pick<StreamScoring, 'hasRoom' | 'decided' | 'recall'>
   readonly clock: Clock
   readonly limits: Limits
   readonly counts: StreamCounts
@@ -85,7 +85,7 @@ export function createStream(options: StreamOptions): BatchHandler {
   /** Offers a row until it is taken, or refused for good. False where the partition is given up meanwhile. */
   async function take(row: Row, membership: Membership): Promise<boolean> {
     while (!isOver(membership)) {
-      if (open < limits.kafkaRowsMax && scoring.gate(1) === null) {
+      if (open < limits.kafkaRowsMax && scoring.hasRoom()) {
         if (row.offer()) open++
         if (row.outcome?.kind !== 'again') return true
       }
