@@ -44,7 +44,7 @@ const COMMANDS: readonly Command[] = [
   },
   {
     word: 'model',
-    help: 'check DIR: run the gate over a bundle; list: show the bundles',
+    help: 'check, list: bundles on disk; status, load, unload, approve: models of a running server',
     load: async () => (await import('./model-command.js')).runModelCommand,
   },
   {

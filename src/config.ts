@@ -108,7 +108,8 @@ export type ProcessConfig = Static<typeof ProcessConfig>
 export const ConfigSchema = Type.Object({ process: ProcessConfig, policy: Policy }, { additionalProperties: false })
 export type Config = Static<typeof ConfigSchema>
 
-const Role = Type.Union([Type.Literal('scorer'), Type.Literal('viewer'), Type.Literal('operator')])
+const ROLES = ['scorer', 'viewer', 'operator', 'approver'] as const
+const Role = Type.Union(ROLES.map((role) => Type.Literal(role)))
 
 /** A file of scoring keys or operations tokens: only their SHA-256 stands in it. */
 export const KeysFile = Type.Object(

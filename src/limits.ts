@@ -110,6 +110,8 @@ export interface Limits {
   readonly bucketsHeldMax: number
   /** Models loaded at once: each costs a thread and a session. */
   readonly modelsMax: number
+  /** Approvals of models that are remembered, the newest. */
+  readonly approvalsMax: number
   /** Bytes of one model file: gradient-boosted trees stay under 100 MB; it is held twice while it loads. */
   readonly modelBytesMax: number
   /** Bytes of one JSON file of a bundle: 1,024 golden rows of 256 features fit. */
@@ -269,12 +271,9 @@ export const LIMITS: Limits = Object.freeze({
   replyEntriesMax: 256,
   gapsMax: 10_000,
   factsBytesMax: 256 << 20,
-  ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8 },
-  modelBytesMax: 512 << 20,
-  bundleJsonBytesMax: 16 << 20,
-  goldenRowsMax: 1024,
-  bundlesMax: 1024,
-  gateMeasureMs: 100,
+  ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8, approvalsMax: 16 },
+  ...{ modelBytesMax: 512 << 20, bundleJsonBytesMax: 16 << 20 },
+  ...{ goldenRowsMax: 1024, bundlesMax: 1024, gateMeasureMs: 100 },
   metricModelsMax: 64,
   ...{ kafkaRowsMax: 512, kafkaWaitingMax: 64, kafkaTriesMax: 5, kafkaRetryMsMax: 5_000, kafkaAnswerMsMax: 60_000 },
   ...{ kafkaBatchRowsMax: 512, kafkaSendBytesMax: 512 << 10 },
@@ -359,11 +358,8 @@ export const TINY: Limits = Object.freeze({
   driftSegmentsMax: 2,
   segmentValuesMax: 4,
   driftCategoriesMax: 4,
-  modelBytesMax: 64 << 10,
-  bundleJsonBytesMax: 64 << 10,
-  goldenRowsMax: 64,
-  bundlesMax: 4,
-  gateMeasureMs: 5,
+  ...{ modelBytesMax: 64 << 10, bundleJsonBytesMax: 64 << 10 },
+  ...{ goldenRowsMax: 64, bundlesMax: 4, gateMeasureMs: 5 },
   ...{ kafkaRowsMax: 4, kafkaWaitingMax: 2, kafkaTriesMax: 2, kafkaRetryMsMax: 100, kafkaAnswerMsMax: 2_000 },
   ...{ kafkaBatchRowsMax: 3, kafkaSendBytesMax: 4 << 10 },
   ...{ kafkaStandingMax: 8, kafkaStandingBytesMax: 4_096 },

@@ -6,14 +6,12 @@ import { type Config, loadKeys } from './config.js'
 import { parseJson } from './contract/json.js'
 import { compileTransactionAvro } from './contract/transaction-avro.js'
 import { errorOf } from './errors.js'
-import type { Limits } from './limits.js'
 import { assemble, type Assembly } from './scoring/assemble.js'
 import { type Base, type BaseDeps, createBase, enter } from './scoring/base.js'
 import { type Control, createControl } from './scoring/control.js'
 import type { Scoring, StreamScoring } from './scoring/exchange.js'
 import { forward } from './scoring/forward.js'
 import { watchLog } from './scoring/log-view.js'
-import { lanesOf, type LoadedModels } from './scoring/models.js'
 import { openState, type OpenState, type Threads } from './scoring/open-state.js'
 import { createOrder } from './scoring/order.js'
 import type { Serving } from './scoring/serving.js'
@@ -61,7 +59,7 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
     const state = await openState(config, base, deps.threads)
     ends.push(
       () => state.log.close(LOG_CLOSE_MS),
-      () => closeLanes(state.loaded, fixed.limits),
+      () => state.loaded.close(),
     )
     const running = await start(base, state)
     shown = { ...running, status: statusOf(config, running) }
@@ -98,7 +96,7 @@ async function start(base: Base, state: OpenState): Promise<Running> {
   const { fixed, starting, relay, logger } = base
   const { loaded, log, fold, audit } = state
   const startedMs = fixed.clock.monoMs()
-  const lanes = lanesOf(loaded)
+  const { lanes } = loaded
   enter(base, 'warm_up')
   await warmUp(fixed, {
     live: { serving: () => state.serving, lanes, identity: state.state.identity },
@@ -116,7 +114,8 @@ async function start(base: Base, state: OpenState): Promise<Running> {
       makeKey: () => randomBytes(32),
       onChanged({ routing, ...change }) {
         const { revision, champion, challenger, share } = routing.routes
-        logger.event('RoutesChanged', { ...change, revision, champion, challenger, share, ...routing.forced })
+        const { loaded, forced } = routing
+        logger.event('RoutesChanged', { ...change, revision, champion, challenger, share, ...forced, loaded })
       },
     },
     state.serving,
@@ -192,7 +191,8 @@ function openOperations(config: Config, base: Base, shown: () => Shown | null): 
       audit: (limit) => shown()?.state.audit.shown(limit) ?? phase(),
       changes() {
         const held = shown()
-        return held === null ? null : { ...held.control, routes: () => held.status.routes() }
+        if (held === null) return null
+        return { ...held.control, routes: () => held.status.routes(), models: () => held.status.models() }
       },
       parseJson: (bytes) => parseJson(bytes, fixed.limits),
       identify: tokens_file === null ? null : createIdentify(loadKeys(tokens_file).keys),
@@ -226,14 +226,10 @@ async function drain(running: Draining, drainMs: number): Promise<{ stuck: boole
   )
   if (lost !== null) logger.event('RecordsLost', { error: lost })
   control.close()
-  await closeLanes(state.loaded, fixed.limits)
+  await state.loaded.close()
   await operations.close(0)
   fixed.metrics.close()
   logger.event('ServerStopped', { stuck_threads: hangs.stuck() })
   logger.flush()
   return { stuck: hangs.stuck() > 0 }
-}
-
-async function closeLanes(loaded: LoadedModels, limits: Limits): Promise<void> {
-  await Promise.all(lanesOf(loaded).map((lane) => lane.close(limits.laneStopMs)))
 }

@@ -36,6 +36,15 @@ export interface Ramp {
   paused: boolean
 }
 
+/** A bundle that an approver has looked at: it may be routed to where the policy wants approvals. */
+export interface Approval {
+  /** name@version. */
+  model: string
+  /** sha256:… of its model file. */
+  digest: string
+  actor: string
+}
+
 /** What changes while a server runs; all of it is one revision, that of the routes. */
 export interface Routing {
   routes: LiveRoutes
@@ -43,9 +52,13 @@ export interface Routing {
   previous: LiveRoutes | null
   forced: Forced
   ramp: Ramp | null
+  /** name@version of what operators loaded beside the models of the routes: a start loads it as well. */
+  loaded: string[]
+  /** Newest last. */
+  approvals: Approval[]
 }
 
-/** Absent members are those of earlier releases: nothing forced, no ramp, nothing to return to. */
+/** As it stands in the log. */
 export interface ControlState extends Partial<Omit<Routing, 'routes'>> {
   format: 1
   policy: Policy
@@ -54,9 +67,13 @@ export interface ControlState extends Partial<Omit<Routing, 'routes'>> {
   models: ControlModel[]
 }
 
-/** The part of a control state that operators change. */
-export function routingOf({ routes, previous, forced, ramp }: ControlState): Routing {
-  return { routes, previous: previous ?? null, forced: forced ?? { baseline: false, open: [] }, ramp: ramp ?? null }
+/**
+ * The part of a control state that operators change. Members are absent in those of earlier releases, and where nothing
+ * was ever changed: nothing forced, no ramp, nothing to return to.
+ */
+export function routingOf(state: Pick<ControlState, keyof Routing>): Routing {
+  const { routes, previous = null, forced = { baseline: false, open: [] }, ramp = null } = state
+  return { routes, previous, forced, ramp, loaded: state.loaded ?? [], approvals: state.approvals ?? [] }
 }
 
 /** Routes as anybody may see them: without the experiment's key, which would let one choose ids for a bucket. */
@@ -68,12 +85,14 @@ export function withoutKey<R extends LiveRoutes>({ experiment_key: _, ...routes 
 
 /** What the text of a control record says of the routing, without keys. */
 export function shownControl(text: string): object {
-  const { routes, previous, forced, ramp } = JSON.parse(text) as Partial<ControlState>
+  const { routes, previous, forced, ramp, loaded, approvals } = JSON.parse(text) as Partial<ControlState>
   return {
     ...(routes !== undefined && { routes: withoutKey(routes) }),
     ...(previous !== undefined && { previous: previous === null ? null : withoutKey(previous) }),
     ...(forced !== undefined && { forced }),
     ...(ramp !== undefined && { ramp }),
+    ...(loaded !== undefined && { loaded }),
+    ...(approvals !== undefined && { approvals }),
   }
 }
 

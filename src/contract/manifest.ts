@@ -2,7 +2,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { LIMITS } from '../limits.js'
 
-const Digest = Type.String({ pattern: '^sha256:[0-9a-f]{64}$' })
+export const Digest = Type.String({ pattern: '^sha256:[0-9a-f]{64}$' })
 const Probability = Type.Number({ minimum: 0, maximum: 1 })
 
 /**

@@ -8,7 +8,7 @@ import { AcceptedAnswer, DecisionAnswer } from './decision-answer.js'
 import { compileLabels } from './label.js'
 import { type Policy, Routes } from './policy.js'
 import { Problem } from './problem.js'
-import { ForceChange, PlainChange, RoutesChange } from './routes-change.js'
+import { ApprovalChange, ForceChange, PlainChange, RoutesChange } from './routes-change.js'
 import { transactionAvroSchema } from './record-schema.js'
 import { MODES } from './transaction.js'
 import { transactionJsonSchema } from './transaction-schema.js'
@@ -44,7 +44,8 @@ const CHANGE: readonly ErrorCode[] = [
   'ASSAY_NOT_READY',
   'ASSAY_LOG_UNAVAILABLE',
 ]
-const REVISION: readonly ErrorCode[] = ['ASSAY_REVISION_MISSING']
+const NEW_ROUTES: readonly ErrorCode[] = ['ASSAY_REVISION_MISSING', 'ASSAY_MODEL_NOT_APPROVED']
+const MODEL: readonly ErrorCode[] = ['ASSAY_BUNDLE_REFUSED', 'ASSAY_MODEL_FAILED']
 const ANYWHERE: readonly ErrorCode[] = ['ASSAY_UNAUTHENTICATED', 'ASSAY_METHOD_REFUSED', 'ASSAY_ROUTE_UNKNOWN']
 const TRANSACTION: readonly ErrorCode[] = [
   'ASSAY_CURRENCY_UNLISTED',
@@ -92,8 +93,11 @@ function operationsSchemas(): Json {
     RoutesChange: plain(RoutesChange),
     PlainChange: plain(PlainChange),
     ForceChange: plain(ForceChange),
+    ApprovalChange: plain(ApprovalChange),
   }
-  return { RoutesShown: { ...plain(shown), additionalProperties: true }, ...changes, Problem: plain(Problem) }
+  const models = { type: 'object', properties: { models: { type: 'array', items: { type: 'object' } } } }
+  const answers = { RoutesShown: { ...plain(shown), additionalProperties: true }, ModelsShown: models }
+  return { ...answers, ...changes, Problem: plain(Problem) }
 }
 
 /** JSON Schema without the symbols that the library keeps for itself. */
@@ -202,7 +206,10 @@ function operationsPaths(): Json {
       get: operation('Who serves under which revision: routes, rollback target, what is forced, ramp', ANYWHERE, {
         ok: { 200: { description: 'routes', headers: TAG, content: json(ref('RoutesShown')) } },
       }),
-      put: change('Other champion, challenger, share or experiment, with a ramp or without', 'RoutesChange', true),
+      put: change('Other champion, challenger, share or experiment, with a ramp or without', 'RoutesChange', {
+        codes: NEW_ROUTES,
+        needsRevision: true,
+      }),
     },
     '/v1/routes:rollback': { post: change('Back to the routes before the last change, at once', 'PlainChange') },
     '/v1/routes:resume': { post: change('Let a paused ramp go on', 'PlainChange') },
@@ -210,6 +217,13 @@ function operationsPaths(): Json {
       post: change('Hold the breaker of a model open, or let the baseline answer everything, at once', 'ForceChange'),
     },
     '/v1/routes:release': { post: change('Give back what was forced, at once', 'ForceChange') },
+    '/v1/models/{name}/{version}:load': { post: modelChange('Load a model beside those that serve', 'PlainChange') },
+    '/v1/models/{name}/{version}:unload': {
+      post: modelChange('Take out a model that neither the routes nor a rollback need', 'PlainChange'),
+    },
+    '/v1/models/{name}/{version}:approve': {
+      post: modelChange('Say of a loaded bundle that it may be routed to (role approver)', 'ApprovalChange'),
+    },
     '/v1/audit': {
       get: operation('Changes of the routes, newest first', ANYWHERE, {
         parameters: [{ name: 'limit', in: 'query', required: false, schema: { type: 'integer', minimum: 1 } }],
@@ -222,18 +236,32 @@ function operationsPaths(): Json {
 
 const TAG = { ETag: { description: 'the newest revision', schema: { type: 'string' } } }
 
-/** A change: 200 once its record is durable, 202 where it is not yet; only new routes must name the revision. */
-function change(summary: string, schema: string, needsRevision = false): Json {
+interface ChangeParts {
+  readonly codes?: readonly ErrorCode[]
+  /** Only new routes must name the revision. */
+  readonly needsRevision?: boolean
+  readonly path?: readonly Json[]
+  readonly shown?: string
+}
+
+/** A change: 200 once its record is durable, 202 where it is not yet. */
+function change(summary: string, schema: string, parts: ChangeParts = {}): Json {
+  const { codes = [], needsRevision = false, path = [], shown = 'RoutesShown' } = parts
   const revision = { name: 'If-Match', in: 'header', required: needsRevision, schema: { type: 'string' } }
-  const answer = { headers: TAG, content: json(ref('RoutesShown')) }
-  return operation(summary, [...CHANGE, ...(needsRevision ? REVISION : []), ...ANYWHERE], {
-    parameters: [{ ...revision, description: 'the revision that the change is meant for, as "3"' }],
+  const answer = { headers: TAG, content: json(ref(shown)) }
+  return operation(summary, [...CHANGE, ...codes, ...ANYWHERE], {
+    parameters: [...path, { ...revision, description: 'the revision that the change is meant for, as "3"' }],
     requestBody: { required: true, content: json(ref(schema)) },
     ok: {
       200: { description: 'done, and on disk', ...answer },
       202: { description: 'taken, not on disk yet; acts then, where it does not act at once', ...answer },
     },
   })
+}
+
+function modelChange(summary: string, schema: string): Json {
+  const path = ['name', 'version'].map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } }))
+  return change(summary, schema, { codes: MODEL, path, shown: 'ModelsShown' })
 }
 
 function operation(summary: string, codes: readonly ErrorCode[], parts: Json & { ok: Json }): Json {

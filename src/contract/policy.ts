@@ -121,6 +121,8 @@ export const Policy = Type.Object(
     server_timing: Type.Boolean(),
     /** Absent, like `governance`, in policies of earlier releases, whose fingerprints stand: then no ramp starts. */
     ramp_guards: Type.Optional(RampGuards),
+    /** `required`: only bundles that an approver has approved are routed to. Absent: none needs it. */
+    model_approval: Type.Optional(Type.Union([Type.Literal('none'), Type.Literal('required')])),
     governance: Type.Optional(
       Type.Object(
         { segments: Type.Array(Segment, { maxItems: LIMITS.driftSegmentsMax }) },

@@ -7,6 +7,7 @@ import { type InputFault, reject, type Rejection } from '../errors.js'
 import { LIMITS } from '../limits.js'
 import { holdsCardData } from './card-data.js'
 import { childPath, FaultList } from './json.js'
+import { Digest } from './manifest.js'
 import { ExperimentName, ModelRef, Share } from './policy.js'
 
 const Reason = Type.String({
@@ -41,7 +42,7 @@ export const RoutesChange = Type.Object(
 )
 export type RoutesChange = Static<typeof RoutesChange>
 
-/** `POST /v1/routes:rollback` and `:resume`. */
+/** `POST /v1/routes:rollback` and `:resume`, `POST /v1/models/{name}/{version}:load` and `:unload`. */
 export const PlainChange = Type.Object({ reason: Reason }, { additionalProperties: false })
 export type PlainChange = Static<typeof PlainChange>
 
@@ -55,11 +56,18 @@ export const ForceChange = Type.Object(
 )
 export type ForceChange = Static<typeof ForceChange>
 
+/** `POST /v1/models/{name}/{version}:approve`: of the very bundle that was looked at. */
+export const ApprovalChange = Type.Object(
+  { digest: { ...Digest, description: 'sha256:… as GET /v1/models shows it' }, reason: Reason },
+  { additionalProperties: false },
+)
+export type ApprovalChange = Static<typeof ApprovalChange>
+
+/** What a request for a change may carry. */
+export type ChangeBody = typeof RoutesChange | typeof PlainChange | typeof ForceChange | typeof ApprovalChange
+
 /** The value as what the schema says, or a rejection that names every fault. */
-export function checkChange<Schema extends typeof RoutesChange | typeof PlainChange | typeof ForceChange>(
-  schema: Schema,
-  value: unknown,
-): Static<Schema> | Rejection {
+export function checkChange<Schema extends ChangeBody>(schema: Schema, value: unknown): Static<Schema> | Rejection {
   const faults = new FaultList(LIMITS.faultsMax)
   const members = new Map<string, TSchema>(Object.entries(schema.properties))
   for (const error of Value.Errors(schema, value)) {

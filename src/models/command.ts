@@ -10,6 +10,8 @@ export interface ModelCommandDeps {
   /** The catalogue of the effective policy: of the file given with --config, else of the defaults. */
   readonly readFacts: (configPath: string | undefined) => Promise<CatalogueFacts>
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Of the verbs that stand elsewhere. */
+  readonly moreHelp: string
   /** Writes text to stdout and stderr, as it is. */
   readonly print: (text: string) => void
   readonly printError: (text: string) => void
@@ -21,6 +23,7 @@ assay model list [--models DIR] [--json]
     the bundles under DIR (default: ASSAY_MODELS_DIR, else the package's models), digests checked, the gate not run
 
 exit codes: 0 all is well · 1 a bundle is refused (each misfit on stderr) · 2 the command line is not valid
+
 `
 
 /** Runs one model command and returns its exit code; prints refusals with their code instead of throwing them. */
@@ -29,14 +32,17 @@ export async function modelCommand(args: readonly string[], deps: ModelCommandDe
     const { values, positionals } = parse(args)
     const [verb, ...rest] = positionals
     if (values.help === true) {
-      deps.print(HELP)
+      deps.print(HELP + deps.moreHelp)
       return 0
     }
     const json = values.json === true
     if (verb === 'check' && rest.length === 1) return await check(rest[0], { deps, json, config: values.config })
     const directory = values.models ?? deps.env.ASSAY_MODELS_DIR ?? 'models'
     if (verb === 'list' && rest.length === 0) return await list(directory, { deps, json })
-    throw new AssayError('ASSAY_USAGE', 'expected `model check DIR` or `model list`; see `assay model --help`')
+    throw new AssayError(
+      'ASSAY_USAGE',
+      'expected `model check`, `list`, `status`, `load`, `unload` or `approve`; see `assay model --help`',
+    )
   } catch (error) {
     if (!(error instanceof AssayError)) throw error
     printRefusal(error, deps)

@@ -5,13 +5,17 @@ import type { LiveRoutes, Ramp, Routing } from '../contract/control-state.js'
 import type { Policy } from '../contract/policy.js'
 import type { RoutesChange } from '../contract/routes-change.js'
 import { type InputFault, reject, type Rejection } from '../errors.js'
+import type { Limits } from '../limits.js'
 
-/** What is asked; the first five by operators, the rest by the server's own ramp. Stands in the control record. */
+/** What is asked: of operators, but for the last three, which are the ramp's. Stands in the control record. */
 export type Change =
   | { readonly kind: 'set'; readonly wanted: RoutesChange }
   | { readonly kind: 'rollback' | 'resume' }
   /** `model` null: all of them. */
   | { readonly kind: 'force' | 'release'; readonly model: string | null }
+  /** `load`: of a model that was loaded for it. */
+  | { readonly kind: 'load' | 'unload'; readonly model: string }
+  | { readonly kind: 'approve'; readonly model: string; readonly digest: string }
   | { readonly kind: 'ramp_step' | 'ramp_end' | 'ramp_trip' }
 export type ChangeKind = Change['kind']
 
@@ -20,9 +24,12 @@ export const AT_ONCE: ReadonlySet<ChangeKind> = new Set(['rollback', 'force', 'r
 
 export interface ChangeFacts {
   readonly policy: Policy
-  /** Models that can be routed to, by name@version. */
-  readonly loaded: readonly string[]
+  /** Models that can be routed to: name@version → sha256:… of the bundle. */
+  readonly loaded: ReadonlyMap<string, string>
+  readonly limits: Pick<Limits, 'modelsMax' | 'approvalsMax'>
   readonly makeKey: () => Buffer
+  /** Who asks. */
+  readonly actor: string
 }
 
 /** The routing after a change, with the next revision; or why there is none. */
@@ -40,6 +47,12 @@ export function applyChange(held: Routing, change: Change, facts: ChangeFacts): 
       return force(held, change.model, facts)
     case 'release':
       return release(held, change.model)
+    case 'load':
+      return loadModel(held, change.model, facts)
+    case 'unload':
+      return unloadModel(held, change.model, facts)
+    case 'approve':
+      return approve(held, change, facts)
     case 'ramp_step':
       return held.ramp === null ? conflict('no ramp runs') : step(held, held.ramp)
     case 'ramp_end':
@@ -74,6 +87,8 @@ function setRoutes(held: Routing, wanted: RoutesChange, facts: ChangeFacts): Rou
   if (faults.length > 0) return reject('ASSAY_SCHEMA_INVALID', textOf(faults), faults)
   const unknown = modelFaults({ champion, challenger }, facts.loaded)
   if (unknown.length > 0) return reject('ASSAY_MODEL_NOT_LOADED', textOf(unknown), unknown)
+  const unapproved = approvalFaults({ champion, challenger }, held, facts)
+  if (unapproved.length > 0) return reject('ASSAY_MODEL_NOT_APPROVED', textOf(unapproved), unapproved)
   if (ramp !== null && facts.policy.ramp_guards === undefined) {
     return conflict('the policy states no ramp_guards: a ramp would have nothing to stop it')
   }
@@ -98,14 +113,72 @@ function shareFaults(asked: Pick<LiveRoutes, 'champion' | 'challenger' | 'share'
   return faults
 }
 
-function modelFaults(asked: Pick<LiveRoutes, 'champion' | 'challenger'>, loaded: readonly string[]): InputFault[] {
-  return (['champion', 'challenger'] as const)
-    .filter((role) => asked[role] !== null && !loaded.includes(asked[role]))
-    .map((role) => ({ path: `/${role}`, message: oneOf(loaded) }))
+type Roles = Pick<LiveRoutes, 'champion' | 'challenger'>
+const ROUTED = ['champion', 'challenger'] as const
+
+function modelFaults(asked: Roles, loaded: ChangeFacts['loaded']): InputFault[] {
+  return ROUTED.filter((role) => asked[role] !== null && !loaded.has(asked[role])).map((role) => ({
+    path: `/${role}`,
+    message: oneOf(loaded),
+  }))
 }
 
-function oneOf(loaded: readonly string[]): string {
-  return loaded.length === 0 ? 'none: no model is loaded' : `one of ${loaded.join(', ')}`
+/** What is routed to already needs no approval to stay, in whichever role. */
+function approvalFaults(asked: Roles, { routes, approvals }: Routing, { policy, loaded }: ChangeFacts): InputFault[] {
+  if (policy.model_approval !== 'required') return []
+  const isApproved = (model: string): boolean =>
+    [routes.champion, routes.challenger].includes(model) ||
+    approvals.some((one) => one.model === model && one.digest === loaded.get(model))
+  return ROUTED.filter((role) => asked[role] !== null && !isApproved(asked[role])).map((role) => ({
+    path: `/${role}`,
+    message: 'a model whose bundle an approver has approved',
+  }))
+}
+
+function oneOf(loaded: ChangeFacts['loaded']): string {
+  return loaded.size === 0 ? 'none: no model is loaded' : `one of ${[...loaded.keys()].join(', ')}`
+}
+
+function notLoaded(loaded: ChangeFacts['loaded']): Rejection {
+  const faults = [{ path: '/model', message: oneOf(loaded) }]
+  return reject('ASSAY_MODEL_NOT_LOADED', textOf(faults), faults)
+}
+
+/** Asked before the model is loaded, and again once it is. */
+function loadModel(held: Routing, model: string, { loaded, limits }: ChangeFacts): Routing | Rejection {
+  if (held.loaded.includes(model)) return conflict(`${model} is loaded already`)
+  const others = [...loaded.keys()].filter((one) => one !== model)
+  if (others.length >= limits.modelsMax) {
+    return conflict(`at most ${limits.modelsMax} models are loaded: unload one of ${others.join(', ')}`)
+  }
+  return next(held, { loaded: [...held.loaded, model] })
+}
+
+/** What answers, and what a rollback would return to, stays warm. */
+function unloadModel(held: Routing, model: string, { loaded }: ChangeFacts): Routing | Rejection {
+  const { routes, previous, forced } = held
+  if (!loaded.has(model)) return notLoaded(loaded)
+  if (routes.champion === model || routes.challenger === model) return conflict(`the routes name ${model}`)
+  if (previous?.champion === model || previous?.challenger === model) {
+    return conflict(`a rollback would return to ${model}`)
+  }
+  const open = forced.open.filter((one) => one !== model)
+  return next(held, { loaded: held.loaded.filter((one) => one !== model), forced: { ...forced, open } })
+}
+
+function approve(
+  held: Routing,
+  { model, digest }: { readonly model: string; readonly digest: string },
+  { loaded, limits, actor }: ChangeFacts,
+): Routing | Rejection {
+  const own = loaded.get(model)
+  if (own === undefined) return notLoaded(loaded)
+  if (own !== digest) return conflict(`${model} is another bundle: ${own}`)
+  if (held.approvals.some((one) => one.model === model && one.digest === digest)) {
+    return conflict(`${model} is approved already`)
+  }
+  const approvals = [...held.approvals, { model, digest, actor }]
+  return next(held, { approvals: approvals.slice(-limits.approvalsMax) })
 }
 
 /** A ramp waits meanwhile: what is forced says nothing of its challenger. */
@@ -116,10 +189,7 @@ function force(held: Routing, model: string | null, { loaded }: ChangeFacts): Ro
     if (forced.baseline) return conflict('the baseline answers everything already')
     return next(held, { forced: { ...forced, baseline: true }, ramp })
   }
-  if (!loaded.includes(model)) {
-    const faults = [{ path: '/model', message: oneOf(loaded) }]
-    return reject('ASSAY_MODEL_NOT_LOADED', textOf(faults), faults)
-  }
+  if (!loaded.has(model)) return notLoaded(loaded)
   if (forced.open.includes(model)) return conflict('the breaker of this model is held open already')
   return next(held, { forced: { ...forced, open: [...forced.open, model] }, ramp })
 }

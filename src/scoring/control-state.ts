@@ -1,5 +1,11 @@
 // The control state of a start: from the policy, the models that were loaded and what the log held last.
-import type { ControlModel, ControlState, LiveRoutes, Routing } from '../contract/control-state.js'
+import {
+  type ControlModel,
+  type ControlState,
+  type LiveRoutes,
+  type Routing,
+  routingOf,
+} from '../contract/control-state.js'
 import type { Policy, Routes } from '../contract/policy.js'
 import type { Fields } from '../telemetry/logger.js'
 import type { ModelSet, ServedModel } from './models.js'
@@ -39,7 +45,7 @@ function describe({ reference, answeredBy, thresholds }: ServedModel): ControlMo
 
 /** The routing of a start: a ramp goes on only by an operator's word, routes taken from the file can be rolled back. */
 export function routingAtStart(last: Routing | null, routes: LiveRoutes): Routing {
-  if (last === null) return { routes, previous: null, forced: { baseline: false, open: [] }, ramp: null }
+  if (last === null) return routingOf({ routes })
   if (routes !== last.routes) return { ...last, routes, previous: last.routes, ramp: null }
   return { ...last, ramp: last.ramp === null ? null : { ...last.ramp, paused: true } }
 }

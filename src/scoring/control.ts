@@ -2,14 +2,17 @@
 // Invariants: a change is served only once its record is durable, or, where it acts at once, was appended before any
 // decision made under it; revisions served never fall; what a transaction began with it keeps (serving.ts).
 // It refuses what applyChange refuses, a revision that is no longer the newest, and whatever the log has no room for.
+// A model is loaded before its record is written, and taken out once the record that says so is durable.
 import type { Routing } from '../contract/control-state.js'
 import type { RecordCodecs } from '../contract/record.js'
 import type { OpenDecisionLog } from '../decision-log/open.js'
-import { reject, type Rejection } from '../errors.js'
+import { AssayError, errorOf, reject, type Rejection } from '../errors.js'
+import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
 import type { Audit } from './audit.js'
 import { applyChange, AT_ONCE, type Change, type ChangeFacts, type ChangeKind } from './change.js'
 import { describeModels } from './control-state.js'
+import type { ModelPool } from './model-pool.js'
 import { inRoles, type LoadedModel, routable } from './models.js'
 import type { Order } from './order.js'
 import { createServing, type Serving, type ServingDeps } from './serving.js'
@@ -36,7 +39,9 @@ export interface Control {
   /** The newest revision asked for, durable or not. */
   revision(): number
   /** Null: taken, and `done` hears of it once; else why it was not. */
-  change(change: Change, by: By, done: (outcome: Outcome) => void): Rejection | null
+  change(change: Exclude<Change, { kind: 'load' }>, by: By, done: (outcome: Outcome) => void): Rejection | null
+  /** The same for a model, name@version, that is to be loaded first: until then it may still be refused. */
+  load(model: string, by: By, done: (result: Outcome | Rejection) => void): Rejection | null
   /** The durable sequence moved. */
   progress(): void
   /** Ten times a second, by a timer of its own: the ramp, and answers that wait too long. */
@@ -47,6 +52,8 @@ export interface Control {
 }
 
 export interface ControlDeps extends ServingDeps {
+  readonly loaded: ModelPool
+  readonly limits: Pick<Limits, 'modelsMax' | 'approvalsMax'>
   readonly log: Pick<OpenDecisionLog, 'epoch' | 'reserve' | 'append' | 'flush' | 'durableSequence' | 'controlChanged'>
   readonly codecs: Pick<RecordCodecs, 'encodeControl'>
   readonly order: Order
@@ -75,13 +82,14 @@ interface Waiting {
 
 /** Starts from what a start serves; the models held open by that are held from here on. */
 export function createControl(deps: ControlDeps, start: Serving): Control {
-  const { log, codecs, order, clock, policy, loaded } = deps
+  const { log, codecs, order, clock, policy, limits, loaded, makeKey } = deps
   let serving = start
   /** With what is not durable yet. */
   let newest = start.routing
   let stepAtMs = clock.monoMs()
   let waiting: Waiting[] = []
-  const facts = (): ChangeFacts => ({ policy, loaded: routable(loaded), makeKey: deps.makeKey })
+  /** Models whose unloading is not durable yet. */
+  const leaving = new Set<string>()
   for (const model of loaded.models.values()) holdLane(model, [], start.routing.forced.open)
 
   function serve(routing: Routing): void {
@@ -114,24 +122,53 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     return sequence
   }
 
-  function change(asked: Change, by: By, done: (outcome: Outcome) => void): Rejection | null {
+  function routingAfter(asked: Change, by: By): Routing | Rejection {
     const { revision } = newest.routes
     if (by.revision !== null && by.revision !== revision) {
       return reject('ASSAY_REVISION_STALE', `the newest revision is ${revision}: read the routes, then decide again`)
     }
-    const routing = applyChange(newest, asked, facts())
+    const there = new Map([...routable(loaded)].filter(([model]) => !leaving.has(model)))
+    const facts: ChangeFacts = { policy, limits, makeKey, loaded: there, actor: by.actor }
+    return applyChange(newest, asked, facts)
+  }
+
+  function change(asked: Change, by: By, done: (outcome: Outcome) => void): Rejection | null {
+    const routing = routingAfter(asked, by)
     if ('code' in routing) return routing
     if (waiting.length >= WAITING_MAX || !log.reserve()) {
       return reject('ASSAY_LOG_UNAVAILABLE', 'nothing was changed; retry')
     }
     const sequence = append(asked, by, routing)
+    if (asked.kind === 'unload') leaving.add(asked.model)
     const announce = (): void => {
       serve(routing)
+      if (asked.kind === 'unload') letGo(asked.model)
       deps.onChanged({ kind: asked.kind, actor: by.actor, reason: by.reason, routing })
     }
     const isAtOnce = AT_ONCE.has(asked.kind)
     if (isAtOnce) announce()
     waiting.push({ routing, sequence, sinceMs: clock.monoMs(), serve: isAtOnce ? () => undefined : announce, done })
+    return null
+  }
+
+  function letGo(model: string): void {
+    leaving.delete(model)
+    void loaded.drop(model)
+  }
+
+  function load(model: string, by: By, done: (result: Outcome | Rejection) => void): Rejection | null {
+    const asked = { kind: 'load', model } as const
+    const routing = routingAfter(asked, by)
+    if ('code' in routing) return routing
+    loaded.load(model).then(
+      () => {
+        const rejection = change(asked, by, done)
+        if (rejection === null) return
+        letGo(model)
+        done(rejection)
+      },
+      (error: unknown) => done(rejectionOf(error)),
+    )
     return null
   }
 
@@ -179,6 +216,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     serving: () => serving,
     revision: () => newest.routes.revision,
     change,
+    load,
     progress,
     tick,
     ramp() {
@@ -191,6 +229,11 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     },
     close: () => clearInterval(timer),
   }
+}
+
+function rejectionOf(error: unknown): Rejection {
+  if (error instanceof AssayError) return reject(error.code, error.message, error.errors)
+  return reject('ASSAY_INTERNAL', errorOf(error).message)
 }
 
 /** The breaker of a lane follows the hand; once released it closes by its own probe. */

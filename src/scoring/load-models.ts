@@ -1,12 +1,13 @@
-// From names to loaded models: read the bundle, run the gate, start the lane. A model that is refused leaves its place
-// empty (`not_loaded`) and says why; the baseline must load, since it ends every chain.
+// From names to loaded models: read the bundle, run the gate, start the lane. At a start a model that is refused leaves
+// its place empty (`not_loaded`) and says why; the baseline must load, since it ends every chain.
 import { join } from 'node:path'
-import type { Routing } from '../contract/control-state.js'
+import type { Approval, Routing } from '../contract/control-state.js'
 import type { Policy, Routes } from '../contract/policy.js'
 import type { AppliedThresholds } from '../contract/record-types.js'
 import { cutsOf, thresholdsOf } from '../decision/decide.js'
 import { AssayError } from '../errors.js'
 import type { Limits } from '../limits.js'
+import { admitApart } from '../models/admit-apart.js'
 import { type Bundle, readBundle } from '../models/bundle.js'
 import { type CatalogueFacts } from '../models/columns.js'
 import { admit, type Admission } from '../models/gate.js'
@@ -16,7 +17,7 @@ import type { Metrics } from '../telemetry/metrics.js'
 import type { Hangs } from './lane/hangs.js'
 import { createLane } from './lane/create.js'
 import type { Lane, LaneEvent, LaneListener, SpawnLane } from './lane/port.js'
-import type { BaselineModel, LoadedModel, LoadedModels } from './models.js'
+import type { BaselineModel, LoadedModel } from './models.js'
 
 export interface LoadDeps {
   readonly policy: Policy
@@ -38,24 +39,16 @@ export interface LoadDeps {
  * What a start loads: the models that answer, those that a rollback would return to, and those of the file, so that an
  * operator can switch to them.
  */
-export function modelsToLoad({ routes, previous }: Routing, file: Routes, max: number): string[] {
-  const wanted = [routes, previous, file].flatMap((one) => (one === null ? [] : [one.champion, one.challenger]))
+export function modelsToLoad({ routes, previous, loaded }: Routing, file: Routes, max: number): string[] {
+  const rolesOf = (one: Routes | null): (string | null)[] => (one === null ? [] : [one.champion, one.challenger])
+  const wanted = [...rolesOf(routes), ...rolesOf(previous), ...loaded, ...rolesOf(file)]
   return [...new Set(wanted.filter((reference) => reference !== null))].slice(0, max)
 }
 
-/** Loads them, one after the other. Throws ASSAY_BUNDLE_REFUSED where the baseline does not pass. */
-export async function loadModels(
-  names: { readonly baseline: string; readonly models: readonly string[] },
-  deps: LoadDeps,
-): Promise<LoadedModels> {
-  const baseline = await loadBaseline(names.baseline, deps)
-  const models = new Map<string, LoadedModel>()
-  for (const reference of names.models) models.set(reference, await loadLaneModel(reference, deps))
-  return { baseline, models }
-}
-
-async function loadBaseline(reference: string, deps: LoadDeps): Promise<BaselineModel> {
-  const bundle = await readReferenced(reference, deps)
+/** Loads the model that ends every chain. Throws ASSAY_BUNDLE_REFUSED. */
+export async function loadBaseline(reference: string, deps: LoadDeps): Promise<BaselineModel> {
+  const { directory, identity } = placeOf(reference, deps)
+  const bundle = await readBundle(directory, { limits: deps.limits, identity })
   if (bundle.manifest.kind !== 'scorecard') {
     throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} cannot be the baseline: it is not a scorecard`)
   }
@@ -71,26 +64,19 @@ async function loadBaseline(reference: string, deps: LoadDeps): Promise<Baseline
   }
 }
 
-async function loadLaneModel(reference: string, deps: LoadDeps): Promise<LoadedModel> {
+/** One of a start: refused, its place stays empty, also where it is another bundle than was approved. */
+export async function loadAtStart(
+  reference: string,
+  approvals: readonly Approval[],
+  deps: LoadDeps,
+): Promise<LoadedModel> {
   try {
-    const bundle = await readReferenced(reference, deps)
-    if (bundle.manifest.kind !== 'onnx') {
-      throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} cannot be routed to: it is not an ONNX model`)
-    }
-    const facts = served(reference, bundle, deps)
-    const admission = await admit(bundle, deps.catalogue, deps)
-    const lane = await createLane(
-      {
-        bundle,
-        columns: admission.columns,
-        breaker: deps.policy.breaker,
-        deadlineMs: deps.policy.budgets.deadline_ms,
-        limits: deps.limits,
-      },
-      { clock: deps.clock, listener: deps.listener, hangs: deps.hangs, onEvent: deps.onLaneEvent, spawn: deps.spawn },
-    )
-    deps.onAdmitted(reference, admission)
-    return { ...facts, lane }
+    return await loadLaneModel(reference, deps, (bundle) => {
+      const approved = approvals.findLast(({ model }) => model === reference)
+      if (deps.policy.model_approval !== 'required' || approved === undefined) return
+      if (approved.digest === bundle.digest) return
+      throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} is ${bundle.digest}, approved was ${approved.digest}`)
+    })
   } catch (error) {
     if (!(error instanceof AssayError)) throw error
     deps.onRefused(reference, error)
@@ -98,9 +84,29 @@ async function loadLaneModel(reference: string, deps: LoadDeps): Promise<LoadedM
   }
 }
 
-function readReferenced(reference: string, deps: LoadDeps): Promise<Bundle> {
+/** Reads, checks and starts a model. Throws ASSAY_BUNDLE_REFUSED and ASSAY_MODEL_FAILED, and leaves nothing behind. */
+export async function loadLaneModel(
+  reference: string,
+  deps: LoadDeps,
+  check: (bundle: Bundle) => void = () => undefined,
+): Promise<LoadedModel & { readonly lane: Lane }> {
+  const { policy, limits, catalogue: facts, hangs, clock, listener, onLaneEvent: onEvent, spawn } = deps
+  const wire = { ...placeOf(reference, deps), facts, limits }
+  const { bundle, admission } = await admitApart(wire, { hangs })
+  check(bundle)
+  const model = served(reference, bundle, deps)
+  const { columns } = admission
+  const lane = await createLane(
+    { bundle, columns, breaker: policy.breaker, deadlineMs: policy.budgets.deadline_ms, limits },
+    { clock, listener, hangs, onEvent, spawn },
+  )
+  deps.onAdmitted(reference, admission)
+  return { ...model, lane }
+}
+
+function placeOf(reference: string, { modelsDir }: LoadDeps) {
   const [name, version] = reference.split('@')
-  return readBundle(join(deps.modelsDir, name, version), { limits: deps.limits, identity: { name, version } })
+  return { directory: join(modelsDir, name, version), identity: { name, version } }
 }
 
 type Facts = Omit<LoadedModel, 'lane'>

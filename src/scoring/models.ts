@@ -1,4 +1,5 @@
 // The models of a server: those that are loaded, and those that answer in a role, as the pipeline holds them.
+import { digestText } from '../contract/canonical-json.js'
 import type { LiveRoutes, Forced } from '../contract/control-state.js'
 import type { Reason, Role } from '../contract/decision.js'
 import type { AnsweredBy, AppliedThresholds } from '../contract/record-types.js'
@@ -33,15 +34,14 @@ export interface LoadedModels {
   readonly baseline: BaselineModel
   /** Behind lanes, by name@version. */
   readonly models: ReadonlyMap<string, LoadedModel>
+  /** Every lane that may hold rows; a model that was just taken out still has one. */
+  readonly lanes: readonly Lane[]
 }
 
-/** What can be routed to. */
-export function routable({ models }: LoadedModels): string[] {
-  return [...models.values()].flatMap(({ reference, lane }) => (lane === null ? [] : [reference]))
-}
-
-export function lanesOf({ models }: LoadedModels): Lane[] {
-  return [...models.values()].flatMap(({ lane }) => (lane === null ? [] : [lane]))
+/** What can be routed to: name@version → sha256:… of the bundle. */
+export function routable({ models }: LoadedModels): Map<string, string> {
+  const ready = [...models.values()].filter(({ lane }) => lane !== null)
+  return new Map(ready.map(({ reference, answeredBy }) => [reference, digestText(answeredBy.digest)]))
 }
 
 /** The model that cannot fail: plain TypeScript on the main thread. */

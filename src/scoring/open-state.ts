@@ -20,8 +20,9 @@ import { IdIndex } from './id-index.js'
 import { createIdentity } from './identity.js'
 import { laneEvent } from './lane/events.js'
 import type { SpawnLane } from './lane/port.js'
-import { loadModels, modelsToLoad } from './load-models.js'
+import { type LoadDeps, modelsToLoad } from './load-models.js'
 import { registerLogMetrics } from './log-view.js'
+import { type ModelPool, openModelPool } from './model-pool.js'
 import { inRoles, type LoadedModels } from './models.js'
 import { createRecall } from './recall.js'
 import { lastControlState, readDecisionLog } from './restore.js'
@@ -34,7 +35,7 @@ export interface Threads {
 }
 
 export interface OpenState {
-  readonly loaded: LoadedModels
+  readonly loaded: ModelPool
   /** What is served first. */
   readonly serving: Serving
   readonly audit: Audit
@@ -61,7 +62,7 @@ export async function openState(config: Config, base: Base, threads: Threads = {
   const onControl = audit.add.bind(audit)
   const fold = createFold({ limits, features, vectorSize: catalogue.size, indexed, decided, onControl })
   const progress = { call: (): void => undefined }
-  let opened: { loaded: LoadedModels; serving: Serving; state: Buffer } | null = null
+  let opened: { loaded: ModelPool; serving: Serving; state: Buffer } | null = null
   const control = (): NonNullable<typeof opened> => {
     if (opened === null) throw new Error('the models are not loaded yet')
     return opened
@@ -81,9 +82,10 @@ export async function openState(config: Config, base: Base, threads: Threads = {
       for (const finding of findings.filter(isDamage)) logger.event('LogRecovered', { ...finding })
       const routing = startRouting(directory, base)
       enter(base, 'models')
-      const names = modelsToLoad(routing, policy.routes, limits.modelsMax)
+      const { routes, approvals } = routing
+      const models = modelsToLoad(routing, policy.routes, limits.modelsMax)
       const loading = { ...loadDeps(config, base), spawn: threads.lane }
-      const loaded = await loadModels({ baseline: routing.routes.baseline, models: names }, loading)
+      const loaded = await openModelPool({ baseline: routes.baseline, models, approvals }, loading)
       const serving = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
       opened = { loaded, serving, state: stateOf(routing, loaded) }
       enter(base, 'replay')
@@ -124,7 +126,7 @@ function startRouting(directory: string, { fixed, logger, fromFile }: Base): Rou
   return routingAtStart(last === null ? null : routingOf(last), routes)
 }
 
-function loadDeps(config: Config, base: Base): Parameters<typeof loadModels>[1] {
+function loadDeps(config: Config, base: Base): LoadDeps {
   const { fixed, logger, refused, relay } = base
   return {
     ...fixed,
@@ -137,6 +139,7 @@ function loadDeps(config: Config, base: Base): Parameters<typeof loadModels>[1] 
     },
     onLaneEvent: (lane, event) => laneEvent(logger, lane, event),
     onAdmitted(reference, { digest, loadMs, timings }) {
+      refused.delete(reference)
       const micros = timings.map(({ rows, microsPerRow }) => `${rows} rows: ${microsPerRow.toFixed(1)} µs each`)
       logger.event('ModelLoaded', { model: reference, digest, load_ms: Math.round(loadMs), timings: micros })
     },

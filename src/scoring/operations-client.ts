@@ -8,6 +8,13 @@ import { AssayError, type ErrorCode, ERRORS, errorOf } from '../errors.js'
 /** Milliseconds for one answer: a little more than the server takes for a change that is not durable. */
 const ANSWER_MS_MAX = 5_000
 
+export interface Reach {
+  readonly url?: string | undefined
+  readonly tokenFile?: string | undefined
+  /** Milliseconds for one answer, where it takes longer than any change of routes. */
+  readonly answerMsMax?: number
+}
+
 export interface OperationsAnswer {
   readonly status: number
   readonly body: Readonly<Record<string, unknown>>
@@ -22,10 +29,7 @@ export interface OperationsClient {
 }
 
 /** Makes the client; `url` and the token file as options give them, else what the environment names. */
-export function createOperationsClient(
-  given: { readonly url?: string | undefined; readonly tokenFile?: string | undefined },
-  env: Environment,
-): OperationsClient {
+export function createOperationsClient(given: Reach, env: Environment): OperationsClient {
   const url = given.url ?? env.ASSAY_OPERATIONS_URL ?? defaultUrl(env)
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
     throw new AssayError('ASSAY_USAGE', '--url must be http://host:port of an operations listener')
@@ -41,7 +45,7 @@ export function createOperationsClient(
         ...(tag !== null && { 'if-match': tag }),
       }
       const sent = body === undefined ? null : JSON.stringify(body)
-      const signal = AbortSignal.timeout(ANSWER_MS_MAX)
+      const signal = AbortSignal.timeout(given.answerMsMax ?? ANSWER_MS_MAX)
       const answer = await fetch(base + path, { method, headers, body: sent, signal }).then(
         readAnswer,
         (cause: unknown) => {

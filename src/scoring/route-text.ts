@@ -1,4 +1,4 @@
-// The routes of a server as lines for people. What a server says is looked at field by field: it may be of another
+// The routes and models of a server as lines for people. What a server says is looked at field by field: it may be of another
 // release, and what is not there is a dash.
 
 type Body = Readonly<Record<string, unknown>>
@@ -36,11 +36,26 @@ export function routesText(body: Body): string {
     `champion    ${nameOf(body.champion)}`,
     `challenger  ${challenger}`,
     `baseline    ${nameOf(body.baseline)}`,
-    ...(at(body, 'change', 'durable') === false
-      ? [`not on disk yet: revision ${nameOf(at(body, 'change', 'revision'))}`]
-      : []),
+    ...pendingText(body),
     '',
   ].join('\n')
+}
+
+function pendingText(body: Body): string[] {
+  if (at(body, 'change', 'durable') !== false) return []
+  return [`not on disk yet: revision ${nameOf(at(body, 'change', 'revision'))}`]
+}
+
+/** The models, a line each; then what became of a change. */
+export function modelsText(body: Body): string {
+  const lines = listOf(body.models).map((model) => {
+    const { role, state, breaker } = isBody(model) ? model : {}
+    const marks = ['forced', 'approved'].filter((mark) => at(model, mark) === true)
+    const held = [role ?? 'routed to by nothing', state, ...(isBody(model) && 'breaker' in model ? [breaker] : [])]
+    return `${nameOf(at(model, 'model')).padEnd(24)} ${[...held.map(nameOf), ...marks].join(', ')}
+    ${nameOf(at(model, 'refused') ?? at(model, 'digest'))}`
+  })
+  return [...lines, ...pendingText(body), ''].join('\n')
 }
 
 /** The routes and everything that stands around them. */

@@ -1,4 +1,5 @@
 // What /v1/status, /readyz, /v1/routes, /v1/models and the gauges say of a running server. It only reads.
+import { digestText } from '../contract/canonical-json.js'
 import type { Role } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import type { CompiledCatalogue } from '../features/compile.js'
@@ -15,7 +16,7 @@ import type { IdIndex } from './id-index.js'
 import type { Audit } from './audit.js'
 import { withoutKey } from '../contract/control-state.js'
 import type { Control } from './control.js'
-import { lanesOf, type LaneModel, type LoadedModel, type LoadedModels, routable } from './models.js'
+import { type LaneModel, type LoadedModel, type LoadedModels, routable } from './models.js'
 
 /** A phase of the server's life, and how far its start is. */
 export interface Starting {
@@ -116,12 +117,14 @@ function lanesShown(deps: StatusDeps): object[] {
 }
 
 function describeModel(deps: StatusDeps): (model: LoadedModel, role: Role | null) => object {
-  const { forced } = deps.control.serving().routing
+  const { forced, loaded, approvals } = deps.control.serving().routing
   return ({ reference, answeredBy, thresholds, lane }, role) => ({
     model: reference,
     role,
     forced: forced.baseline || forced.open.includes(reference),
-    digest: `sha256:${Buffer.from(answeredBy.digest).toString('hex')}`,
+    loaded_by_operator: loaded.includes(reference),
+    approved: approvals.some((one) => one.model === reference && one.digest === digestText(answeredBy.digest)),
+    digest: digestText(answeredBy.digest),
     thresholds,
     state: lane === null ? 'not_loaded' : lane.state(),
     breaker: lane === null ? null : lane.breakerState(),
@@ -133,7 +136,7 @@ function describeModel(deps: StatusDeps): (model: LoadedModel, role: Role | null
 
 function describeBaseline({ loaded }: StatusDeps): object {
   const { reference, answeredBy, thresholds } = loaded.baseline
-  const digest = `sha256:${Buffer.from(answeredBy.digest).toString('hex')}`
+  const digest = digestText(answeredBy.digest)
   return { model: reference, role: 'baseline', digest, thresholds, state: 'ready' }
 }
 
@@ -144,7 +147,7 @@ function shownRoutes({ control, policy, loaded, audit }: StatusDeps): object {
   return {
     ...withoutKey(routes),
     ...{ differ_from_config: differences.length > 0, differences },
-    ...{ loaded: routable(loaded), previous: previous === null ? null : withoutKey(previous), forced },
+    ...{ loaded: [...routable(loaded).keys()], previous: previous === null ? null : withoutKey(previous), forced },
     ramp: control.ramp(),
     last_change: audit.last(),
     /** A newer one that is not durable yet. */
@@ -219,7 +222,7 @@ const LANE_EVENTS: readonly { event: string; help: string; read: (lane: Lane) =>
 function registerGauges(deps: StatusDeps): void {
   const { metrics, features, index, build, fingerprint } = deps
   const perLane = (read: (lane: Lane) => number) => () =>
-    lanesOf(deps.loaded).map((lane) => ({ labels: { model: `${lane.name}@${lane.version}` }, value: read(lane) }))
+    deps.loaded.lanes.map((lane) => ({ labels: { model: `${lane.name}@${lane.version}` }, value: read(lane) }))
   metrics.gauge({
     name: 'assay_breaker_state',
     help: 'Breaker of a lane: 0 closed, 1 half open, 2 open',
@@ -238,7 +241,7 @@ function registerGauges(deps: StatusDeps): void {
     labels: ['model'],
     bounds: ROWS_BOUNDS,
     read: () =>
-      lanesOf(deps.loaded).map((lane) => ({
+      deps.loaded.lanes.map((lane) => ({
         labels: { model: `${lane.name}@${lane.version}` },
         counted: countedRows(lane.batchRows),
       })),

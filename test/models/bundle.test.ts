@@ -188,7 +188,7 @@ async function command(args: string[], env: Record<string, string> = {}) {
   let stderr = ''
   const print = (text: string) => void (stdout += text)
   const printError = (text: string) => void (stderr += text)
-  const code = await modelCommand(args, { readFacts, env, print, printError })
+  const code = await modelCommand(args, { readFacts, env, print, printError, moreHelp: '' })
   return { code, stdout, stderr }
 }
 

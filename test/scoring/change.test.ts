@@ -4,26 +4,26 @@ import { loadConfig } from '../../src/config.js'
 import { parseControlState, routingOf, stateAfter, type Routing } from '../../src/contract/control-state.js'
 import type { RampGuards } from '../../src/contract/policy.js'
 import type { DecisionFacts } from '../../src/contract/record-types.js'
-import { applyChange, type Change } from '../../src/scoring/change.js'
+import { applyChange, type Change, type ChangeFacts } from '../../src/scoring/change.js'
 import { routingAtStart } from '../../src/scoring/control-state.js'
 import { modelsToLoad } from '../../src/scoring/load-models.js'
 import { createRampWatch } from '../../src/scoring/ramp-watch.js'
 
 const { policy } = loadConfig({ env: {} })
 const reason = 'r'
-const start: Routing = {
-  routes: { ...policy.routes, revision: 7, experiment_key: 'aa' },
-  previous: null,
-  forced: { baseline: false, open: [] },
-  ramp: null,
+const start: Routing = routingOf({ routes: { ...policy.routes, revision: 7, experiment_key: 'aa' } })
+const digest = (digit: string): string => `sha256:${digit.repeat(64)}`
+const facts: ChangeFacts = {
+  ...{ policy, actor: 'ada', makeKey: () => Buffer.from('bb', 'hex') },
+  loaded: new Map(['fraud-lgbm@1', 'fraud-xgb@1', 'third@1'].map((model, at) => [model, digest(String(at))])),
+  limits: { modelsMax: 4, approvalsMax: 2 },
 }
-const facts = { policy, loaded: ['fraud-lgbm@1', 'fraud-xgb@1', 'third@1'], makeKey: () => Buffer.from('bb', 'hex') }
 
 /** The routing after these changes, or the code of the first that is refused. */
-function after(changes: readonly Change[], from = start): Routing | string {
+function after(changes: readonly Change[], from = start, under = facts): Routing | string {
   let held = from
   for (const change of changes) {
-    const next = applyChange(held, change, facts)
+    const next = applyChange(held, change, under)
     if ('code' in next) return next.code
     if (next.routes.revision !== held.routes.revision + 1) throw new Error('each change has the next revision')
     held = next
@@ -90,6 +90,48 @@ void t.test('forcing pauses a ramp, and so does a restart; only an operator lets
   t.same(modelsToLoad({ ...start, previous: { ...start.routes, champion: 'old@1' } }, policy.routes, 8), [
     ...['fraud-lgbm@1', 'fraud-xgb@1', 'old@1'],
   ])
+  t.end()
+})
+
+void t.test('a model is loaded once, and taken out only where nothing needs it', (t) => {
+  const load = (model: string): Change => ({ kind: 'load', model })
+  const unload = (model: string): Change => ({ kind: 'unload', model })
+  t.match(after([load('new@1')]), { loaded: ['new@1'], routes: { revision: 8 } })
+  t.equal(after([load('new@1'), load('new@1')]), 'ASSAY_CHANGE_CONFLICT')
+  const full = { ...facts, limits: { ...facts.limits, modelsMax: 3 } }
+  t.equal(after([load('new@1')], start, full), 'ASSAY_CHANGE_CONFLICT')
+  t.match(after([load('third@1')], start, full), { loaded: ['third@1'] }, 'itself is not in its own way')
+  t.match(after([load('third@1'), unload('third@1')]), { loaded: [] })
+  t.match(after([{ kind: 'force', model: 'third@1' }, unload('third@1')]), { forced: { open: [] } })
+  t.equal(after([unload('new@1')]), 'ASSAY_MODEL_NOT_LOADED')
+  t.equal(after([unload('fraud-lgbm@1')]), 'ASSAY_CHANGE_CONFLICT', 'the champion')
+  t.equal(after([unload('fraud-xgb@1')]), 'ASSAY_CHANGE_CONFLICT', 'the challenger')
+  const moved = [set({ champion: 'third@1' })]
+  t.equal(after([...moved, unload('fraud-lgbm@1')]), 'ASSAY_CHANGE_CONFLICT', 'what a rollback returns to')
+  t.match(after([...moved, set({ share: 9 }), unload('fraud-lgbm@1')]), { previous: { champion: 'third@1' } })
+  t.same(modelsToLoad({ ...start, loaded: ['new@1'] }, policy.routes, 8), ['fraud-lgbm@1', 'fraud-xgb@1', 'new@1'])
+  t.end()
+})
+
+void t.test('where the policy wants approvals, only an approved bundle is routed to anew', (t) => {
+  const approve = (model: string, of: string): Change => ({ kind: 'approve', model, digest: of })
+  const strict: ChangeFacts = { ...facts, policy: { ...policy, model_approval: 'required' } }
+  const moved = set({ champion: 'third@1' })
+  t.match(after([moved]), { routes: { champion: 'third@1' } }, 'none is needed by default')
+  t.equal(after([moved], start, strict), 'ASSAY_MODEL_NOT_APPROVED')
+  t.match(after([set({ share: 10 })], start, strict), { routes: { share: 10 } }, 'what is routed to may stay')
+  const approved = after([approve('third@1', digest('2')), moved], start, strict)
+  t.match(approved, { routes: { champion: 'third@1' }, approvals: [{ model: 'third@1', actor: 'ada' }] })
+  t.equal(after([approve('third@1', digest('1'))], start, strict), 'ASSAY_CHANGE_CONFLICT', 'another bundle')
+  t.equal(after([approve('new@1', digest('1'))], start, strict), 'ASSAY_MODEL_NOT_LOADED')
+  const twice = [approve('third@1', digest('2')), approve('third@1', digest('2'))]
+  t.equal(after(twice, start, strict), 'ASSAY_CHANGE_CONFLICT')
+  const replaced = { ...strict, loaded: new Map([...facts.loaded, ['third@1', digest('f')]]) }
+  const held = after([approve('third@1', digest('2'))], start, strict)
+  if (typeof held === 'string') throw new Error(held)
+  t.equal(after([moved], held, replaced), 'ASSAY_MODEL_NOT_APPROVED', 'the bundle is another one by now')
+  const all = [...facts.loaded].map(([model, own]) => approve(model, own))
+  t.match(after(all, start, strict), { approvals: { length: 2 } }, 'the newest are remembered')
   t.end()
 })
 

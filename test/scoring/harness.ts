@@ -1,6 +1,7 @@
 // A pipeline over real validation, windows, codecs and index; the lanes and the log are scripted, so that a test says
 // when a model answers and when a record becomes durable. What is appended is kept, to be folded again.
 import { loadConfig } from '../../src/config.js'
+import { routingOf } from '../../src/contract/control-state.js'
 import { compileLabels } from '../../src/contract/label.js'
 import { type Policy, policyFingerprint } from '../../src/contract/policy.js'
 import { createRecordCodecs } from '../../src/contract/record.js'
@@ -170,7 +171,7 @@ export function createHarness(options: HarnessOptions = {}) {
   const idsMax = policy.idempotency.ids_max
   const routes = { ...policy.routes, revision: 3, experiment_key: key.toString('hex') }
   const serving: Serving = {
-    routing: { routes, previous: null, forced: { baseline: false, open: [] }, ramp: null },
+    routing: routingOf({ routes }),
     ...{ routes, models, watch: null },
     bucketOf: (entity) => bucketOf(key, entity),
     stickyField: policy.schema.fields.findIndex((field) => field.name === routes.sticky_by),

@@ -1,8 +1,18 @@
-// The endpoints by which operators change who answers: `PUT /v1/routes`, `POST /v1/routes:<verb>`.
+// The endpoints by which operators change who answers: `PUT /v1/routes`, `POST /v1/routes:<verb>`, and
+// `POST /v1/models/{name}/{version}:<verb>`.
 // Invariant: whoever asks is known and may, names why and, for new routes, the revision that they replace; all of it is
 // checked from the headers before the body is read. It decides nothing of the change itself.
+import { Value } from '@sinclair/typebox/value'
+import { ModelRef } from '../../../contract/policy.js'
 import { isRejection } from '../../../contract/problem.js'
-import { checkChange, ForceChange, PlainChange, RoutesChange } from '../../../contract/routes-change.js'
+import {
+  ApprovalChange,
+  type ChangeBody,
+  checkChange,
+  ForceChange,
+  PlainChange,
+  RoutesChange,
+} from '../../../contract/routes-change.js'
 import { type Rejection, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Change } from '../../change.js'
@@ -16,9 +26,10 @@ import { JSON_TYPE } from './reply.js'
 import type { Parse } from './score-listener.js'
 
 /** The server that is changed. */
-export interface Changes extends Pick<Control, 'change' | 'revision'> {
-  /** The routes as `/v1/routes` shows them. */
+export interface Changes extends Pick<Control, 'change' | 'load' | 'revision'> {
+  /** As `/v1/routes` and `/v1/models` show them. */
   routes(): object
+  models(): object
 }
 
 export interface ChangeDeps {
@@ -33,18 +44,38 @@ export interface ChangeDeps {
 /** A change with its reason, read from a body; or what is wrong with the body. */
 type Read = (value: unknown) => { readonly change: Change; readonly reason: string } | Rejection
 
-const READS: Readonly<Record<'set' | 'rollback' | 'resume' | 'force' | 'release', Read>> = {
-  set: reading(RoutesChange, (wanted) => ({ kind: 'set', wanted })),
-  rollback: reading(PlainChange, () => ({ kind: 'rollback' })),
-  resume: reading(PlainChange, () => ({ kind: 'resume' })),
-  force: reading(ForceChange, ({ model }) => ({ kind: 'force', model: model ?? null })),
-  release: reading(ForceChange, ({ model }) => ({ kind: 'release', model: model ?? null })),
+/** What is asked of an endpoint. */
+interface Asked {
+  readonly read: Read
+  readonly role: NonNullable<Caller['role']>
+  /** New routes name what they replace. */
+  readonly needsRevision: boolean
+  /** What the answer shows beside the outcome. */
+  readonly shows: 'routes' | 'models'
 }
 
-function reading<Schema extends typeof RoutesChange | typeof PlainChange | typeof ForceChange>(
-  schema: Schema,
-  changeOf: (body: Schema['static']) => Change,
-): Read {
+const ROUTES = { role: 'operator', needsRevision: false, shows: 'routes' } as const
+const MODELS = { role: 'operator', needsRevision: false, shows: 'models' } as const
+const ROUTE_VERBS: Readonly<Record<string, Asked>> = {
+  rollback: { ...ROUTES, read: reading(PlainChange, () => ({ kind: 'rollback' })) },
+  resume: { ...ROUTES, read: reading(PlainChange, () => ({ kind: 'resume' })) },
+  force: { ...ROUTES, read: reading(ForceChange, ({ model }) => ({ kind: 'force', model: model ?? null })) },
+  release: { ...ROUTES, read: reading(ForceChange, ({ model }) => ({ kind: 'release', model: model ?? null })) },
+}
+const NEW_ROUTES: Asked = {
+  ...{ ...ROUTES, needsRevision: true },
+  read: reading(RoutesChange, (wanted) => ({ kind: 'set', wanted })),
+}
+const MODEL_VERBS: Readonly<Record<string, (model: string) => Asked>> = {
+  load: (model) => ({ ...MODELS, read: reading(PlainChange, () => ({ kind: 'load', model })) }),
+  unload: (model) => ({ ...MODELS, read: reading(PlainChange, () => ({ kind: 'unload', model })) }),
+  approve: (model) => ({
+    ...{ ...MODELS, role: 'approver' },
+    read: reading(ApprovalChange, ({ digest }) => ({ kind: 'approve', model, digest })),
+  }),
+}
+
+function reading<Schema extends ChangeBody>(schema: Schema, changeOf: (body: Schema['static']) => Change): Read {
   return (value) => {
     const body = checkChange(schema, value)
     return isRejection(body) ? body : { change: changeOf(body), reason: body.reason }
@@ -53,13 +84,29 @@ function reading<Schema extends typeof RoutesChange | typeof PlainChange | typeo
 
 /** The endpoints, to stand beside those that only read. */
 export function changeEndpoints(deps: ChangeDeps): Route[] {
-  const post = (verb: 'rollback' | 'resume' | 'force' | 'release'): Route => {
-    return { method: 'post', pattern: `/v1/routes:${verb}`, handle: handling(deps, READS[verb], false) }
+  const handling = (askedOf: (req: UwsRequest) => Asked | Rejection): Handle => {
+    return (exchange, req) => handle(deps, askedOf(req), exchange, req)
   }
   return [
-    { method: 'put', pattern: '/v1/routes', handle: handling(deps, READS.set, true) },
-    ...(['rollback', 'resume', 'force', 'release'] as const).map(post),
+    { method: 'put', pattern: '/v1/routes', handle: handling(() => NEW_ROUTES) },
+    ...Object.entries(ROUTE_VERBS).map(([verb, asked]): Route => {
+      return { method: 'post', pattern: `/v1/routes:${verb}`, handle: handling(() => asked) }
+    }),
+    { method: 'post', pattern: '/v1/models/:name/:version', handle: handling(readModelVerb) },
   ]
+}
+
+/** `{name}/{version}:{verb}`: which model, and what is to become of it. */
+function readModelVerb(req: UwsRequest): Asked | Rejection {
+  const [name = '', last = ''] = [req.getParameter(0), req.getParameter(1)]
+  const at = last.lastIndexOf(':')
+  const [version, verb] = [last.slice(0, Math.max(0, at)), last.slice(at + 1)]
+  if (!Object.hasOwn(MODEL_VERBS, verb) || at < 0) {
+    return reject('ASSAY_ROUTE_UNKNOWN', `a model's path ends with one of :${Object.keys(MODEL_VERBS).join(', :')}`)
+  }
+  const model = `${name}@${version}`
+  if (Value.Check(ModelRef, model)) return MODEL_VERBS[verb](model)
+  return reject('ASSAY_SCHEMA_INVALID', 'the path names no model', [{ path: '/model', message: 'name/version' }])
 }
 
 /** The entity tag of a revision. */
@@ -67,28 +114,32 @@ export function tagOf(revision: number): string {
   return `"${revision}"`
 }
 
-function handling(deps: ChangeDeps, read: Read, needsRevision: boolean): Handle {
-  return (exchange, req) => {
-    const caller = deps.caller(req)
-    if (caller === null) return exchange.refuse('ASSAY_UNAUTHENTICATED', exchange.refusals.unauthenticated, req)
-    const revision = readRevision(req, needsRevision)
-    const refused = refusalOf(caller, req, deps) ?? (typeof revision === 'object' ? revision : null)
-    if (refused !== null) return exchange.refuseHeader(refused, req)
-    const by = { actor: caller.name, revision: typeof revision === 'number' ? revision : null }
-    const consume = (bytes: Uint8Array): void => {
-      const parsed = deps.parseJson(bytes)
-      const asked = isRejection(parsed) ? parsed : read(parsed.value)
-      if (isRejection(asked)) return exchange.reject(asked)
-      const changes = deps.changes()
-      if (changes === null) return exchange.reject(reject('ASSAY_NOT_READY', 'the server is starting'))
-      const rejection = changes.change(asked.change, { ...by, reason: asked.reason }, (outcome) => {
-        const body = JSON.stringify({ ...changes.routes(), change: outcome })
-        answer(exchange, outcome.durable ? 200 : 202, body, outcome.revision)
-      })
-      if (rejection !== null) exchange.reject(rejection)
+function handle(deps: ChangeDeps, asked: Asked | Rejection, exchange: HttpExchange, req: UwsRequest): void {
+  const caller = deps.caller(req)
+  if (caller === null) return exchange.refuse('ASSAY_UNAUTHENTICATED', exchange.refusals.unauthenticated, req)
+  if (isRejection(asked)) return exchange.refuseHeader(asked, req)
+  const revision = readRevision(req, asked.needsRevision)
+  const refused = refusalOf(caller, asked, req, deps) ?? (typeof revision === 'object' ? revision : null)
+  if (refused !== null) return exchange.refuseHeader(refused, req)
+  const by = { actor: caller.name, revision: typeof revision === 'number' ? revision : null }
+  const consume = (bytes: Uint8Array): void => {
+    const parsed = deps.parseJson(bytes)
+    const read = isRejection(parsed) ? parsed : asked.read(parsed.value)
+    if (isRejection(read)) return exchange.reject(read)
+    const changes = deps.changes()
+    if (changes === null) return exchange.reject(reject('ASSAY_NOT_READY', 'the server is starting'))
+    const { change, reason } = read
+    const done: Parameters<Control['load']>[2] = (result) => {
+      if ('code' in result) return exchange.reject(result)
+      const body = JSON.stringify({ ...changes[asked.shows](), change: result })
+      answer(exchange, result.durable ? 200 : 202, body, result.revision)
     }
-    exchange.receive(consume, readLength(req), waitsForContinue(req))
+    const full = { ...by, reason }
+    const rejection =
+      change.kind === 'load' ? changes.load(change.model, full, done) : changes.change(change, full, done)
+    if (rejection !== null) exchange.reject(rejection)
   }
+  exchange.receive(consume, readLength(req), waitsForContinue(req))
 }
 
 function answer(exchange: HttpExchange, status: number, body: string, revision: number): void {
@@ -96,8 +147,8 @@ function answer(exchange: HttpExchange, status: number, body: string, revision: 
 }
 
 /** What the headers alone refuse. */
-function refusalOf({ role }: Caller, req: UwsRequest, { limits }: ChangeDeps): Rejection | null {
-  if (role !== 'operator') return reject('ASSAY_ROLE_REFUSED', 'only a token with the role operator may change routes')
+function refusalOf(caller: Caller, { role }: Asked, req: UwsRequest, { limits }: ChangeDeps): Rejection | null {
+  if (caller.role !== role) return reject('ASSAY_ROLE_REFUSED', `only a token with the role ${role} may do that`)
   if (readMediaType(req) !== 'application/json' || isEncoded(req)) {
     return reject('ASSAY_MEDIA_TYPE_REFUSED', 'send application/json, without a content coding')
   }

@@ -1,0 +1,153 @@
+// The proof of live models: 200 swaps of the champion under load, each a load, a change of routes and an unloading, by
+// the HTTP interface; a stretch of time with swaps and one without in turn. Then: no request failed, the log has no
+// decision that a swap made another model answer, p99 against that without swaps, and resident memory.
+// test/flow/models-live.test.ts is the short form.
+//   node dist/bench/model-swaps.js [--swaps 200] [--seconds 10] [--rate 2000] [--folder DIR]
+//                                                                                → bench/results/model-swaps.txt
+import { mkdirSync, mkdtempSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { createOperationsClient } from '../src/scoring/operations-client.js'
+import { readDecisionLog } from '../src/scoring/restore.js'
+import { addVersion, copyModels } from '../test/flow/models-dir.js'
+import { median } from './interval.js'
+import { measure, type Measurement } from './measure.js'
+import { targetLine, writeReport } from './report.js'
+import { createRequestPool, POPULATION } from './requests.js'
+import { endRun, ROOT, startServer } from './server.js'
+
+const { values } = parseArgs({
+  options: {
+    swaps: { type: 'string', default: '200' },
+    seconds: { type: 'string', default: '10' },
+    rate: { type: 'string', default: '2000' },
+    folder: { type: 'string', default: join(ROOT, 'data') },
+  },
+})
+const [wanted, seconds, rate] = [Number(values.swaps), Number(values.seconds), Number(values.rate)]
+const MODEL = 'fraud-lgbm'
+/** Three versions in a ring: one answers, one is what a rollback returns to, one comes. */
+const VERSIONS = ['1', '2', '3']
+/** Milliseconds from the end of a swap to the next. */
+const PAUSE_MS = 500
+const P99_RATIO_MAX = 1.2
+/** Of the medians of the last third and of the middle one: a swap that kept a model would show tens of MB each. */
+const MEMORY_RATIO_MAX = 1.05
+const WARM_UP_SECONDS = 10
+
+mkdirSync(values.folder, { recursive: true })
+const folder = mkdtempSync(join(values.folder, 'swaps-'))
+const modelsDir = await copyModels(folder)
+for (const version of VERSIONS.slice(1)) await addVersion(modelsDir, MODEL, version)
+const dataDir = join(folder, 'data')
+const server = await startServer({ dataDir, env: { ASSAY_MODELS_DIR: modelsDir } })
+const client = createOperationsClient({ url: `http://127.0.0.1:${server.operationsPort}`, answerMsMax: 60_000 }, {})
+const reason = 'a swap of the proof'
+let pools = 0
+let swaps = 0
+const swapMs: number[] = []
+
+function load(): Promise<Measurement> {
+  pools += 1
+  return measure({
+    ...{ kind: 'open', port: server.scorePort, pid: server.pid, folder, connections: 64, seconds },
+    ratePerSecond: rate,
+    pool: createRequestPool({ seed: pools, size: 50_000, prefix: `s${pools}-`, ...POPULATION }),
+  })
+}
+
+/** The next version answers; the one before the last is taken out. */
+async function swap(): Promise<void> {
+  const beganMs = performance.now()
+  const [now, next, after] = [0, 1, 2].map((step) => VERSIONS[(swaps + step) % VERSIONS.length] ?? '')
+  await client.ask('POST', `/v1/models/${MODEL}/${next}:load`, { reason })
+  const { body, tag } = await client.ask('GET', '/v1/routes')
+  if (body.champion !== `${MODEL}@${now}`) throw new Error(`${String(body.champion)} answers, not version ${now}`)
+  await client.ask('PUT', '/v1/routes', { champion: `${MODEL}@${next}`, reason }, tag)
+  if (swaps > 0) await client.ask('POST', `/v1/models/${MODEL}/${after}:unload`, { reason })
+  swaps += 1
+  swapMs.push(performance.now() - beganMs)
+}
+
+/** Measures while swaps go on; those of the pair before are done. */
+async function withSwaps(): Promise<Measurement> {
+  let isOver = false
+  const swapping = (async () => {
+    while (!isOver && swaps < wanted) {
+      await swap()
+      await delay(PAUSE_MS)
+    }
+  })()
+  const measured = await load()
+  isOver = true
+  await swapping
+  return measured
+}
+
+/** Decisions that another model than the prescribed one made, by the reason of the hop. */
+async function fallbacksInLog(): Promise<Map<string, number>> {
+  const found = new Map<string, number>()
+  await readDecisionLog(join(dataDir, 'decision-log'), {
+    onRecord(record) {
+      if (record.type !== 'decision') return
+      for (const { reason: why } of record.facts.fallback) found.set(why, (found.get(why) ?? 0) + 1)
+    },
+  })
+  return found
+}
+
+const third = (values: readonly number[], at: number): readonly number[] =>
+  values.slice(Math.floor((values.length * at) / 3), Math.floor((values.length * (at + 1)) / 3))
+
+try {
+  await measureWarm()
+  const runs: { without: Measurement; beside: Measurement }[] = []
+  for (let pair = 0; swaps < wanted; pair++) {
+    const first = pair % 2 === 0 ? await load() : null
+    const beside = await withSwaps()
+    const without = first ?? (await load())
+    runs.push({ without, beside })
+    const p99 = `${without.raw.p99Ms.toFixed(2)} ms without, ${beside.raw.p99Ms.toFixed(2)} with`
+    console.error(`pair ${pair + 1}: ${swaps} swaps, p99 ${p99}`)
+  }
+  await server.stop()
+  const fallbacks = await fallbacksInLog()
+  const all = runs.flatMap(({ without, beside }) => [without, beside])
+  const failed = (one: Measurement): number =>
+    Object.values(one.errors).reduce((sum, count) => sum + count, one.unanswered)
+  const failures = {
+    with: runs.map(({ beside }) => failed(beside)),
+    without: runs.map(({ without }) => failed(without)),
+  }
+  const sum = (list: readonly number[]): number => list.reduce((total, count) => total + count, 0)
+  const ratios = runs.map(({ without, beside }) => beside.raw.p99Ms / without.raw.p99Ms)
+  const resident = all.flatMap(({ residentBytes }) => residentBytes)
+  const memory = [0, 1, 2].map((at) => median(third(resident, at)) / 2 ** 20)
+  const [, middle = NaN, last = NaN] = memory
+  const isVoid = runs.filter(({ without }) => without.isVoid).length * 2 > runs.length
+  const lines = [
+    `${swaps} swaps of the champion at ${rate} requests/s, ${runs.length} pairs of ${seconds} s with and without, in turn`,
+    `  a swap takes ${median(swapMs).toFixed(0)} ms (median): load with the gate, change of routes, unloading`,
+    `  p99, raw: ${median(runs.map(({ without }) => without.raw.p99Ms)).toFixed(2)} ms without, ` +
+      `${median(runs.map(({ beside }) => beside.raw.p99Ms)).toFixed(2)} with (medians)`,
+    `  resident, MiB, by thirds of the time: ${memory.map((mib) => mib.toFixed(0)).join(', ')}`,
+    `  requests without the right answer: ${sum(failures.with)} with, ${sum(failures.without)} without swaps`,
+    `  models left, by reason: ${[...fallbacks].map(([why, count]) => `${why}: ${count}`).join(', ') || 'none'}`,
+    '',
+    targetLine('failed while swapping, above without', Math.max(0, sum(failures.with) - sum(failures.without)), {
+      max: 0,
+    }),
+    targetLine('decisions that a swap degraded', fallbacks.get('not_loaded') ?? 0, { max: 0 }),
+    targetLine('p99 with / without, median', median(ratios), { max: P99_RATIO_MAX }, isVoid),
+    targetLine('resident, last third / middle', last / middle, { max: MEMORY_RATIO_MAX }),
+  ]
+  writeReport('model-swaps', lines, { swaps, rate, seconds, ratios, memory, failures, swapMs })
+} finally {
+  await endRun(server, folder)
+}
+
+async function measureWarm(): Promise<void> {
+  const rounds = Math.ceil(WARM_UP_SECONDS / seconds)
+  for (let round = 0; round < rounds; round++) await load()
+}

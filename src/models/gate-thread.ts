@@ -1,0 +1,38 @@
+// Where the gate runs apart from the thread that answers requests: reads a bundle, runs the gate over it, says what came
+// of it, ends. Everything it does is in bundle.ts and gate.ts. It refuses any other start.
+import assert from 'node:assert'
+import { setPriority } from 'node:os'
+import { parentPort, workerData } from 'node:worker_threads'
+import { AssayError } from '../errors.js'
+import { systemClock } from '../runtime/clock.js'
+import type { GateAnswer, GateWire } from './admit-apart.js'
+import { readBundle } from './bundle.js'
+import { admit } from './gate.js'
+
+/** Payments come first: on Linux this is the priority of the calling thread, not of the process. */
+const NICE = 19
+
+function isGateWire(data: unknown): data is GateWire {
+  return typeof data === 'object' && data !== null && 'directory' in data && 'identity' in data && 'facts' in data
+}
+
+async function run({ directory, identity, facts, limits }: GateWire): Promise<GateAnswer> {
+  try {
+    const bundle = await readBundle(directory, { limits, identity })
+    const { kind } = bundle.manifest
+    if (kind !== 'onnx') {
+      const { name, version } = identity
+      throw new AssayError('ASSAY_BUNDLE_REFUSED', `${name}@${version} cannot be routed to: it is not an ONNX model`)
+    }
+    return { bundle, admission: await admit(bundle, facts, { limits, clock: systemClock }) }
+  } catch (error) {
+    if (!(error instanceof AssayError)) throw error
+    const { code, message, errors } = error
+    return { code, detail: message, errors }
+  }
+}
+
+const data: unknown = workerData
+assert(parentPort !== null && isGateWire(data), 'a gate thread is started by admitApart')
+if (process.platform === 'linux') setPriority(NICE)
+parentPort.postMessage(await run(data))
