@@ -1,5 +1,5 @@
-// Where the gate runs apart from the thread that answers requests: reads a bundle, runs the gate over it, says what came
-// of it, ends. Everything it does is in bundle.ts and gate.ts. It refuses any other start.
+// Where the gate runs apart from the thread that answers requests: reads a bundle, runs the gate over it, says what
+// came of it, ends. Everything it does is in bundle.ts and gate.ts. It refuses any other start.
 import assert from 'node:assert'
 import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'

@@ -1,5 +1,5 @@
-// The routes and models of a server as lines for people. What a server says is looked at field by field: it may be of another
-// release, and what is not there is a dash.
+// The routes and models of a server as lines for people. What a server says is looked at field by field: it may be of
+// another release, and what is not there is a dash.
 
 type Body = Readonly<Record<string, unknown>>
 

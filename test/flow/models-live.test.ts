@@ -1,5 +1,5 @@
-// Models loaded and taken out while a server runs: what serves meanwhile, what is refused, what a restart keeps, and who
-// must have approved. One server for all but the restarts; the rules stand in test/scoring/change.test.ts.
+// Models loaded and taken out while a server runs: what serves meanwhile, what is refused, what a restart keeps, and
+// who must have approved. One server for all but the restarts; the rules stand in test/scoring/change.test.ts.
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -188,9 +188,9 @@ void t.test('models come and go on a running server, and only as they may', asyn
     const out = t.capture(process.stdout, 'write')
     t.equal(await liveModelCommand(['load', 'fraud-lgbm@3', '--reason', reason, ...reach]), 0)
     t.equal(await liveModelCommand(['status', ...reach]), 0)
-    const [loaded, shown] = out().map(({ args }) => String(args[0]))
-    t.match(loaded, /fraud-lgbm@3 +routed to by nothing, ready, closed\n {4}sha256:/)
-    t.match(shown, /fraud-lgbm@2 +champion, ready, closed/)
+    const printed = Buffer.concat(out().map(({ args }) => Buffer.from(args[0]))).toString()
+    t.match(printed, /fraud-lgbm@3 +routed to by nothing, ready, closed\n {4}sha256:/)
+    t.match(printed, /fraud-lgbm@2 +champion, ready, closed/)
     await t.rejects(liveModelCommand(['unload', 'fraud-lgbm@2', '--reason', reason, ...reach]), {
       code: 'ASSAY_CHANGE_CONFLICT',
     })
