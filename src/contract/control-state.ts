@@ -83,10 +83,17 @@ export function withoutKey<R extends LiveRoutes>({ experiment_key: _, ...routes 
   return routes
 }
 
+/** The members that changed, and what was asked for; absent in records of earlier releases. */
+interface ControlRecordState extends Partial<ControlState> {
+  change?: { kind: string; model?: string | null }
+}
+
 /** What the text of a control record says of the routing, without keys. */
 export function shownControl(text: string): object {
-  const { routes, previous, forced, ramp, loaded, approvals } = JSON.parse(text) as Partial<ControlState>
+  const { change, ...state } = JSON.parse(text) as ControlRecordState
+  const { routes, previous, forced, ramp, loaded, approvals } = state
   return {
+    ...(change !== undefined && { change }),
     ...(routes !== undefined && { routes: withoutKey(routes) }),
     ...(previous !== undefined && { previous: previous === null ? null : withoutKey(previous) }),
     ...(forced !== undefined && { forced }),
@@ -99,7 +106,7 @@ export function shownControl(text: string): object {
 /** The state after a control record, whose text holds the members that changed. Throws as `parseControlState` does. */
 export function stateAfter(state: ControlState, text: string): ControlState {
   const members: unknown = JSON.parse(text)
-  const overlay = typeof members === 'object' && members !== null ? members : {}
+  const { change: _, ...overlay }: ControlRecordState = typeof members === 'object' && members !== null ? members : {}
   return parseControlState(JSON.stringify({ ...state, ...overlay }))
 }
 

@@ -50,6 +50,14 @@ export const Routes = Type.Object({
 })
 export type Routes = Static<typeof Routes>
 
+/** A ramp as its last control record left it. */
+export const Ramp = Type.Object({
+  steps: Type.Array(Type.Integer({ description: '1/10,000' })),
+  step: Count,
+  every_ms: Count,
+  paused: Type.Boolean(),
+})
+
 /** Null where an action is not used. */
 export const Cuts = Type.Object({ challenge_at: MaybeNumber, review_at: MaybeNumber, decline_at: MaybeNumber })
 export type Cuts = Static<typeof Cuts>
@@ -306,6 +314,9 @@ export const Summary = Type.Object({
   lag: Lag,
   policy: MaybeText,
   routes: nullable(Routes),
+  rollback_to: nullable(Routes),
+  forced: Type.Object({ baseline: Type.Boolean(), open: Type.Array(Type.String()) }),
+  ramp: nullable(Ramp),
   models: Type.Array(ModelState),
 })
 export type Summary = Static<typeof Summary>
@@ -327,6 +338,7 @@ export type Alerts = Static<typeof Alerts>
 export const Control = Type.Object({
   at: Time,
   kind: Type.String(),
+  model: nullable(Type.String({ description: 'name@version, where the change is about one' })),
   actor: Type.String(),
   reason: Type.String(),
   routes: nullable(Routes),

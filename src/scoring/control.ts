@@ -110,7 +110,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     const { kind } = change
     const { actor, reason } = by
     const models = describeModels(inRoles(loaded, routing.routes, routing.forced))
-    const state = JSON.stringify({ ...routing, models })
+    const state = JSON.stringify({ ...routing, models, change })
     const place = { ordinal: order.nextOrdinal(), epoch: log.epoch, foldedAtMs: order.nowMs() }
     const record = { ...place, kind, actor, reason, state }
     const sequence = log.append('control', (buffer, at) => codecs.encodeControl(record, buffer, at))

@@ -158,6 +158,29 @@ else {
     t.same(faults, [])
   })
 
+  void t.test('what an operator holds stands first, and in the audit with its model', async (t) => {
+    const { operationsPort } = rig.server
+    const [model, reason] = ['fraud-xgb@1', 'a wave of card testing']
+    for (const body of [{ model, reason }, { reason }]) {
+      const headers = { 'content-type': 'application/json' }
+      const url = `http://127.0.0.1:${operationsPort}/v1/routes:force`
+      const { status } = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })
+      t.equal(status, 200)
+    }
+    await rig.caughtUp()
+    const page = await open({ width: 1280 })
+    await show(page, '#/routes')
+    await holds(page, "document.querySelector('h1').innerText.includes('the baseline answers everything')")
+    t.ok(await page.locator('h1.bad').isVisible())
+    await show(page, '#/audit')
+    const rows = await page.locator('tbody tr').allInnerTexts()
+    t.match(rows[0], /force\s.*card testing/s)
+    t.match(rows[1], /force fraud-xgb@1\s/)
+    const summary = (await rig.ask('summary')) as { forced: object; ramp: null }
+    t.match(summary, { forced: { baseline: true, open: [model] }, ramp: null })
+    await page.close()
+  })
+
   void t.test('a lost stream says so, and goes on when the sidecar is back', async () => {
     const page = await open({ width: 1280 })
     await show(page, '#/now')

@@ -1,7 +1,7 @@
 // The summary: rate, latency by stage, actions and degraded answers of the last minute, and the minutes before it.
 import { ACTIONS, type Role, ROLES } from '../../../contract/decision.js'
 import type * as wire from '../../../contract/governance.js'
-import type { ControlState } from '../../../contract/control-state.js'
+import { type ControlState, routingOf } from '../../../contract/control-state.js'
 import type { Interval, JsonRow, Queries } from '../../store/queries.js'
 import { openAlerts } from './alerts.js'
 import * as cells from './cells.js'
@@ -59,7 +59,7 @@ export async function summary(held: Held): Promise<wire.Summary> {
     ...{ drift, shadow: shadow.models, alerts_open: alerts },
     lag: { records: lagRecords, seconds: lagSeconds },
     policy: control?.policy_fingerprint ?? null,
-    routes: control === null ? null : routesOf(control.routes),
+    ...handOf(control),
     models: (control?.models ?? []).map((model) => ({
       model: model.reference,
       role: model.role,
@@ -69,6 +69,13 @@ export async function summary(held: Held): Promise<wire.Summary> {
       decisions: answered.filter((by) => by.model === model.reference).reduce((sum, by) => sum + by.decisions, 0),
     })),
   }
+}
+
+/** What operators have set: routes, what is forced, a ramp. */
+function handOf(control: ControlState | null): Pick<wire.Summary, 'routes' | 'rollback_to' | 'forced' | 'ramp'> {
+  if (control === null) return { routes: null, rollback_to: null, forced: { baseline: false, open: [] }, ramp: null }
+  const { routes, previous, forced, ramp } = routingOf(control)
+  return { routes: routesOf(routes), rollback_to: previous === null ? null : routesOf(previous), forced, ramp }
 }
 
 const IN_WINDOW = "decided_at_ms >= ? AND decided_at_ms < ? AND kind = 'decision' AND mode = 'decide'"

@@ -17,6 +17,7 @@ export function controlOf(row: JsonRow): wire.Control {
   return {
     at: cells.time(cells.number(row, 'folded_at_ms')),
     ...{ kind: cells.text(row, 'kind'), actor: cells.text(row, 'actor'), reason: cells.text(row, 'reason') },
+    model: modelIn(state),
     routes: routesIn(state),
     policy: cells.isRow(state) ? cells.maybeText(state, 'policy_fingerprint') : null,
     ...{ epoch: cells.number(row, 'epoch'), sequence: cells.number(row, 'sequence') },
@@ -26,6 +27,11 @@ export function controlOf(row: JsonRow): wire.Control {
 /** Routes without the experiment's key, which would let anyone choose ids for a bucket. */
 export function routesOf({ experiment_key: _, ...routes }: ControlState['routes']): wire.Routes {
   return routes
+}
+
+function modelIn(state: JsonValue | undefined): string | null {
+  const change = cells.isRow(state) ? state.change : undefined
+  return cells.isRow(change) ? cells.maybeText(change, 'model') : null
 }
 
 /** A control record holds what changed; null where that is not the routes. */

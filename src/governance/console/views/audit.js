@@ -36,7 +36,7 @@ export const audit = {
 const COLUMNS = [
   { name: 'When', cell: ({ at }) => fullTime(at) },
   { name: 'Who', cell: ({ actor }) => actor },
-  { name: 'What', cell: ({ kind }) => kind },
+  { name: 'What', cell: ({ kind, model }) => (model === null ? kind : `${kind} ${model}`) },
   { name: 'Why', cell: ({ reason }) => reason },
   {
     name: 'Then',

@@ -3,6 +3,7 @@ import { colour, draw, rule, stacked } from '../charts.js'
 import { h } from '../dom.js'
 import { count, interval, minute, ms, number, plural, seconds, share, time, zone } from '../format.js'
 import { dataTable, empty, facts, figure, figures, headline, link, table, tag } from '../parts.js'
+import { forcedText } from './routes.js'
 
 const ACTIONS = ['decline', 'review', 'challenge', 'approve']
 
@@ -45,7 +46,10 @@ function answer(data) {
     .reduce((n, { decisions }) => n + decisions, 0)
   const reasons = data.degraded_by.map(({ reason }) => reason.replaceAll('_', ' ')).join(', ')
   const degraded = data.degraded === 0 ? 'none degraded' : `${count(data.degraded)} degraded (${reasons})`
+  const { forced } = data
+  const isForced = forced.baseline || forced.open.length > 0
   const findings = [
+    ...(isForced ? [forcedText(forced)] : []),
     drift.drift > 0 ? `${plural(drift.drift, 'drift')}` : 'No drift',
     `${plural(data.alerts_open, 'open alert')}`,
   ]
@@ -53,8 +57,8 @@ function answer(data) {
   const sentence =
     `${count(perSecond(data))} decisions/s, p99 ${ms(latency.p99_ms)}${deadline}. ` +
     `Champion answers ${share(champion / data.decisions)}; ${degraded}. ${findings.join(', ')}.`
-  const bad = late || data.degraded / data.decisions > 0.01 || data.alerts_open > 0
-  const warn = data.degraded > 0 || drift.drift + drift.watch > 0 || data.lag.seconds > 30
+  const bad = forced.baseline || late || data.degraded / data.decisions > 0.01 || data.alerts_open > 0
+  const warn = isForced || data.degraded > 0 || drift.drift + drift.watch > 0 || data.lag.seconds > 30
   const behind = data.lag.seconds > 5 ? ` This page is ${seconds(data.lag.seconds)} behind the log.` : ''
   return [
     bad ? 'bad' : warn ? 'warn' : 'good',

@@ -1,6 +1,6 @@
 // Routes: who gets which traffic? To read; changes are made with `assay route`.
 import { h } from '../dom.js'
-import { count, fullTime, number, share } from '../format.js'
+import { count, fullTime, number, seconds, share } from '../format.js'
 import { digest, empty, facts, headline, link, table } from '../parts.js'
 
 export const routes = {
@@ -18,9 +18,12 @@ export const routes = {
         empty('They stand in the first record of the decision log:', 'npm start'),
       ]
     }
+    const { forced, ramp } = summary
+    const tone = forced.baseline ? 'bad' : forced.open.length > 0 || ramp?.paused ? 'warn' : 'none'
+    const said = forced.baseline ? `${forcedText(forced)}.` : sentence(live, controls)
     return [
-      headline('none', sentence(live, controls), `Revision ${live.revision} of the routes named “${live.name}”.`),
-      card(live),
+      headline(tone, said, `Revision ${live.revision} of the routes named “${live.name}”.`),
+      card(summary),
       table('Models', columns(decisions), models),
     ]
   },
@@ -36,7 +39,23 @@ function sentence(live, controls) {
   return `Champion ${champion}, challenger ${challenger} at ${share(live.share / 10_000)}${since}.`
 }
 
-function card(live) {
+/** Read by the view Now as well. */
+export function forcedText({ baseline, open }) {
+  if (baseline) return 'Forced: the baseline answers everything'
+  return open.length === 0 ? 'nothing' : `Forced: the breaker of ${open.join(' and ')} is held open`
+}
+
+function rampText(ramp) {
+  if (ramp === null) return 'none'
+  const steps = ramp.steps.map((step, at) => (at === ramp.step ? `[${share(step / 10_000)}]` : share(step / 10_000)))
+  const pace = ramp.paused ? 'paused: assay route resume' : `a step each ${seconds(ramp.every_ms / 1000)} at most`
+  return `${steps.join(' → ')}, ${pace}`
+}
+
+const routesText = ({ champion, challenger, share: part }) =>
+  `${champion}, ${challenger ?? 'no challenger'} at ${share(part / 10_000)}`
+
+function card({ routes: live, rollback_to: before, forced, ramp }) {
   return h(
     'section',
     { class: 'card' },
@@ -48,13 +67,20 @@ function card(live) {
       ['Baseline, where both fail', live.baseline],
       ['Sticky by', live.sticky_by],
       ['Experiment', live.experiment],
+      ['Held by an operator', forcedText(forced)],
+      ['Ramp', rampText(ramp)],
+      ['A rollback returns to', before === null ? 'nothing' : routesText(before)],
       ['History', link('audit', 'Audit')],
     ]),
     h('p', { class: 'context' }, 'Changing them needs a token with the role operator, and a reason:'),
     h(
       'pre',
       {},
-      h('code', {}, 'assay route set --share 500 --reason "week 48 trial"\nassay route rollback --reason "…"'),
+      h(
+        'code',
+        {},
+        'assay route set --share 500 --reason "week 48 trial"\nassay route rollback --reason "…"\nassay breaker release --reason "…"',
+      ),
     ),
   )
 }
