@@ -88,6 +88,16 @@ const COMMANDS: readonly Command[] = [
     },
   },
   {
+    word: 'backup',
+    help: 'copy the decision log and the bundles continuously; `backup status` says how far behind the copy is',
+    load: async () => (await import('./backup-command.js')).backupCommand,
+  },
+  {
+    word: 'restore',
+    help: 'make a data directory of a backup',
+    load: async () => (await import('./backup-command.js')).restoreCommand,
+  },
+  {
     word: 'shadow',
     help: 'compare a model with the champion over a past range of the log',
     load: async () => (await import('./shadow-command.js')).shadowCommand,

@@ -64,6 +64,7 @@ export const ERRORS = {
     false,
     'The governance store cannot be used; `assay govern rebuild` makes it anew',
   ),
+  ASSAY_BACKUP_REFUSED: entry('fault', 500, false, 'The backup is of another log, or cannot be restored here'),
   ASSAY_STORE_LOCKED: entry('fault', 500, true, 'Another sidecar uses this governance store'),
   ASSAY_STORE_IO: entry('fault', 503, true, 'The governance store could not be read or written'),
   ASSAY_KAFKA_UNAVAILABLE: entry('fault', 503, true, 'The Kafka brokers do not answer'),

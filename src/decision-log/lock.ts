@@ -120,6 +120,11 @@ function answers(socket: string): Promise<boolean> {
 
 const EPOCH_NAME = /^epoch-(\d{10})$/
 
+/** The file that says that an epoch was taken. */
+export function epochName(epoch: number): string {
+  return `epoch-${String(epoch).padStart(10, '0')}`
+}
+
 /**
  * Takes the first epoch after `lastEpoch` and after every epoch file. Throws ASSAY_LOG_LOCKED where another takes it
  * too.
@@ -128,7 +133,7 @@ export function takeEpoch(disk: Disk, lastEpoch: number): number {
   const taken = disk.list().map((name) => Number(EPOCH_NAME.exec(name)?.[1] ?? 0))
   const epoch = Math.max(lastEpoch, ...taken) + 1
   try {
-    const fd = disk.create(`epoch-${String(epoch).padStart(10, '0')}`)
+    const fd = disk.create(epochName(epoch))
     disk.sync(fd)
     disk.close(fd)
   } catch (error) {
