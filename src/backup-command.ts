@@ -17,7 +17,7 @@ assay backup status --to DIR [--max-age 60s] [--json]
     up to which record and moment the copy is whole; exit code 1 where that moment is older than --max-age
 
 DIR of --data and --models: ASSAY_DATA_DIR (else ./data) and ASSAY_MODELS_DIR (else the package's models).
-Keep DIR of --to on another machine's disk: everything that was durable a pass ago survives the loss of the data directory.
+Keep DIR of --to on another machine's disk: what was durable a pass ago survives the loss of the data directory.
 exit codes: 0 done · 1 refused, or too old, with the code on stderr · 2 the command line is not valid
 `
 const RESTORE_HELP = `assay restore --from DIR [--data DIR] [--models DIR]
