@@ -17,6 +17,7 @@ export const ERRORS = {
   ASSAY_SCHEMA_INVALID: entry('rejection', 400, false, 'The input does not fit the schema'),
   ASSAY_HEADER_INVALID: entry('rejection', 400, false, 'A header has a value that is not allowed'),
   ASSAY_UNAUTHENTICATED: entry('rejection', 401, false, 'A valid key is required'),
+  ASSAY_KEY_EXPIRED: entry('rejection', 401, false, 'The key is known, but its time is over'),
   ASSAY_ROLE_REFUSED: entry('rejection', 403, false, 'The key is known, but its role may not do that'),
   ASSAY_ROUTE_UNKNOWN: entry('rejection', 404, false, 'There is nothing at this address'),
   ASSAY_DECISION_UNKNOWN: entry('rejection', 404, false, 'No decision of that id is held in the index'),

@@ -222,6 +222,8 @@ export interface Limits {
   readonly segmentValuesMax: number
   /** Categories of one field with a cell of their own; the rest is `unseen`. */
   readonly driftCategoriesMax: number
+  /** Milliseconds between two looks whether a file of keys has changed. */
+  readonly keysLookMs: number
 }
 
 export const LIMITS: Limits = Object.freeze({
@@ -301,18 +303,11 @@ export const LIMITS: Limits = Object.freeze({
   apiQueriesMax: 4,
   apiQueriesWaitingMax: 64,
   apiQueryMs: 12_000,
-  streamsMax: 64,
-  streamRowsMax: 500,
-  streamBehindMax: 10_000,
-  streamSlowMs: 1_000,
-  streamStallMs: 30_000,
+  ...{ streamsMax: 64, streamRowsMax: 500, streamBehindMax: 10_000, streamSlowMs: 1_000, streamStallMs: 30_000 },
   masksMax: 10_000,
-  driftWindowRows: 5_000,
-  driftRowsMin: 500,
-  driftModelsMax: 16,
-  driftSegmentsMax: 16,
-  segmentValuesMax: 64,
-  driftCategoriesMax: 64,
+  ...{ driftWindowRows: 5_000, driftRowsMin: 500, driftModelsMax: 16 },
+  ...{ driftSegmentsMax: 16, segmentValuesMax: 64, driftCategoriesMax: 64 },
+  keysLookMs: 1_000,
 })
 
 export const TINY: Limits = Object.freeze({
@@ -353,12 +348,8 @@ export const TINY: Limits = Object.freeze({
   factsBytesMax: 64 << 10,
   ...{ bucketsHeldMax: 16, rampStepsMax: 4, auditHeldMax: 4 },
   metricModelsMax: 3,
-  driftWindowRows: 50,
-  driftRowsMin: 10,
-  driftModelsMax: 2,
-  driftSegmentsMax: 2,
-  segmentValuesMax: 4,
-  driftCategoriesMax: 4,
+  ...{ driftWindowRows: 50, driftRowsMin: 10, driftModelsMax: 2 },
+  ...{ driftSegmentsMax: 2, segmentValuesMax: 4, driftCategoriesMax: 4 },
   modelBytesMax: 64 << 10,
   bundleJsonBytesMax: 64 << 10,
   goldenRowsMax: 64,
@@ -390,10 +381,7 @@ export const TINY: Limits = Object.freeze({
   apiQueriesMax: 2,
   apiQueriesWaitingMax: 4,
   apiQueryMs: 5_000,
-  streamsMax: 2,
-  streamRowsMax: 8,
-  streamBehindMax: 32,
-  streamSlowMs: 100,
-  streamStallMs: 500,
+  ...{ streamsMax: 2, streamRowsMax: 8, streamBehindMax: 32, streamSlowMs: 100, streamStallMs: 500 },
   masksMax: 8,
+  keysLookMs: 10,
 })

@@ -2,7 +2,10 @@
 // Start: operations listener → decision log locked and recovered → models → replay → warm-up → ready.
 // End: stop listening → answer what is in flight → decision log → lanes.
 import { randomBytes } from 'node:crypto'
-import { type Config, loadKeys } from './config.js'
+import { createGuard, type Guard } from './access/guard.js'
+import { holdKeys } from './access/held-keys.js'
+import type { ListenerName } from './access/ledger.js'
+import type { Config } from './config.js'
 import { parseJson } from './contract/json.js'
 import { compileTransactionAvro } from './contract/transaction-avro.js'
 import { errorOf } from './errors.js'
@@ -18,7 +21,7 @@ import { openState, type OpenState, type Threads } from './scoring/open-state.js
 import { createOrder } from './scoring/order.js'
 import type { Serving } from './scoring/serving.js'
 import { createStatus, isServing, type Status } from './scoring/status.js'
-import { createAuthenticate, createIdentify } from './scoring/transport/http/auth.js'
+import { createAdmit } from './scoring/transport/http/auth.js'
 import type { Listener } from './scoring/transport/http/listener.js'
 import { createOperationsListener } from './scoring/transport/http/operations-listener.js'
 import { createScoreListener } from './scoring/transport/http/score-listener.js'
@@ -156,18 +159,36 @@ type Address = Pick<Config['process']['http'], 'host' | 'port' | 'keys_file'>
 function openScore({ host, port, keys_file }: Address, base: Base, scoring: Scoring): Promise<Listener> {
   const { fixed, logger } = base
   const { limits, clock, policy, metrics } = fixed
-  return createScoreListener(
+  const guard = guardOf('score', keys_file, base)
+  const opening = createScoreListener(
     {
       ...{ uws: base.binding.uws, limits, clock, scoring, openApi: base.openApi },
       parseJson: (bytes) => parseJson(bytes, limits),
       parseAvro: compileTransactionAvro(policy.schema).decode,
       deadlineMs: () => policy.budgets.deadline_ms,
-      authenticate: keys_file === null ? null : createAuthenticate(loadKeys(keys_file).keys),
+      admit: guard === null ? null : createAdmit(guard),
       onRejected: (code) => metrics.rejected(code),
       onFault: (error) => logger.event('RequestFailed', { error: errorOf(error) }),
     },
     { host, port },
   )
+  return guardedBy(guard, opening)
+}
+
+function guardOf(listener: ListenerName, file: string | null, { fixed, ledger }: Base): Guard | null {
+  if (file === null) return null
+  return createGuard(holdKeys(file, { ...fixed, onRead: (outcome) => ledger.keysRead(listener, file, outcome) }))
+}
+
+/** A listener whose guard ends with it. */
+async function guardedBy(guard: Guard | null, opening: Promise<Listener>): Promise<Listener> {
+  try {
+    const listener = await opening
+    return { port: listener.port, close: (deadlineMs) => listener.close(deadlineMs).finally(() => guard?.close()) }
+  } catch (error) {
+    guard?.close()
+    throw error
+  }
 }
 
 /** The call that it gives leaves the group. */
@@ -181,7 +202,8 @@ function openOperations(config: Config, base: Base, shown: () => Shown | null): 
   const { host, port, tokens_file } = config.process.operations
   const phase = () => ({ phase: starting.phase, replayed: starting.replayed })
   const status = (): Status | undefined => shown()?.status
-  return createOperationsListener(
+  const guard = guardOf('operations', tokens_file, base)
+  const opening = createOperationsListener(
     {
       ...{ uws: base.binding.uws, limits: fixed.limits, clock: fixed.clock, openApi: base.operationsOpenApi },
       scrape: (accept) => fixed.metrics.scrape(accept),
@@ -195,12 +217,13 @@ function openOperations(config: Config, base: Base, shown: () => Shown | null): 
         return held === null ? null : { ...held.control, routes: () => held.status.routes() }
       },
       parseJson: (bytes) => parseJson(bytes, fixed.limits),
-      identify: tokens_file === null ? null : createIdentify(loadKeys(tokens_file).keys),
+      admit: guard === null ? null : createAdmit(guard),
       onRejected: (code) => fixed.metrics.rejected(code),
       onFault: (error) => logger.event('RequestFailed', { error: errorOf(error) }),
     },
     { host, port },
   )
+  return guardedBy(guard, opening)
 }
 
 interface Draining extends Running {

@@ -45,7 +45,12 @@ const CHANGE: readonly ErrorCode[] = [
   'ASSAY_LOG_UNAVAILABLE',
 ]
 const REVISION: readonly ErrorCode[] = ['ASSAY_REVISION_MISSING']
-const ANYWHERE: readonly ErrorCode[] = ['ASSAY_UNAUTHENTICATED', 'ASSAY_METHOD_REFUSED', 'ASSAY_ROUTE_UNKNOWN']
+const ANYWHERE: readonly ErrorCode[] = [
+  'ASSAY_UNAUTHENTICATED',
+  'ASSAY_KEY_EXPIRED',
+  'ASSAY_METHOD_REFUSED',
+  'ASSAY_ROUTE_UNKNOWN',
+]
 const TRANSACTION: readonly ErrorCode[] = [
   'ASSAY_CURRENCY_UNLISTED',
   'ASSAY_TIME_IN_FUTURE',

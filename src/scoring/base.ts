@@ -1,4 +1,5 @@
 // What a scoring server is made of before it has looked at any file but its configuration.
+import { createLedger, type Ledger } from '../access/ledger.js'
 import { type Config, packageVersion } from '../config.js'
 import { digestText } from '../contract/canonical-json.js'
 import { compileLabels } from '../contract/label.js'
@@ -23,6 +24,7 @@ export interface Base {
   readonly version: string
   readonly binding: Binding
   readonly logger: Logger
+  readonly ledger: Ledger
   readonly hangs: Hangs
   readonly starting: Starting
   /** Takes the routes of the configuration where the log holds others. */
@@ -43,6 +45,7 @@ export interface BaseDeps {
 
 /** Builds it. Throws ASSAY_BINDING_MISSING and ASSAY_CATALOGUE_INVALID. */
 export function createBase({ policy }: Config, deps: BaseDeps): Base {
+  const ledger = createLedger(deps)
   const limits = deps.limits ?? LIMITS
   const version = packageVersion()
   const digest = policyFingerprint(policy)
@@ -57,12 +60,14 @@ export function createBase({ policy }: Config, deps: BaseDeps): Base {
     codecs: createRecordCodecs(policy.schema),
     metrics: createMetrics(limits),
   }
+  for (const metric of ledger.counters) fixed.metrics.counter(metric)
+  for (const metric of ledger.gauges) fixed.metrics.gauge(metric)
   return {
     fixed,
     fingerprint: digestText(digest),
     version,
     binding: loadBinding(),
-    logger: deps.logger,
+    ...{ logger: deps.logger, ledger },
     hangs: createHangs(),
     starting: { phase: 'log', replayed: 0 },
     fromFile: deps.routesFromFile ?? false,

@@ -15,6 +15,8 @@ export const EVENTS = {
   ServerStopped: 'info',
   PhaseEntered: 'info',
   RequestFailed: 'error',
+  KeysReplaced: 'info',
+  KeysRefused: 'error',
   LogReplayed: 'info',
   LogRecovered: 'warn',
   LogFailed: 'error',

@@ -12,6 +12,7 @@ type Json = Record<string, unknown>
 const COMMON: readonly ErrorCode[] = [
   'ASSAY_SCHEMA_INVALID',
   'ASSAY_UNAUTHENTICATED',
+  'ASSAY_KEY_EXPIRED',
   'ASSAY_ROLE_REFUSED',
   'ASSAY_METHOD_REFUSED',
   'ASSAY_OVERLOADED',

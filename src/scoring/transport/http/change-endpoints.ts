@@ -7,7 +7,7 @@ import { type Rejection, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Change } from '../../change.js'
 import type { Control } from '../../control.js'
-import type { Caller } from './auth.js'
+import type { Admit, Caller } from './auth.js'
 import type { UwsRequest } from './binding.js'
 import { isEncoded, readLength, readMediaType, waitsForContinue } from './headers.js'
 import type { HttpExchange } from './http-exchange.js'
@@ -26,8 +26,7 @@ export interface ChangeDeps {
   readonly parseJson: Parse
   /** Null before readiness. */
   readonly changes: () => Changes | null
-  /** Who asks; null where nobody known does. */
-  readonly caller: (req: UwsRequest) => Caller | null
+  readonly admit: Admit
 }
 
 /** A change with its reason, read from a body; or what is wrong with the body. */
@@ -69,8 +68,8 @@ export function tagOf(revision: number): string {
 
 function handling(deps: ChangeDeps, read: Read, needsRevision: boolean): Handle {
   return (exchange, req) => {
-    const caller = deps.caller(req)
-    if (caller === null) return exchange.refuse('ASSAY_UNAUTHENTICATED', exchange.refusals.unauthenticated, req)
+    const caller = deps.admit(exchange, req)
+    if (caller === null) return
     const revision = readRevision(req, needsRevision)
     const refused = refusalOf(caller, req, deps) ?? (typeof revision === 'object' ? revision : null)
     if (refused !== null) return exchange.refuseHeader(refused, req)

@@ -20,6 +20,7 @@ export interface Refusals {
   readonly tooLarge: Reply
   readonly tooSlow: Reply
   readonly unauthenticated: Reply
+  readonly keyExpired: Reply
 }
 
 /** What all exchanges of one listener share. */
