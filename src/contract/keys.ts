@@ -4,7 +4,12 @@ import { type Static, Type } from '@sinclair/typebox'
 import type { InputFault } from '../errors.js'
 import { instantMs } from './time.js'
 
-const Role = Type.Union([Type.Literal('scorer'), Type.Literal('viewer'), Type.Literal('operator')])
+const Role = Type.Union([
+  Type.Literal('scorer'),
+  Type.Literal('viewer'),
+  Type.Literal('approver'),
+  Type.Literal('operator'),
+])
 
 const Key = Type.Object(
   {

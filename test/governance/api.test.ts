@@ -203,7 +203,7 @@ void t.test('with a tokens file only viewers and operators read; the page and th
     const sha256 = createHash('sha256').update(name).digest('hex')
     return { name, sha256, ...(role !== undefined && { role }), ...rest }
   }
-  const keys = [key('eye', 'viewer'), key('hand', 'operator'), key('till', 'scorer'), key('bare')]
+  const keys = [key('eye', 'viewer'), key('hand', 'operator'), key('till', 'scorer'), key('bare'), key('seal', 'approver')]
   keys.push(key('past', 'viewer', { expires_at: '2026-01-01T00:00:00Z' }))
   writeFileSync(file, JSON.stringify({ keys }))
   await rig.stop()
@@ -222,6 +222,7 @@ void t.test('with a tokens file only viewers and operators read; the page and th
   t.equal(await status('bare'), 403, 'a token without a role opens nothing')
   t.equal(await status('eye'), 200)
   t.equal(await status('hand'), 200)
+  t.equal(await status('seal'), 200)
   t.equal(await status(null, '/api/v1/stream'), 401)
   for (const path of ['/', '/metrics', '/livez', '/readyz', '/openapi.json'])
     t.equal(await status(null, path), 200, path)

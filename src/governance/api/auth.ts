@@ -10,7 +10,7 @@ export interface Granted {
 
 export type Access = Granted | Denied
 
-const READERS: ReadonlySet<Key['role']> = new Set(['viewer', 'operator'])
+const READERS: ReadonlySet<Key['role']> = new Set(['viewer', 'approver', 'operator'])
 const ALWAYS: Granted = { stands: () => true }
 
 /** Makes the check of an Authorization header. Without a guard whoever reaches the listener may read. */

@@ -234,7 +234,7 @@ async function openStream(
 }
 
 function refuseAccess(res: ServerResponse, { code }: Denied): void {
-  if (code === 'ASSAY_ROLE_REFUSED') return refuse(res, reject(code, 'role viewer or operator is needed'))
+  if (code === 'ASSAY_ROLE_REFUSED') return refuse(res, reject(code, 'role viewer, approver or operator is needed'))
   const isExpired = code === 'ASSAY_KEY_EXPIRED'
   res.setHeader('WWW-Authenticate', `Bearer realm="assay governance"${isExpired ? ', error="invalid_token"' : ''}`)
   refuse(res, reject(code, isExpired ? 'ask for another token' : 'a bearer token of the tokens file is needed'))
