@@ -37,6 +37,7 @@ export const ERRORS = {
   ASSAY_SUBJECT_REFUSED: entry('rejection', 422, false, 'The schema is of no subject that is allowed here'),
   ASSAY_SCHEMA_INCOMPATIBLE: entry('rejection', 422, false, 'What is written under this schema cannot be read as ours'),
   ASSAY_REVISION_MISSING: entry('rejection', 428, false, 'The revision that the change is meant for must be named'),
+  ASSAY_TOO_MANY_FAILURES: entry('rejection', 429, true, 'Too many keys from this address were not valid; wait'),
   ASSAY_OVERLOADED: entry('rejection', 503, true, 'The server is at its limit'),
   ASSAY_NOT_READY: entry('rejection', 503, true, 'The server is starting or draining'),
   ASSAY_LOG_UNAVAILABLE: entry('rejection', 503, true, 'The decision log cannot take a record'),

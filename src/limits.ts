@@ -224,6 +224,16 @@ export interface Limits {
   readonly driftCategoriesMax: number
   /** Milliseconds between two looks whether a file of keys has changed. */
   readonly keysLookMs: number
+  /** Keys that are nobody's within one window, by address, after which it waits: ten guesses a second. */
+  readonly authFailuresMax: number
+  /** Milliseconds of that window: for so long at most a valid key waits as well. */
+  readonly authWindowMs: number
+  /** Addresses whose failures are counted; the one that failed longest ago leaves: about 1 MB. */
+  readonly authAddressesMax: number
+  /** Refusals shown by the audit, of known callers and of unknown ones each; the newest. */
+  readonly refusalsHeldMax: number
+  /** Refusals a second that become events; the next one says how many did not. */
+  readonly refusalEventsMax: number
 }
 
 export const LIMITS: Limits = Object.freeze({
@@ -307,7 +317,8 @@ export const LIMITS: Limits = Object.freeze({
   masksMax: 10_000,
   ...{ driftWindowRows: 5_000, driftRowsMin: 500, driftModelsMax: 16 },
   ...{ driftSegmentsMax: 16, segmentValuesMax: 64, driftCategoriesMax: 64 },
-  keysLookMs: 1_000,
+  ...{ keysLookMs: 1_000, authFailuresMax: 100, authWindowMs: 10_000, authAddressesMax: 10_000 },
+  ...{ refusalsHeldMax: 256, refusalEventsMax: 20 },
 })
 
 export const TINY: Limits = Object.freeze({
@@ -383,5 +394,6 @@ export const TINY: Limits = Object.freeze({
   apiQueryMs: 5_000,
   ...{ streamsMax: 2, streamRowsMax: 8, streamBehindMax: 32, streamSlowMs: 100, streamStallMs: 500 },
   masksMax: 8,
-  keysLookMs: 10,
+  ...{ keysLookMs: 10, authFailuresMax: 4, authWindowMs: 300, authAddressesMax: 4 },
+  ...{ refusalsHeldMax: 8, refusalEventsMax: 3 },
 })

@@ -3,8 +3,8 @@
 // End: stop listening → answer what is in flight → decision log → lanes.
 import { randomBytes } from 'node:crypto'
 import { createGuard, type Guard } from './access/guard.js'
-import { holdKeys } from './access/held-keys.js'
-import type { ListenerName } from './access/ledger.js'
+import { holdKeys, type ReadOutcome } from './access/held-keys.js'
+import type { ListenerName, Refusal } from './access/ledger.js'
 import type { Config } from './config.js'
 import { parseJson } from './contract/json.js'
 import { compileTransactionAvro } from './contract/transaction-avro.js'
@@ -157,7 +157,7 @@ function warmUpBase(base: Base): Base {
 type Address = Pick<Config['process']['http'], 'host' | 'port' | 'keys_file'>
 
 function openScore({ host, port, keys_file }: Address, base: Base, scoring: Scoring): Promise<Listener> {
-  const { fixed, logger } = base
+  const { fixed, logger, ledger } = base
   const { limits, clock, policy, metrics } = fixed
   const guard = guardOf('score', keys_file, base)
   const opening = createScoreListener(
@@ -166,7 +166,7 @@ function openScore({ host, port, keys_file }: Address, base: Base, scoring: Scor
       parseJson: (bytes) => parseJson(bytes, limits),
       parseAvro: compileTransactionAvro(policy.schema).decode,
       deadlineMs: () => policy.budgets.deadline_ms,
-      admit: guard === null ? null : createAdmit(guard),
+      admit: guard === null ? null : createAdmit(guard, (refusal) => ledger.refused('score', refusal)),
       onRejected: (code) => metrics.rejected(code),
       onFault: (error) => logger.event('RequestFailed', { error: errorOf(error) }),
     },
@@ -177,7 +177,8 @@ function openScore({ host, port, keys_file }: Address, base: Base, scoring: Scor
 
 function guardOf(listener: ListenerName, file: string | null, { fixed, ledger }: Base): Guard | null {
   if (file === null) return null
-  return createGuard(holdKeys(file, { ...fixed, onRead: (outcome) => ledger.keysRead(listener, file, outcome) }))
+  const onRead = (outcome: ReadOutcome): void => ledger.keysRead(listener, file, outcome)
+  return createGuard(holdKeys(file, { ...fixed, onRead }), fixed)
 }
 
 /** A listener whose guard ends with it. */
@@ -198,11 +199,12 @@ function joinStream({ process }: Config, { fixed, logger }: Base, scoring: Strea
 }
 
 function openOperations(config: Config, base: Base, shown: () => Shown | null): Promise<Listener> {
-  const { fixed, starting, logger } = base
+  const { fixed, starting, logger, ledger } = base
   const { host, port, tokens_file } = config.process.operations
   const phase = () => ({ phase: starting.phase, replayed: starting.replayed })
   const status = (): Status | undefined => shown()?.status
   const guard = guardOf('operations', tokens_file, base)
+  const onRefused = (refusal: Refusal): void => ledger.refused('operations', refusal)
   const opening = createOperationsListener(
     {
       ...{ uws: base.binding.uws, limits: fixed.limits, clock: fixed.clock, openApi: base.operationsOpenApi },
@@ -211,13 +213,14 @@ function openOperations(config: Config, base: Base, shown: () => Shown | null): 
       status: () => status()?.status() ?? phase(),
       routes: () => status()?.routes() ?? phase(),
       models: () => status()?.models() ?? phase(),
-      audit: (limit) => shown()?.state.audit.shown(limit) ?? phase(),
+      audit: (limit) => ({ ...(shown()?.state.audit.shown(limit) ?? phase()), ...ledger.shown(limit) }),
       changes() {
         const held = shown()
         return held === null ? null : { ...held.control, routes: () => held.status.routes() }
       },
       parseJson: (bytes) => parseJson(bytes, fixed.limits),
-      admit: guard === null ? null : createAdmit(guard),
+      admit: guard === null ? null : createAdmit(guard, onRefused),
+      onRefused,
       onRejected: (code) => fixed.metrics.rejected(code),
       onFault: (error) => logger.event('RequestFailed', { error: errorOf(error) }),
     },

@@ -329,6 +329,8 @@ export const Control = Type.Object({
   kind: Type.String(),
   actor: Type.String(),
   reason: Type.String(),
+  /** Where the request came from; null where nobody asked, and for records of earlier releases. */
+  remote_address: MaybeText,
   routes: nullable(Routes),
   policy: MaybeText,
   epoch: Count,

@@ -48,6 +48,7 @@ const REVISION: readonly ErrorCode[] = ['ASSAY_REVISION_MISSING']
 const ANYWHERE: readonly ErrorCode[] = [
   'ASSAY_UNAUTHENTICATED',
   'ASSAY_KEY_EXPIRED',
+  'ASSAY_TOO_MANY_FAILURES',
   'ASSAY_METHOD_REFUSED',
   'ASSAY_ROUTE_UNKNOWN',
 ]
@@ -216,7 +217,7 @@ function operationsPaths(): Json {
     },
     '/v1/routes:release': { post: change('Give back what was forced, at once', 'ForceChange') },
     '/v1/audit': {
-      get: operation('Changes of the routes, newest first', ANYWHERE, {
+      get: operation('Changes of the routes, and who was refused one, newest first', ANYWHERE, {
         parameters: [{ name: 'limit', in: 'query', required: false, schema: { type: 'integer', minimum: 1 } }],
         ok: body,
       }),
@@ -257,7 +258,7 @@ function problems(codes: readonly ErrorCode[]): Json {
         description: list
           .map((code) => `\`${code}\` ${ERRORS[code].message}${ERRORS[code].retryable ? ' (retryable)' : ''}`)
           .join('; '),
-        ...(status === 503 && { headers: { 'Retry-After': { schema: { type: 'integer' } } } }),
+        ...((status === 503 || status === 429) && { headers: { 'Retry-After': { schema: { type: 'integer' } } } }),
         content: { 'application/problem+json': { schema: ref('Problem') } },
       },
     ]),

@@ -45,15 +45,16 @@ export interface BaseDeps {
 
 /** Builds it. Throws ASSAY_BINDING_MISSING and ASSAY_CATALOGUE_INVALID. */
 export function createBase({ policy }: Config, deps: BaseDeps): Base {
-  const ledger = createLedger(deps)
   const limits = deps.limits ?? LIMITS
+  const clock = deps.clock ?? systemClock
+  const ledger = createLedger({ logger: deps.logger, clock, limits })
   const version = packageVersion()
   const digest = policyFingerprint(policy)
   const fixed: Fixed = {
     policy,
     policyDigest: digest,
     limits,
-    clock: deps.clock ?? systemClock,
+    clock,
     validator: compileTransaction(policy, limits),
     labels: compileLabels(policy.schema, limits),
     catalogue: compileCatalogue(policy.catalogue, policy.schema, policy.currencies),

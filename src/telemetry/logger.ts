@@ -15,6 +15,7 @@ export const EVENTS = {
   ServerStopped: 'info',
   PhaseEntered: 'info',
   RequestFailed: 'error',
+  AccessRefused: 'warn',
   KeysReplaced: 'info',
   KeysRefused: 'error',
   LogReplayed: 'info',

@@ -66,9 +66,10 @@ void t.test('a file that changes replaces the keys; one that is gone or not vali
   const outcomes: Outcome[] = []
   const held = holdKeys(file, { clock: systemClock, limits: TINY, onRead: (outcome) => outcomes.push(outcome) })
   t.teardown(() => held.close())
-  const guard = createGuard(held)
+  const guard = createGuard(held, { clock: systemClock, limits: LIMITS })
+  const from = { remoteAddress: () => '127.0.0.1' }
   const codeOf = (secret: string): string | null => {
-    const verdict = guard.admit(secret)
+    const verdict = guard.admit(secret, from)
     return 'code' in verdict ? verdict.code : null
   }
   const told = (count: number): Promise<void> => until(() => outcomes.length === count, `${count} outcomes`)
@@ -127,7 +128,7 @@ void t.test('a link that is pointed elsewhere is a change, as Kubernetes makes t
 void t.test('readings are events and metrics', async (t) => {
   const events: [string, object | undefined][] = []
   const logger = { event: (...event: [string, object?]) => events.push([event[0], event[1]]), flush: () => undefined }
-  const ledger = createLedger({ logger })
+  const ledger = createLedger({ logger, clock: systemClock, limits: TINY })
   const metrics = createMetrics(LIMITS, { nodeMetrics: false })
   t.teardown(() => metrics.close())
   for (const metric of ledger.counters) metrics.counter(metric)

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { createGuard } from '../../src/access/guard.js'
 import { holdKeys } from '../../src/access/held-keys.js'
+import type { Refusal } from '../../src/access/ledger.js'
 import { parseJson } from '../../src/contract/json.js'
 import { createMetrics } from '../../src/telemetry/metrics.js'
 import { LIMITS, TINY } from '../../src/limits.js'
@@ -116,7 +117,9 @@ void t.test('keys are checked from the headers, before the gate and the body', a
   const file = join(t.testdir({}), 'keys.json')
   writeFileSync(file, JSON.stringify({ keys: [key('other'), key('secret'), key('old', '2026-01-01T00:00:00Z')] }))
   const keys = holdKeys(file, { clock: systemClock, limits: LIMITS, onRead: () => t.fail('nothing changes') })
-  const rig = await openRig({ admit: createAdmit(createGuard(keys)) })
+  const deps = { clock: systemClock, limits: LIMITS }
+  const denied: Refusal[] = []
+  const rig = await openRig({ admit: createAdmit(createGuard(keys, deps), (refusal) => denied.push(refusal)) })
   rig.gate = 'ASSAY_OVERLOADED'
   const score = (headers: Record<string, string>) => ask(rig.port, post('/v1/score', sample('k'), headers))
   for (const headers of [
@@ -133,6 +136,11 @@ void t.test('keys are checked from the headers, before the gate and the body', a
   t.match(problem(expired.body), { status: 401, code: 'ASSAY_KEY_EXPIRED' })
   t.match(expired.headers['www-authenticate'], /invalid_token/)
   t.equal((await ask(rig.port, get('/v1/decisions/d_1'))).status, 401)
+  t.match(denied, [
+    ...Array.from({ length: 4 }, () => ({ code: 'ASSAY_UNAUTHENTICATED', actor: null, act: 'POST /v1/score' })),
+    { code: 'ASSAY_KEY_EXPIRED', actor: 'old' },
+    { act: 'GET /v1/decisions', remoteAddress: '127.0.0.1' },
+  ])
   t.equal((await score({ 'X-API-Key': 'secret' })).status, 503)
   rig.gate = null
   t.equal((await score({ 'X-API-Key': 'secret' })).status, 200)
@@ -232,6 +240,7 @@ void t.test('operations: probes, state and both expositions', async (t) => {
       parseJson: (bytes) => parseJson(bytes, TINY),
       openApi: '{}',
       admit: null,
+      onRefused: () => t.fail('nothing is changed here'),
       onRejected: () => undefined,
       onFault: (error) => t.fail(String(error)),
     },

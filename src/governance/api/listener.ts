@@ -4,12 +4,14 @@
 // names).
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { isIP } from 'node:net'
+import { plainAddress } from '../../contract/address.js'
 import { renderProblem } from '../../contract/problem.js'
 import { AssayError, ERRORS, reject, type Rejection } from '../../errors.js'
 import type { Limits } from '../../limits.js'
 import type { Clock } from '../../runtime/clock.js'
 import type { Denied } from '../../access/guard.js'
-import type { Access, Granted } from './auth.js'
+import type { Refusal } from '../../access/ledger.js'
+import type { CheckAccess, Granted } from './auth.js'
 import { createQueue, type Queue } from './queue.js'
 import { endpoints, type Answer, type Endpoint } from './endpoints.js'
 import { streamQuery } from './query.js'
@@ -21,13 +23,15 @@ export interface ApiDeps {
   readonly source: Source
   readonly limits: Limits
   readonly clock: Clock
-  readonly access: (authorization: string | undefined) => Access
+  readonly access: CheckAccess
   /** True where tokens are asked for; then any Host name may be used. */
   readonly guarded: boolean
   readonly files: StaticFiles
   readonly openApi: string
   readonly scrape: (accept: string) => Promise<{ contentType: string; body: string }>
   readonly readiness: () => { readonly ready: boolean; readonly reasons: readonly string[] }
+  /** Somebody was turned away for the token. */
+  onDenied(refusal: Refusal): void
   onFault(error: unknown): void
 }
 
@@ -124,8 +128,16 @@ async function handle(context: Context, req: IncomingMessage, res: ServerRespons
   }
   if (served.kind === 'file') return answerFile(req, res, served.file)
   if (served.kind === 'open') return served.answer(req, res)
-  const access = deps.access(req.headers.authorization)
-  if ('code' in access) return refuseAccess(res, access)
+  const from = { remoteAddress: () => plainAddress(req.socket.remoteAddress ?? '') }
+  const access = deps.access(req.headers.authorization, from)
+  if ('code' in access) {
+    deps.onDenied({
+      ...access,
+      act: `GET ${url.pathname.split('/', 4).join('/')}`,
+      remoteAddress: from.remoteAddress(),
+    })
+    return refuseAccess(res, access)
+  }
   if (served.kind === 'stream') return openStream(context, req, res, { params: url.searchParams, access })
   const { endpoint, parameter } = served
   return answerEndpoint(context, res, { endpoint, parameter, params: url.searchParams })
@@ -233,7 +245,11 @@ async function openStream(
   streams.open(res, { kinds: query.kinds, after, stands: access.stands })
 }
 
-function refuseAccess(res: ServerResponse, { code }: Denied): void {
+function refuseAccess(res: ServerResponse, { code, waitS }: Denied): void {
+  if (waitS > 0) {
+    res.setHeader('Retry-After', waitS)
+    return refuse(res, reject(code, 'wait as long as Retry-After says, then send a valid token'))
+  }
   if (code === 'ASSAY_ROLE_REFUSED') return refuse(res, reject(code, 'role viewer, approver or operator is needed'))
   const isExpired = code === 'ASSAY_KEY_EXPIRED'
   res.setHeader('WWW-Authenticate', `Bearer realm="assay governance"${isExpired ? ', error="invalid_token"' : ''}`)

@@ -54,9 +54,10 @@ export async function openGovernanceApi(deps: GovernanceApiDeps): Promise<Govern
       streams: () => opened?.streams.count() ?? 0,
     },
   )
-  const ledger = createLedger({ logger })
+  const ledger = createLedger({ logger, clock, limits })
   const onRead = ledger.keysRead.bind(ledger, 'governance', tokensFile ?? '')
-  const guard = tokensFile === null ? null : createGuard(holdKeys(tokensFile, { clock, limits, onRead }))
+  const guard =
+    tokensFile === null ? null : createGuard(holdKeys(tokensFile, { clock, limits, onRead }), { clock, limits })
   const metrics = [...metricsOf(facts, () => opened, version), ...ledgerMetrics(ledger), ...(deps.metrics ?? [])]
   const exposition = createExposition(metrics, true)
   const listener = await openApiListener(
@@ -64,6 +65,7 @@ export async function openGovernanceApi(deps: GovernanceApiDeps): Promise<Govern
       ...{ source, limits, clock, files: readStaticFiles(), openApi: JSON.stringify(apiDocument(version)) },
       access: createAccess(guard),
       guarded: guard !== null,
+      onDenied: (refusal) => ledger.refused('governance', refusal),
       scrape: (accept) => exposition.scrape(accept),
       readiness: () => ({ ready: facts().ready, reasons: facts().troubles }),
       onFault: (error) => logger.event('RequestFailed', { error: error instanceof Error ? error : String(error) }),

@@ -1,13 +1,14 @@
 // The endpoints by which operators change who answers: `PUT /v1/routes`, `POST /v1/routes:<verb>`.
 // Invariant: whoever asks is known and may, names why and, for new routes, the revision that they replace; all of it is
 // checked from the headers before the body is read. It decides nothing of the change itself.
+import type { Refusal } from '../../../access/ledger.js'
 import { isRejection } from '../../../contract/problem.js'
 import { checkChange, ForceChange, PlainChange, RoutesChange } from '../../../contract/routes-change.js'
 import { type Rejection, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Change } from '../../change.js'
 import type { Control } from '../../control.js'
-import type { Admit, Caller } from './auth.js'
+import { actOf, type Admit, type Caller } from './auth.js'
 import type { UwsRequest } from './binding.js'
 import { isEncoded, readLength, readMediaType, waitsForContinue } from './headers.js'
 import type { HttpExchange } from './http-exchange.js'
@@ -27,6 +28,8 @@ export interface ChangeDeps {
   /** Null before readiness. */
   readonly changes: () => Changes | null
   readonly admit: Admit
+  /** A change that was asked for was not taken. */
+  onRefused(refusal: Refusal): void
 }
 
 /** A change with its reason, read from a body; or what is wrong with the body. */
@@ -70,10 +73,13 @@ function handling(deps: ChangeDeps, read: Read, needsRevision: boolean): Handle 
   return (exchange, req) => {
     const caller = deps.admit(exchange, req)
     if (caller === null) return
+    const asker = { actor: caller.name, act: actOf(req), remoteAddress: exchange.remoteAddress() }
+    exchange.onRefused = (code) => deps.onRefused({ ...asker, code })
     const revision = readRevision(req, needsRevision)
     const refused = refusalOf(caller, req, deps) ?? (typeof revision === 'object' ? revision : null)
     if (refused !== null) return exchange.refuseHeader(refused, req)
-    const by = { actor: caller.name, revision: typeof revision === 'number' ? revision : null }
+    const { actor, remoteAddress } = asker
+    const by = { actor, remoteAddress, revision: typeof revision === 'number' ? revision : null }
     const consume = (bytes: Uint8Array): void => {
       const parsed = deps.parseJson(bytes)
       const asked = isRejection(parsed) ? parsed : read(parsed.value)

@@ -1,6 +1,7 @@
 // The operations listener: metrics, liveness, readiness, status, routes, models, audit. For operators, not for clients.
 // Invariant: state comes in as functions, and a request that takes long (a scrape) holds no other. What changes
 // something stands in change-endpoints.ts.
+import type { Refusal } from '../../../access/ledger.js'
 import { isLoopback } from '../../../contract/address.js'
 import { renderProblem } from '../../../contract/problem.js'
 import { type ErrorCode, reject } from '../../../errors.js'
@@ -40,6 +41,8 @@ export interface OperationsListenerDeps {
   readonly openApi: string
   /** null: whoever reaches the listener may read, and on loopback change. Probes and `/metrics` need no token. */
   readonly admit: Admit | null
+  /** A change that was asked for was not taken. */
+  onRefused(refusal: Refusal): void
   onRejected(code: ErrorCode): void
   onFault(error: unknown): void
 }
@@ -75,7 +78,7 @@ export function createOperationsListener(deps: OperationsListenerDeps, address: 
 
 /** Who may change something where there are no tokens: whoever reaches loopback, under this name. */
 const LOCAL: Caller = { name: 'local', role: 'operator' }
-const NOBODY: Caller = { name: '' }
+const NOBODY: Caller = { name: 'unknown' }
 
 function callerBy({ admit }: OperationsListenerDeps, { host }: Address): Admit {
   if (admit !== null) return admit
