@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value, type ValueError, ValueErrorType } from '@sinclair/typebox/value'
 import { parse as parseYaml, stringify as stringifyYaml } from 'yaml'
+import { KeysFile, keysFaults } from './contract/keys.js'
 import { policyFaults } from './contract/policy-check.js'
 import { Policy } from './contract/policy.js'
 import { silenceFaults, Silences } from './contract/silence.js'
@@ -108,28 +109,6 @@ export type ProcessConfig = Static<typeof ProcessConfig>
 export const ConfigSchema = Type.Object({ process: ProcessConfig, policy: Policy }, { additionalProperties: false })
 export type Config = Static<typeof ConfigSchema>
 
-const ROLES = ['scorer', 'viewer', 'operator', 'approver'] as const
-const Role = Type.Union(ROLES.map((role) => Type.Literal(role)))
-
-/** A file of scoring keys or operations tokens: only their SHA-256 stands in it. */
-export const KeysFile = Type.Object(
-  {
-    keys: Type.Array(
-      Type.Object(
-        {
-          name: Type.String({ minLength: 1, maxLength: 64 }),
-          sha256: Type.String({ pattern: '^[0-9a-f]{64}$' }),
-          role: Type.Optional(Role),
-        },
-        { additionalProperties: false },
-      ),
-      { minItems: 1, maxItems: 1000 },
-    ),
-  },
-  { additionalProperties: false },
-)
-export type KeysFile = Static<typeof KeysFile>
-
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /** Where models/ and the other files of the package stand: one level above the compiled tree. */
@@ -187,6 +166,8 @@ export function loadConfig(options: { file?: string; env: Environment }): Config
 export function loadKeys(file: string): KeysFile {
   const keys = readFile(file)
   checkShape(KeysFile, keys, '')
+  const faults = keysFaults(keys as KeysFile)
+  if (faults.length > 0) throw invalid(faults)
   return keys as KeysFile
 }
 

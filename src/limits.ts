@@ -224,6 +224,18 @@ export interface Limits {
   readonly segmentValuesMax: number
   /** Categories of one field with a cell of their own; the rest is `unseen`. */
   readonly driftCategoriesMax: number
+  /** Milliseconds between two looks whether a file of keys has changed. */
+  readonly keysLookMs: number
+  /** Keys that are nobody's within one window, by address, after which it waits: ten guesses a second. */
+  readonly authFailuresMax: number
+  /** Milliseconds of that window: for so long at most a valid key waits as well. */
+  readonly authWindowMs: number
+  /** Addresses whose failures are counted; the one that failed longest ago leaves: about 1 MB. */
+  readonly authAddressesMax: number
+  /** Refusals shown by the audit, of known callers and of unknown ones each; the newest. */
+  readonly refusalsHeldMax: number
+  /** Refusals a second that become events; the next one says how many did not. */
+  readonly refusalEventsMax: number
 }
 
 export const LIMITS: Limits = Object.freeze({
@@ -300,18 +312,12 @@ export const LIMITS: Limits = Object.freeze({
   apiQueriesMax: 4,
   apiQueriesWaitingMax: 64,
   apiQueryMs: 12_000,
-  streamsMax: 64,
-  streamRowsMax: 500,
-  streamBehindMax: 10_000,
-  streamSlowMs: 1_000,
-  streamStallMs: 30_000,
+  ...{ streamsMax: 64, streamRowsMax: 500, streamBehindMax: 10_000, streamSlowMs: 1_000, streamStallMs: 30_000 },
   masksMax: 10_000,
-  driftWindowRows: 5_000,
-  driftRowsMin: 500,
-  driftModelsMax: 16,
-  driftSegmentsMax: 16,
-  segmentValuesMax: 64,
-  driftCategoriesMax: 64,
+  ...{ driftWindowRows: 5_000, driftRowsMin: 500, driftModelsMax: 16 },
+  ...{ driftSegmentsMax: 16, segmentValuesMax: 64, driftCategoriesMax: 64 },
+  ...{ keysLookMs: 1_000, authFailuresMax: 100, authWindowMs: 10_000, authAddressesMax: 10_000 },
+  ...{ refusalsHeldMax: 256, refusalEventsMax: 20 },
 })
 
 export const TINY: Limits = Object.freeze({
@@ -352,12 +358,8 @@ export const TINY: Limits = Object.freeze({
   factsBytesMax: 64 << 10,
   ...{ bucketsHeldMax: 16, rampStepsMax: 4, auditHeldMax: 4 },
   metricModelsMax: 3,
-  driftWindowRows: 50,
-  driftRowsMin: 10,
-  driftModelsMax: 2,
-  driftSegmentsMax: 2,
-  segmentValuesMax: 4,
-  driftCategoriesMax: 4,
+  ...{ driftWindowRows: 50, driftRowsMin: 10, driftModelsMax: 2 },
+  ...{ driftSegmentsMax: 2, segmentValuesMax: 4, driftCategoriesMax: 4 },
   ...{ modelBytesMax: 64 << 10, bundleJsonBytesMax: 64 << 10 },
   ...{ goldenRowsMax: 64, bundlesMax: 4, gateMeasureMs: 5 },
   ...{ kafkaRowsMax: 4, kafkaWaitingMax: 2, kafkaTriesMax: 2, kafkaRetryMsMax: 100, kafkaAnswerMsMax: 2_000 },
@@ -386,10 +388,8 @@ export const TINY: Limits = Object.freeze({
   apiQueriesMax: 2,
   apiQueriesWaitingMax: 4,
   apiQueryMs: 5_000,
-  streamsMax: 2,
-  streamRowsMax: 8,
-  streamBehindMax: 32,
-  streamSlowMs: 100,
-  streamStallMs: 500,
+  ...{ streamsMax: 2, streamRowsMax: 8, streamBehindMax: 32, streamSlowMs: 100, streamStallMs: 500 },
   masksMax: 8,
+  ...{ keysLookMs: 10, authFailuresMax: 4, authWindowMs: 300, authAddressesMax: 4 },
+  ...{ refusalsHeldMax: 8, refusalEventsMax: 3 },
 })

@@ -2,7 +2,10 @@
 // Start: operations listener → decision log locked and recovered → models → replay → warm-up → ready.
 // End: stop listening → answer what is in flight → decision log → lanes.
 import { randomBytes } from 'node:crypto'
-import { type Config, loadKeys } from './config.js'
+import { createGuard, type Guard } from './access/guard.js'
+import { holdKeys, type ReadOutcome } from './access/held-keys.js'
+import type { ListenerName, Refusal } from './access/ledger.js'
+import type { Config } from './config.js'
 import { parseJson } from './contract/json.js'
 import { compileTransactionAvro } from './contract/transaction-avro.js'
 import { errorOf } from './errors.js'
@@ -16,7 +19,7 @@ import { openState, type OpenState, type Threads } from './scoring/open-state.js
 import { createOrder } from './scoring/order.js'
 import type { Serving } from './scoring/serving.js'
 import { createStatus, isServing, type Status } from './scoring/status.js'
-import { createAuthenticate, createIdentify } from './scoring/transport/http/auth.js'
+import { createAdmit } from './scoring/transport/http/auth.js'
 import type { Listener } from './scoring/transport/http/listener.js'
 import { createOperationsListener } from './scoring/transport/http/operations-listener.js'
 import { createScoreListener } from './scoring/transport/http/score-listener.js'
@@ -153,20 +156,39 @@ function warmUpBase(base: Base): Base {
 type Address = Pick<Config['process']['http'], 'host' | 'port' | 'keys_file'>
 
 function openScore({ host, port, keys_file }: Address, base: Base, scoring: Scoring): Promise<Listener> {
-  const { fixed, logger } = base
+  const { fixed, logger, ledger } = base
   const { limits, clock, policy, metrics } = fixed
-  return createScoreListener(
+  const guard = guardOf('score', keys_file, base)
+  const opening = createScoreListener(
     {
       ...{ uws: base.binding.uws, limits, clock, scoring, openApi: base.openApi },
       parseJson: (bytes) => parseJson(bytes, limits),
       parseAvro: compileTransactionAvro(policy.schema).decode,
       deadlineMs: () => policy.budgets.deadline_ms,
-      authenticate: keys_file === null ? null : createAuthenticate(loadKeys(keys_file).keys),
+      admit: guard === null ? null : createAdmit(guard, (refusal) => ledger.refused('score', refusal)),
       onRejected: (code) => metrics.rejected(code),
       onFault: (error) => logger.event('RequestFailed', { error: errorOf(error) }),
     },
     { host, port },
   )
+  return guardedBy(guard, opening)
+}
+
+function guardOf(listener: ListenerName, file: string | null, { fixed, ledger }: Base): Guard | null {
+  if (file === null) return null
+  const onRead = (outcome: ReadOutcome): void => ledger.keysRead(listener, file, outcome)
+  return createGuard(holdKeys(file, { ...fixed, onRead }), fixed)
+}
+
+/** A listener whose guard ends with it. */
+async function guardedBy(guard: Guard | null, opening: Promise<Listener>): Promise<Listener> {
+  try {
+    const listener = await opening
+    return { port: listener.port, close: (deadlineMs) => listener.close(deadlineMs).finally(() => guard?.close()) }
+  } catch (error) {
+    guard?.close()
+    throw error
+  }
 }
 
 /** The call that it gives leaves the group. */
@@ -176,11 +198,13 @@ function joinStream({ process }: Config, { fixed, logger }: Base, scoring: Strea
 }
 
 function openOperations(config: Config, base: Base, shown: () => Shown | null): Promise<Listener> {
-  const { fixed, starting, logger } = base
+  const { fixed, starting, logger, ledger } = base
   const { host, port, tokens_file } = config.process.operations
   const phase = () => ({ phase: starting.phase, replayed: starting.replayed })
   const status = (): Status | undefined => shown()?.status
-  return createOperationsListener(
+  const guard = guardOf('operations', tokens_file, base)
+  const onRefused = (refusal: Refusal): void => ledger.refused('operations', refusal)
+  const opening = createOperationsListener(
     {
       ...{ uws: base.binding.uws, limits: fixed.limits, clock: fixed.clock, openApi: base.operationsOpenApi },
       scrape: (accept) => fixed.metrics.scrape(accept),
@@ -188,19 +212,21 @@ function openOperations(config: Config, base: Base, shown: () => Shown | null): 
       status: () => status()?.status() ?? phase(),
       routes: () => status()?.routes() ?? phase(),
       models: () => status()?.models() ?? phase(),
-      audit: (limit) => shown()?.state.audit.shown(limit) ?? phase(),
+      audit: (limit) => ({ ...(shown()?.state.audit.shown(limit) ?? phase()), ...ledger.shown(limit) }),
       changes() {
         const held = shown()
         if (held === null) return null
         return { ...held.control, routes: () => held.status.routes(), models: () => held.status.models() }
       },
       parseJson: (bytes) => parseJson(bytes, fixed.limits),
-      identify: tokens_file === null ? null : createIdentify(loadKeys(tokens_file).keys),
+      admit: guard === null ? null : createAdmit(guard, onRefused),
+      onRefused,
       onRejected: (code) => fixed.metrics.rejected(code),
       onFault: (error) => logger.event('RequestFailed', { error: errorOf(error) }),
     },
     { host, port },
   )
+  return guardedBy(guard, opening)
 }
 
 interface Draining extends Running {

@@ -10,3 +10,14 @@ export function authorityOf(host: string, port: number): string {
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }
+
+/** An address as sockets give it, in its usual form: IPv4 where IPv6 only carries it, and no name of an interface. */
+export function plainAddress(text: string): string {
+  const address = text.replace(/%.*$/, '')
+  if (isIP(address) !== 6) return isIP(address) === 4 ? address : 'unknown'
+  const plain = new URL(`http://[${address}]`).hostname.slice(1, -1)
+  const carried = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(plain)
+  if (carried === null) return plain
+  const [high, low] = [parseInt(carried[1], 16), parseInt(carried[2], 16)]
+  return [high >> 8, high & 255, low >> 8, low & 255].join('.')
+}

@@ -341,6 +341,8 @@ export const Control = Type.Object({
   model: nullable(Type.String({ description: 'name@version, where the change is about one' })),
   actor: Type.String(),
   reason: Type.String(),
+  /** Where the request came from; null where nobody asked, and for records of earlier releases. */
+  remote_address: MaybeText,
   routes: nullable(Routes),
   policy: MaybeText,
   epoch: Count,

@@ -46,7 +46,13 @@ const CHANGE: readonly ErrorCode[] = [
 ]
 const NEW_ROUTES: readonly ErrorCode[] = ['ASSAY_REVISION_MISSING', 'ASSAY_MODEL_NOT_APPROVED']
 const MODEL: readonly ErrorCode[] = ['ASSAY_BUNDLE_REFUSED', 'ASSAY_MODEL_FAILED']
-const ANYWHERE: readonly ErrorCode[] = ['ASSAY_UNAUTHENTICATED', 'ASSAY_METHOD_REFUSED', 'ASSAY_ROUTE_UNKNOWN']
+const ANYWHERE: readonly ErrorCode[] = [
+  'ASSAY_UNAUTHENTICATED',
+  'ASSAY_KEY_EXPIRED',
+  'ASSAY_TOO_MANY_FAILURES',
+  'ASSAY_METHOD_REFUSED',
+  'ASSAY_ROUTE_UNKNOWN',
+]
 const TRANSACTION: readonly ErrorCode[] = [
   'ASSAY_CURRENCY_UNLISTED',
   'ASSAY_TIME_IN_FUTURE',
@@ -225,7 +231,7 @@ function operationsPaths(): Json {
       post: modelChange('Say of a loaded bundle that it may be routed to (role approver)', 'ApprovalChange'),
     },
     '/v1/audit': {
-      get: operation('Changes of the routes, newest first', ANYWHERE, {
+      get: operation('Changes of the routes, and who was refused one, newest first', ANYWHERE, {
         parameters: [{ name: 'limit', in: 'query', required: false, schema: { type: 'integer', minimum: 1 } }],
         ok: body,
       }),
@@ -280,7 +286,7 @@ function problems(codes: readonly ErrorCode[]): Json {
         description: list
           .map((code) => `\`${code}\` ${ERRORS[code].message}${ERRORS[code].retryable ? ' (retryable)' : ''}`)
           .join('; '),
-        ...(status === 503 && { headers: { 'Retry-After': { schema: { type: 'integer' } } } }),
+        ...((status === 503 || status === 429) && { headers: { 'Retry-After': { schema: { type: 'integer' } } } }),
         content: { 'application/problem+json': { schema: ref('Problem') } },
       },
     ]),

@@ -251,6 +251,7 @@ function writeControl(out: AvroWriter, control: ControlRecord): void {
   out.string(control.actor)
   out.string(control.reason)
   out.string(control.state)
+  out.nullableString(control.remoteAddress)
 }
 
 function writeReply(out: AvroWriter, reply: ReplyRecord): void {

@@ -163,6 +163,7 @@ const control = record('Control', [
   field('actor', 'string'),
   field('reason', 'string'),
   field('state', 'string'),
+  field('remote_address', nullable('string')),
 ])
 
 const reply = record('Reply', [

@@ -125,6 +125,8 @@ export interface ControlRecord {
   actor: string
   reason: string
   state: string
+  /** Where the request came from; null where nobody asked, or in a record of an earlier release. */
+  remoteAddress: string | null
 }
 
 /** What clients were told whose record was not durable in time: 503 unconfirmed, or an answer marked pending. */

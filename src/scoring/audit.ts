@@ -35,6 +35,7 @@ export function createAudit(max: number): Audit {
   }
 }
 
-function show({ foldedAtMs, kind, actor, reason, epoch, ordinal, state }: ControlRecord): object {
-  return { at: isoTime(foldedAtMs), kind, actor, reason, epoch, ordinal, ...shownControl(state) }
+function show({ foldedAtMs, kind, actor, reason, remoteAddress, epoch, ordinal, state }: ControlRecord): object {
+  const who = { actor, reason, remote_address: remoteAddress }
+  return { at: isoTime(foldedAtMs), kind, ...who, epoch, ordinal, ...shownControl(state) }
 }

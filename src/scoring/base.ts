@@ -1,4 +1,5 @@
 // What a scoring server is made of before it has looked at any file but its configuration.
+import { createLedger, type Ledger } from '../access/ledger.js'
 import { type Config, packageVersion } from '../config.js'
 import { digestText } from '../contract/canonical-json.js'
 import { compileLabels } from '../contract/label.js'
@@ -23,6 +24,7 @@ export interface Base {
   readonly version: string
   readonly binding: Binding
   readonly logger: Logger
+  readonly ledger: Ledger
   readonly hangs: Hangs
   readonly starting: Starting
   /** Takes the routes of the configuration where the log holds others. */
@@ -44,25 +46,29 @@ export interface BaseDeps {
 /** Builds it. Throws ASSAY_BINDING_MISSING and ASSAY_CATALOGUE_INVALID. */
 export function createBase({ policy }: Config, deps: BaseDeps): Base {
   const limits = deps.limits ?? LIMITS
+  const clock = deps.clock ?? systemClock
+  const ledger = createLedger({ logger: deps.logger, clock, limits })
   const version = packageVersion()
   const digest = policyFingerprint(policy)
   const fixed: Fixed = {
     policy,
     policyDigest: digest,
     limits,
-    clock: deps.clock ?? systemClock,
+    clock,
     validator: compileTransaction(policy, limits),
     labels: compileLabels(policy.schema, limits),
     catalogue: compileCatalogue(policy.catalogue, policy.schema, policy.currencies),
     codecs: createRecordCodecs(policy.schema),
     metrics: createMetrics(limits),
   }
+  for (const metric of ledger.counters) fixed.metrics.counter(metric)
+  for (const metric of ledger.gauges) fixed.metrics.gauge(metric)
   return {
     fixed,
     fingerprint: digestText(digest),
     version,
     binding: loadBinding(),
-    logger: deps.logger,
+    ...{ logger: deps.logger, ledger },
     hangs: createHangs(),
     starting: { phase: 'log', replayed: 0 },
     fromFile: deps.routesFromFile ?? false,

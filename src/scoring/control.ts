@@ -22,6 +22,8 @@ export interface By {
   readonly actor: string
   readonly reason: string
   readonly revision: number | null
+  /** Where the request came from; null for the server's own ramp. */
+  readonly remoteAddress: string | null
 }
 
 /** How a change stands when its operator is answered. */
@@ -108,11 +110,11 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
   /** Takes the place of the newest routing, with its record behind everything decided so far. */
   function append(change: Change, by: By, routing: Routing): number {
     const { kind } = change
-    const { actor, reason } = by
+    const { actor, reason, remoteAddress } = by
     const models = describeModels(inRoles(loaded, routing.routes, routing.forced))
     const state = JSON.stringify({ ...routing, models, change })
     const place = { ordinal: order.nextOrdinal(), epoch: log.epoch, foldedAtMs: order.nowMs() }
-    const record = { ...place, kind, actor, reason, state }
+    const record = { ...place, kind, actor, reason, state, remoteAddress }
     const sequence = log.append('control', (buffer, at) => codecs.encodeControl(record, buffer, at))
     newest = routing
     deps.onRouting(routing)
@@ -189,7 +191,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     const guards = policy.ramp_guards
     if (ramp === null || watch === null || guards === undefined || routing !== newest) return
     const own = (kind: 'ramp_step' | 'ramp_end' | 'ramp_trip', reason: string): void => {
-      change({ kind }, { actor: RAMP, reason, revision: null }, () => undefined)
+      change({ kind }, { actor: RAMP, reason, revision: null, remoteAddress: null }, () => undefined)
     }
     const tripped = watch.tripped(guards)
     if (tripped !== null) return own('ramp_trip', tripped)

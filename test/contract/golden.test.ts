@@ -11,11 +11,16 @@ import { plain } from './plain.js'
 /** Record types and fields that format 1 did not have at first; the fields as they are read then. */
 const TYPES_ADDED = ['consumed']
 const FACTS_ADDED = { decidedElsewhere: null }
+const CONTROL_ADDED = { remoteAddress: null }
 const SOURCE_ADDED = { topicId: null, skipped: 0 }
 
 interface Golden {
   schemas: string
-  records: { type: RecordType; body: string; decoded: { facts?: object; personal?: { source?: object | null } } }[]
+  records: {
+    type: RecordType
+    body: string
+    decoded: { facts?: object; personal?: { source?: object | null }; control?: object }
+  }[]
 }
 
 function readGolden(name: string): Golden {
@@ -32,17 +37,27 @@ void t.test('golden bytes of format 1 decode as they did when they were written'
   for (const { type, body, decoded } of golden.records) {
     const facts = decoded.facts && { facts: { ...decoded.facts, ...FACTS_ADDED } }
     const source = decoded.personal?.source && { ...decoded.personal.source, ...SOURCE_ADDED }
+    const control = decoded.control && { control: { ...decoded.control, ...CONTROL_ADDED } }
     const personal = source && { personal: { ...decoded.personal, source } }
-    t.same(plain(reader.decode(type, Buffer.from(body, 'hex'))), { ...decoded, ...facts, ...personal }, type)
+    t.same(
+      plain(reader.decode(type, Buffer.from(body, 'hex'))),
+      { ...decoded, ...facts, ...personal, ...control },
+      type,
+    )
   }
   t.end()
 })
 
-void t.test('golden bytes with a topic id, and of a message that was passed over, decode', (t) => {
-  const { schemas, records } = readGolden('records-1-streams.json')
-  const reader = codecsFromSchemas(schemas)
-  for (const { type, body, decoded } of records) {
-    t.same(plain(reader.decode(type, Buffer.from(body, 'hex'))), decoded, type)
-  }
-  t.end()
-})
+for (const [file, what] of [
+  ['records-1-streams.json', 'with a topic id, and of a message that was passed over'],
+  ['records-1-remote.json', 'of changes with the address that asked for them'],
+] as const) {
+  void t.test(`golden bytes ${what}, decode`, (t) => {
+    const { schemas, records } = readGolden(file)
+    const reader = codecsFromSchemas(schemas)
+    for (const { type, body, decoded } of records) {
+      t.same(plain(reader.decode(type, Buffer.from(body, 'hex'))), decoded, type)
+    }
+    t.end()
+  })
+}

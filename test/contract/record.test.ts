@@ -133,6 +133,7 @@ const control = {
   actor: 'ops',
   reason: 'ramp',
   state: '{"share":100}',
+  remoteAddress: '2001:db8::7',
 }
 const reply = { epoch: 1, atMs: 2, entries: [{ ordinal: 5, unfolded: true, told: 'unconfirmed' as const }] }
 const superseded = {

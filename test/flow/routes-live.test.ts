@@ -12,7 +12,7 @@ t.setTimeout(120_000)
 
 /** A busy machine is no overload here. */
 const limits = { ...LIMITS, loopLagMsMax: 1e6 }
-const TOKENS = { operator: 'op-secret', other: 'second-secret', viewer: 'view-secret' }
+const TOKENS = { operator: 'op-secret', other: 'second-secret', viewer: 'view-secret', approver: 'seal-secret' }
 
 async function start(folder: string, dataDir?: string, share = 0): Promise<Rig> {
   const tokens = join(folder, 'tokens.json')
@@ -21,6 +21,7 @@ async function start(folder: string, dataDir?: string, share = 0): Promise<Rig> 
     { name: 'ada', sha256: sha256(TOKENS.operator), role: 'operator' },
     { name: 'bob', sha256: sha256(TOKENS.other), role: 'operator' },
     { name: 'eve', sha256: sha256(TOKENS.viewer), role: 'viewer' },
+    { name: 'zoe', sha256: sha256(TOKENS.approver), role: 'approver' },
   ]
   await writeFile(tokens, JSON.stringify({ keys }))
   return startRig({
@@ -87,6 +88,8 @@ void t.test('routes change on a running server, and only as they may', async (t)
       ['set', { share: 5, reason }, { token: 'wrong' }, 401, 'ASSAY_UNAUTHENTICATED'],
       ['set', { share: 5, reason }, { token: TOKENS.viewer, revision: 0 }, 403, 'ASSAY_ROLE_REFUSED'],
       ['rollback', { reason }, { token: TOKENS.viewer }, 403, 'ASSAY_ROLE_REFUSED'],
+      ['set', { share: 5, reason }, { token: TOKENS.approver, revision: 0 }, 403, 'ASSAY_ROLE_REFUSED'],
+      ['rollback', { reason }, { token: TOKENS.approver }, 403, 'ASSAY_ROLE_REFUSED'],
       ['set', { share: 5, reason }, {}, 428, 'ASSAY_REVISION_MISSING'],
       ['set', { share: 5, reason }, { revision: '*' }, 400, 'ASSAY_HEADER_INVALID', '/headers/if-match'],
       ['set', { share: 5, reason }, { revision: 7 }, 412, 'ASSAY_REVISION_STALE'],

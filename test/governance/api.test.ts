@@ -199,15 +199,18 @@ void t.test('health says how long the disks last, and where the configuration is
 
 void t.test('with a tokens file only viewers and operators read; the page and the probes stay open', async (t) => {
   const file = join(rig.dataDir, 'tokens.json')
-  const key = (name: string, role?: string) => {
-    return { name, sha256: createHash('sha256').update(name).digest('hex'), ...(role !== undefined && { role }) }
+  const key = (name: string, role?: string, rest: object = {}) => {
+    const sha256 = createHash('sha256').update(name).digest('hex')
+    return { name, sha256, ...(role !== undefined && { role }), ...rest }
   }
-  const keys = [key('eye', 'viewer'), key('hand', 'operator'), key('till', 'scorer'), key('bare')]
+  const keys = [key('eye', 'viewer'), key('hand', 'operator'), key('till', 'scorer'), key('bare'), key('seal', 'approver')]
+  keys.push(key('past', 'viewer', { expires_at: '2026-01-01T00:00:00Z' }))
   writeFileSync(file, JSON.stringify({ keys }))
   await rig.stop()
   rig.config.process.governance.tokens_file = file
   await rig.restart()
   await until(() => rig.sidecar().facts().ready, 'the store is open')
+  const metricsText = async (): Promise<string> => (await fetch(`${rig.url}/metrics`)).text()
   const status = async (token: string | null, path = '/api/v1/summary'): Promise<number> => {
     const headers: Record<string, string> = token === null ? {} : { authorization: `Bearer ${token}` }
     return (await fetch(rig.url + path, { headers })).status
@@ -219,11 +222,26 @@ void t.test('with a tokens file only viewers and operators read; the page and th
   t.equal(await status('bare'), 403, 'a token without a role opens nothing')
   t.equal(await status('eye'), 200)
   t.equal(await status('hand'), 200)
+  t.equal(await status('seal'), 200)
   t.equal(await status(null, '/api/v1/stream'), 401)
   for (const path of ['/', '/metrics', '/livez', '/readyz', '/openapi.json'])
     t.equal(await status(null, path), 200, path)
   const body = await (await fetch(`${rig.url}/api/v1/summary`, { headers: { authorization: 'Bearer till' } })).json()
   t.match(body, { code: 'ASSAY_ROLE_REFUSED' })
+  const past = await fetch(`${rig.url}/api/v1/summary`, { headers: { authorization: 'Bearer past' } })
+  t.match(await past.json(), { code: 'ASSAY_KEY_EXPIRED', status: 401 })
+  t.match(past.headers.get('www-authenticate'), /invalid_token/)
+  // A stream ends with its token: whoever was let in does not stay for ever.
+  const stream = await fetch(`${rig.url}/api/v1/stream`, { headers: { authorization: 'Bearer eye' } })
+  t.equal(stream.status, 200)
+  writeFileSync(file, JSON.stringify({ keys: [key('next', 'viewer')] }))
+  await until(async () => (await status('next')) === 200, 'the new token reads')
+  t.equal(await status('eye'), 401, 'the one before it does not')
+  await rig.traffic('--rate', '5', '--for', '1s')
+  await stream.text()
+  writeFileSync(file, 'keys: [')
+  await until(async () => /assay_keys_stale\{listener="governance"\} 1/.test(await metricsText()), 'it is told of')
+  t.equal(await status('next'), 200, 'what is not valid changes nothing')
   await rig.stop()
   rig.config.process.governance.tokens_file = null
   await rig.restart()

@@ -120,7 +120,7 @@ async function openFlood(
   })
   const server = createServer((_, response) => {
     response.writeHead(200)
-    streams.open(response, ['decision'], '0')
+    streams.open(response, { kinds: ['decision'], after: '0', stands: () => true })
   })
   await once(server.listen(0, '127.0.0.1'), 'listening')
   t.teardown(() => {

@@ -152,7 +152,13 @@ export async function openWriter(directory: string, options: WriterOptions = {})
         codecs.encodeLabel({ ordinal: ordinal++, epoch, foldedAtMs: nowMs, label }, buffer, at),
       )
       control.routes = { ...control.routes, revision: control.routes.revision + 1 }
-      const change = { kind: 'routes', actor: 'operator-2', reason: 'a trial', state: JSON.stringify(control) }
+      const change = {
+        kind: 'routes',
+        actor: 'operator-2',
+        reason: 'a trial',
+        state: JSON.stringify(control),
+        remoteAddress: null,
+      }
       await append('control', (buffer, at) =>
         codecs.encodeControl({ ordinal: ordinal++, epoch, foldedAtMs: nowMs, ...change }, buffer, at),
       )

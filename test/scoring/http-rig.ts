@@ -10,7 +10,7 @@ import { type Limits, TINY } from '../../src/limits.js'
 import { systemClock } from '../../src/runtime/clock.js'
 import type { Exchange, Scoring } from '../../src/scoring/exchange.js'
 import { type Binding, loadBinding } from '../../src/scoring/transport/http/binding.js'
-import type { Authenticate } from '../../src/scoring/transport/http/auth.js'
+import type { Admit } from '../../src/scoring/transport/http/auth.js'
 import type { Listener } from '../../src/scoring/transport/http/listener.js'
 import { createScoreListener } from '../../src/scoring/transport/http/score-listener.js'
 
@@ -51,7 +51,7 @@ export const sample = (id: string, more: object = {}): string =>
   })
 
 export async function openRig(
-  options: { limits?: Partial<Limits>; authenticate?: Authenticate; port?: number; shared?: boolean } = {},
+  options: { limits?: Partial<Limits>; admit?: Admit; port?: number; shared?: boolean } = {},
 ): Promise<Rig> {
   const limits = { ...TINY, ...options.limits }
   const validator = compileTransaction({ ...POLICY, clock: 'replay' }, limits)
@@ -103,7 +103,7 @@ export async function openRig(
       parseAvro: () => ({ value: JSON.parse(sample('from-avro')) }),
       openApi: '{"openapi":"3.1.0"}',
       deadlineMs: () => 8,
-      authenticate: options.authenticate ?? null,
+      admit: options.admit ?? null,
       onRejected: (code) => rig.rejected.push(code),
       onFault: (error) => rig.faults.push(error),
     },

@@ -1,12 +1,17 @@
 // The listeners by their contract: routes, headers, keys, batches, bad input, probes, expositions.
 // Requests are written as bytes and answers read as bytes, so that nothing is hidden by a client library.
 import { createHash } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
+import { createGuard } from '../../src/access/guard.js'
+import { holdKeys } from '../../src/access/held-keys.js'
+import type { Refusal } from '../../src/access/ledger.js'
 import { parseJson } from '../../src/contract/json.js'
 import { createMetrics } from '../../src/telemetry/metrics.js'
 import { LIMITS, TINY } from '../../src/limits.js'
 import { systemClock } from '../../src/runtime/clock.js'
-import { createAuthenticate } from '../../src/scoring/transport/http/auth.js'
+import { createAdmit } from '../../src/scoring/transport/http/auth.js'
 import { loadBinding } from '../../src/scoring/transport/http/binding.js'
 import { createOperationsListener } from '../../src/scoring/transport/http/operations-listener.js'
 import { ask, get, openRaw, post } from './http-raw.js'
@@ -105,9 +110,16 @@ void t.test('unknown addresses, methods and media types have an answer, and the 
 })
 
 void t.test('keys are checked from the headers, before the gate and the body', async (t) => {
-  const digest = createHash('sha256').update('secret').digest('hex')
-  const authenticate = createAuthenticate([{ sha256: '0'.repeat(64) }, { sha256: digest }])
-  const rig = await openRig({ authenticate })
+  const key = (name: string, expires_at?: string) => {
+    const sha256 = createHash('sha256').update(name).digest('hex')
+    return { name, sha256, ...(expires_at !== undefined && { expires_at }) }
+  }
+  const file = join(t.testdir({}), 'keys.json')
+  writeFileSync(file, JSON.stringify({ keys: [key('other'), key('secret'), key('old', '2026-01-01T00:00:00Z')] }))
+  const keys = holdKeys(file, { clock: systemClock, limits: LIMITS, onRead: () => t.fail('nothing changes') })
+  const deps = { clock: systemClock, limits: LIMITS }
+  const denied: Refusal[] = []
+  const rig = await openRig({ admit: createAdmit(createGuard(keys, deps), (refusal) => denied.push(refusal)) })
   rig.gate = 'ASSAY_OVERLOADED'
   const score = (headers: Record<string, string>) => ask(rig.port, post('/v1/score', sample('k'), headers))
   for (const headers of [
@@ -120,11 +132,20 @@ void t.test('keys are checked from the headers, before the gate and the body', a
     t.match(problem(answer.body), { status: 401, code: 'ASSAY_UNAUTHENTICATED' })
     t.equal(answer.headers['www-authenticate'], 'Bearer')
   }
+  const expired = await score({ 'X-API-Key': 'old' })
+  t.match(problem(expired.body), { status: 401, code: 'ASSAY_KEY_EXPIRED' })
+  t.match(expired.headers['www-authenticate'], /invalid_token/)
   t.equal((await ask(rig.port, get('/v1/decisions/d_1'))).status, 401)
+  t.match(denied, [
+    ...Array.from({ length: 4 }, () => ({ code: 'ASSAY_UNAUTHENTICATED', actor: null, act: 'POST /v1/score' })),
+    { code: 'ASSAY_KEY_EXPIRED', actor: 'old' },
+    { act: 'GET /v1/decisions', remoteAddress: '127.0.0.1' },
+  ])
   t.equal((await score({ 'X-API-Key': 'secret' })).status, 503)
   rig.gate = null
   t.equal((await score({ 'X-API-Key': 'secret' })).status, 200)
   t.equal((await score({ Authorization: 'Bearer secret' })).status, 200)
+  keys.close()
   await rig.listener.close(1000)
 })
 
@@ -218,7 +239,8 @@ void t.test('operations: probes, state and both expositions', async (t) => {
       changes: () => null,
       parseJson: (bytes) => parseJson(bytes, TINY),
       openApi: '{}',
-      identify: null,
+      admit: null,
+      onRefused: () => t.fail('nothing is changed here'),
       onRejected: () => undefined,
       onFault: (error) => t.fail(String(error)),
     },

@@ -15,7 +15,7 @@ const BANNED_NAMES = /^(utils?|helpers?|common|managers?|services?|misc|index)$/
 /** What stands on one level may be imported by the levels after it. */
 const LEVELS: readonly (readonly string[])[] = [
   ['contract', 'stats', 'limits', 'errors', 'config'],
-  ['runtime', 'telemetry', 'kafka'],
+  ['runtime', 'telemetry', 'kafka', 'access'],
   ['features', 'models', 'decision', 'decision-log'],
   ['scoring', 'governance', 'simulate'],
   ['serve', 'govern', 'cli'],

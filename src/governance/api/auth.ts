@@ -1,24 +1,27 @@
-// Who may read: bearer tokens known by their SHA-256 alone, with role viewer or operator.
-// Invariant: a token is never kept, logged or shown, and is compared in constant time. It lets nobody in by default:
-// a token without a role, or with that of a scorer, opens nothing here.
-import { hash, timingSafeEqual } from 'node:crypto'
-import type { KeysFile } from '../../config.js'
+// Who may read: bearer tokens that the listener's guard knows, with a role that reads.
+// Invariant: it lets nobody in by default: a token without a role, or with that of a scorer, opens nothing here.
+import type { Asker } from '../../access/failures.js'
+import type { Denied, Guard } from '../../access/guard.js'
+import type { Key } from '../../contract/keys.js'
 
-const TOKEN_CHARS_MAX = 512
+/** Let in, for as long as `stands` says so: a stream outlives the look at its token. */
+export interface Granted {
+  readonly stands: () => boolean
+}
 
-export type Access = 'granted' | 'unknown' | 'role_refused'
+export type Access = Granted | Denied
+export type CheckAccess = (authorization: string | undefined, from: Asker) => Access
 
-/** Makes the check of an Authorization header. `null` for keys: whoever reaches the listener may read. */
-export function createAccess(keys: KeysFile | null): (authorization: string | undefined) => Access {
-  if (keys === null) return () => 'granted'
-  const known = keys.keys.map(({ sha256, role }) => ({ digest: Buffer.from(sha256, 'hex'), role }))
-  return (authorization = '') => {
-    const token = /^bearer /i.test(authorization) ? authorization.slice(7).trim() : ''
-    if (token === '' || token.length > TOKEN_CHARS_MAX) return 'unknown'
-    const digest = hash('sha256', token, 'buffer')
-    // All are compared: how long it takes says nothing about which one it was.
-    const found = known.filter((key) => timingSafeEqual(key.digest, digest))
-    if (found.length === 0) return 'unknown'
-    return found.some(({ role }) => role === 'viewer' || role === 'operator') ? 'granted' : 'role_refused'
+const READERS: ReadonlySet<Key['role']> = new Set(['viewer', 'approver', 'operator'])
+const ALWAYS: Granted = { stands: () => true }
+
+/** Makes the check of an Authorization header. Without a guard whoever reaches the listener may read. */
+export function createAccess(guard: Guard | null): CheckAccess {
+  if (guard === null) return () => ALWAYS
+  return (authorization = '', from) => {
+    const verdict = guard.admit(/^bearer /i.test(authorization) ? authorization.slice(7).trim() : '', from)
+    if ('code' in verdict) return verdict
+    if (!READERS.has(verdict.role)) return { code: 'ASSAY_ROLE_REFUSED', actor: verdict.name, waitS: 0 }
+    return { stands: () => guard.holds(verdict) }
   }
 }

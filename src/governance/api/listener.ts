@@ -4,11 +4,14 @@
 // names).
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { isIP } from 'node:net'
+import { plainAddress } from '../../contract/address.js'
 import { renderProblem } from '../../contract/problem.js'
 import { AssayError, ERRORS, reject, type Rejection } from '../../errors.js'
 import type { Limits } from '../../limits.js'
 import type { Clock } from '../../runtime/clock.js'
-import type { Access } from './auth.js'
+import type { Denied } from '../../access/guard.js'
+import type { Refusal } from '../../access/ledger.js'
+import type { CheckAccess, Granted } from './auth.js'
 import { createQueue, type Queue } from './queue.js'
 import { endpoints, type Answer, type Endpoint } from './endpoints.js'
 import { streamQuery } from './query.js'
@@ -20,13 +23,15 @@ export interface ApiDeps {
   readonly source: Source
   readonly limits: Limits
   readonly clock: Clock
-  readonly access: (authorization: string | undefined) => Access
+  readonly access: CheckAccess
   /** True where tokens are asked for; then any Host name may be used. */
   readonly guarded: boolean
   readonly files: StaticFiles
   readonly openApi: string
   readonly scrape: (accept: string) => Promise<{ contentType: string; body: string }>
   readonly readiness: () => { readonly ready: boolean; readonly reasons: readonly string[] }
+  /** Somebody was turned away for the token. */
+  onDenied(refusal: Refusal): void
   onFault(error: unknown): void
 }
 
@@ -123,9 +128,17 @@ async function handle(context: Context, req: IncomingMessage, res: ServerRespons
   }
   if (served.kind === 'file') return answerFile(req, res, served.file)
   if (served.kind === 'open') return served.answer(req, res)
-  const access = deps.access(req.headers.authorization)
-  if (access !== 'granted') return refuseAccess(res, access)
-  if (served.kind === 'stream') return openStream(context, req, res, url.searchParams)
+  const from = { remoteAddress: () => plainAddress(req.socket.remoteAddress ?? '') }
+  const access = deps.access(req.headers.authorization, from)
+  if ('code' in access) {
+    deps.onDenied({
+      ...access,
+      act: `GET ${url.pathname.split('/', 4).join('/')}`,
+      remoteAddress: from.remoteAddress(),
+    })
+    return refuseAccess(res, access)
+  }
+  if (served.kind === 'stream') return openStream(context, req, res, { params: url.searchParams, access })
   const { endpoint, parameter } = served
   return answerEndpoint(context, res, { endpoint, parameter, params: url.searchParams })
 }
@@ -213,7 +226,7 @@ async function openStream(
   context: Context,
   req: IncomingMessage,
   res: ServerResponse,
-  params: URLSearchParams,
+  { params, access }: { readonly params: URLSearchParams; readonly access: Granted },
 ): Promise<void> {
   const query = streamQuery(params)
   if ('code' in query) return refuse(res, query)
@@ -229,13 +242,18 @@ async function openStream(
     res.end()
     return
   }
-  streams.open(res, query.kinds, after)
+  streams.open(res, { kinds: query.kinds, after, stands: access.stands })
 }
 
-function refuseAccess(res: ServerResponse, access: 'unknown' | 'role_refused'): void {
-  if (access === 'role_refused') return refuse(res, reject('ASSAY_ROLE_REFUSED', 'role viewer or operator is needed'))
-  res.setHeader('WWW-Authenticate', 'Bearer realm="assay governance"')
-  refuse(res, reject('ASSAY_UNAUTHENTICATED', 'a bearer token of the tokens file is needed'))
+function refuseAccess(res: ServerResponse, { code, waitS }: Denied): void {
+  if (waitS > 0) {
+    res.setHeader('Retry-After', waitS)
+    return refuse(res, reject(code, 'wait as long as Retry-After says, then send a valid token'))
+  }
+  if (code === 'ASSAY_ROLE_REFUSED') return refuse(res, reject(code, 'role viewer, approver or operator is needed'))
+  const isExpired = code === 'ASSAY_KEY_EXPIRED'
+  res.setHeader('WWW-Authenticate', `Bearer realm="assay governance"${isExpired ? ', error="invalid_token"' : ''}`)
+  refuse(res, reject(code, isExpired ? 'ask for another token' : 'a bearer token of the tokens file is needed'))
 }
 
 function refuse(res: ServerResponse, rejection: Rejection): void {

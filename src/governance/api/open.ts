@@ -1,7 +1,10 @@
 // Puts the API together: the store's answers behind a listener, told of each commit as any publisher is.
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { type Config, loadKeys, packageVersion } from '../../config.js'
+import { createGuard } from '../../access/guard.js'
+import { holdKeys } from '../../access/held-keys.js'
+import { createLedger, type Ledger } from '../../access/ledger.js'
+import { type Config, packageVersion } from '../../config.js'
 import { authorityOf } from '../../contract/address.js'
 import type { Limits } from '../../limits.js'
 import type { Clock } from '../../runtime/clock.js'
@@ -51,13 +54,18 @@ export async function openGovernanceApi(deps: GovernanceApiDeps): Promise<Govern
       streams: () => opened?.streams.count() ?? 0,
     },
   )
-  const metrics = [...metricsOf(facts, () => opened, version), ...(deps.metrics ?? [])]
+  const ledger = createLedger({ logger, clock, limits })
+  const onRead = ledger.keysRead.bind(ledger, 'governance', tokensFile ?? '')
+  const guard =
+    tokensFile === null ? null : createGuard(holdKeys(tokensFile, { clock, limits, onRead }), { clock, limits })
+  const metrics = [...metricsOf(facts, () => opened, version), ...ledgerMetrics(ledger), ...(deps.metrics ?? [])]
   const exposition = createExposition(metrics, true)
   const listener = await openApiListener(
     {
       ...{ source, limits, clock, files: readStaticFiles(), openApi: JSON.stringify(apiDocument(version)) },
-      access: createAccess(tokensFile === null ? null : loadKeys(tokensFile)),
-      guarded: tokensFile !== null,
+      access: createAccess(guard),
+      guarded: guard !== null,
+      onDenied: (refusal) => ledger.refused('governance', refusal),
       scrape: (accept) => exposition.scrape(accept),
       readiness: () => ({ ready: facts().ready, reasons: facts().troubles }),
       onFault: (error) => logger.event('RequestFailed', { error: error instanceof Error ? error : String(error) }),
@@ -70,7 +78,10 @@ export async function openGovernanceApi(deps: GovernanceApiDeps): Promise<Govern
     url: `http://${authorityOf(host, listener.port)}`,
     publish: () => source.committed(),
     trouble: () => null,
-    close: (deadlineMs) => listener.close(deadlineMs),
+    close(deadlineMs) {
+      guard?.close()
+      return listener.close(deadlineMs)
+    },
   }
 }
 
@@ -81,6 +92,13 @@ function maskKey(directory: string): Uint8Array {
   } catch {
     return randomBytes(32)
   }
+}
+
+function ledgerMetrics({ counters, gauges }: Ledger): Exposed[] {
+  return [
+    ...counters.map((metric): Exposed => ({ kind: 'counter', labels: [], ...metric })),
+    ...gauges.map((metric): Exposed => ({ kind: 'gauge', labels: [], ...metric })),
+  ]
 }
 
 function metricsOf(facts: () => GovernFacts, listener: () => ApiListener | null, version: string): Exposed[] {

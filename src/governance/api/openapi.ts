@@ -12,6 +12,8 @@ type Json = Record<string, unknown>
 const COMMON: readonly ErrorCode[] = [
   'ASSAY_SCHEMA_INVALID',
   'ASSAY_UNAUTHENTICATED',
+  'ASSAY_KEY_EXPIRED',
+  'ASSAY_TOO_MANY_FAILURES',
   'ASSAY_ROLE_REFUSED',
   'ASSAY_METHOD_REFUSED',
   'ASSAY_OVERLOADED',

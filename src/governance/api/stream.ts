@@ -8,12 +8,20 @@ import type { Clock } from '../../runtime/clock.js'
 import type { Source, StreamKind, StreamPage } from './source.js'
 
 export interface Streams {
-  /** Takes over a response; `after` is the cursor that it goes on from. */
-  open(response: ServerResponse, kinds: readonly StreamKind[], after: string): void
+  /** Takes over a response. */
+  open(response: ServerResponse, asked: Asked): void
   count(): number
   /** Readers that were told of missed events, since the start. */
   missed(): number
   close(): void
+}
+
+export interface Asked {
+  readonly kinds: readonly StreamKind[]
+  /** The cursor that it goes on from. */
+  readonly after: string
+  /** False once the reader may not read any more. */
+  readonly stands: () => boolean
 }
 
 export interface StreamDeps {
@@ -40,8 +48,8 @@ export function createStreams(deps: StreamDeps): Streams {
   }
   const unsubscribe = deps.source.onCommit(wakeAll)
   return {
-    open(response, kinds, after) {
-      const reader = createReader({ ...deps, events: pages.read, counts }, response, { kinds, after })
+    open(response, asked) {
+      const reader = createReader({ ...deps, events: pages.read, counts }, response, asked)
       readers.add(reader)
       response.once('close', () => {
         reader.end()
@@ -79,11 +87,7 @@ interface ReaderDeps extends StreamDeps {
 }
 
 /** One reader: at most one page is read or written at a time. */
-function createReader(
-  deps: ReaderDeps,
-  response: ServerResponse,
-  asked: { kinds: readonly StreamKind[]; after: string },
-): { wake(): void; end(): void } {
+function createReader(deps: ReaderDeps, response: ServerResponse, asked: Asked): { wake(): void; end(): void } {
   const { source, limits, counts, clock } = deps
   let cursor = asked.after
   let again = true
@@ -129,12 +133,19 @@ function createReader(
     else if (open && caughtUp && tookMs > limits.streamSlowMs) cursor = await skip(page.cursor)
     return page.more
   }
+  const end = (): void => {
+    if (!open) return
+    open = false
+    clearInterval(heartbeat)
+    response.end()
+  }
   const pump = async (): Promise<void> => {
     if (running) return
     running = true
     try {
       while (open && again) {
         again = false
+        if (!asked.stands()) return end()
         if (await step()) again = true
       }
     } catch (error) {
@@ -145,7 +156,8 @@ function createReader(
     }
   }
   const heartbeat = setInterval(() => {
-    if (open && !response.writableNeedDrain) response.write(': \n\n')
+    if (!asked.stands()) end()
+    else if (open && !response.writableNeedDrain) response.write(': \n\n')
   }, HEARTBEAT_MS)
   // At once an id to go on from, however soon the reader breaks off.
   response.write(`retry: ${RETRY_MS}\n\n${frame('tick', cursor, { lag: source.lag() })}`)
@@ -155,12 +167,7 @@ function createReader(
       again = true
       void pump()
     },
-    end() {
-      if (!open) return
-      open = false
-      clearInterval(heartbeat)
-      response.end()
-    },
+    end,
   }
 }
 

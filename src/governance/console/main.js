@@ -200,7 +200,7 @@ function askToken() {
     autofocus: true,
   })
   const why =
-    'This listener asks for a token of its tokens file, role viewer or operator. It is kept in this tab alone.'
+    'This listener asks for a token of its tokens file, role viewer, approver or operator. It is kept in this tab alone.'
   const form = h('form', { on: { submit: enter } }, h('p', {}, why), field, h('button', {}, 'Use it'))
   if (!$('dialog').open) show('A token is needed', form)
 }

@@ -26,8 +26,9 @@ export function rowsOf({ record, control, epoch, sequence }: TailRecord): Derive
       return [{ table: 'labels', row }]
     }
     case 'control': {
-      const { ordinal, foldedAtMs, kind, actor, reason, state } = record.control
-      return [{ table: 'controls', row: { ...place, ordinal, folded_at_ms: foldedAtMs, kind, actor, reason, state } }]
+      const { ordinal, foldedAtMs, kind, actor, reason, state, remoteAddress } = record.control
+      const row = { ...place, ordinal, folded_at_ms: foldedAtMs, kind, actor, reason, state }
+      return [{ table: 'controls', row: { ...row, remote_address: remoteAddress } }]
     }
     case 'reply': {
       const { atMs, entries } = record.reply

@@ -8,7 +8,7 @@ export type Columns = Readonly<Record<string, string>>
 export type Tables = Readonly<Record<string, Columns>>
 
 /** Raised whenever a table, the meaning of a column or a checkpoint changes; an older store is made anew. */
-export const STORE_VERSION = 2
+export const STORE_VERSION = 3
 
 const DECISIONS: Columns = Object.fromEntries(DECISION_COLUMNS.map(([name, type]) => [name, type]))
 
@@ -29,6 +29,7 @@ export const TABLES = {
   controls: {
     ...{ sequence: 'BIGINT', epoch: 'INTEGER', ordinal: 'BIGINT', folded_at_ms: 'BIGINT' },
     ...{ kind: 'VARCHAR', actor: 'VARCHAR', reason: 'VARCHAR', state: 'VARCHAR' },
+    remote_address: 'VARCHAR',
   },
   superseded: {
     ...{ sequence: 'BIGINT', epoch: 'INTEGER', ordinal: 'BIGINT', at_ms: 'BIGINT', reason: 'VARCHAR' },

@@ -18,6 +18,7 @@ export function controlOf(row: JsonRow): wire.Control {
     at: cells.time(cells.number(row, 'folded_at_ms')),
     ...{ kind: cells.text(row, 'kind'), actor: cells.text(row, 'actor'), reason: cells.text(row, 'reason') },
     model: modelIn(state),
+    remote_address: cells.maybeText(row, 'remote_address'),
     routes: routesIn(state),
     policy: cells.isRow(state) ? cells.maybeText(state, 'policy_fingerprint') : null,
     ...{ epoch: cells.number(row, 'epoch'), sequence: cells.number(row, 'sequence') },

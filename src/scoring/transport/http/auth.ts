@@ -1,49 +1,42 @@
-// Who may call a listener: keys known by their SHA-256 alone.
-// Invariant: a key itself is never kept, logged or shown, and is compared in constant time. It refuses requests without
-// a key, and keys too long to be one, before hashing them.
-import { hash, timingSafeEqual } from 'node:crypto'
-import type { KeysFile } from '../../../config.js'
+// Who may call a listener: the key of a request put before the listener's guard, and the refusal written where it does
+// not pass. Invariant: it looks at the headers alone; nothing of a key is kept or shown.
+import type { Denied, Guard } from '../../../access/guard.js'
+import type { Refusal } from '../../../access/ledger.js'
+import type { Key } from '../../../contract/keys.js'
 import type { UwsRequest } from './binding.js'
-
-/** Characters of a key; longer ones are refused without hashing. */
-const KEY_CHARS_MAX = 512
-
-/** True where the request carries a known key. Looks at the headers alone. */
-export type Authenticate = (req: UwsRequest) => boolean
-
-type Key = KeysFile['keys'][number]
+import type { HttpExchange } from './http-exchange.js'
 
 /** Whose key a request carries, and what it may do. */
 export type Caller = Pick<Key, 'name' | 'role'>
 
-/** The owner of the key that a request carries; null where it is not known. */
-export type Identify = (req: UwsRequest) => Caller | null
+/** Who asks; null where the request has been refused. */
+export type Admit = (exchange: HttpExchange, req: UwsRequest) => Caller | null
 
-/** Whether the key is known, whatever its role. */
-export function createAuthenticate(keys: readonly Pick<Key, 'sha256'>[]): Authenticate {
-  const identify = createIdentify(keys.map(({ sha256 }) => ({ name: '', sha256 })))
-  return (req) => identify(req) !== null
+/** Makes the check of `Authorization: Bearer` or `X-API-Key`; `onDenied` hears of each that did not pass. */
+export function createAdmit(guard: Pick<Guard, 'admit'>, onDenied: (refusal: Refusal) => void): Admit {
+  return (exchange, req) => {
+    const verdict = guard.admit(presentedKey(req), exchange)
+    if (!('code' in verdict)) return verdict
+    onDenied({ ...verdict, act: actOf(req), remoteAddress: exchange.remoteAddress() })
+    refuse(exchange, verdict, req)
+    return null
+  }
 }
 
 /**
- * Makes the check of `Authorization: Bearer` or `X-API-Key` over hashes in hex, as a keys file holds them. They are
- * grouped by their first bytes, which tell a caller nothing about any key, so that a thousand cost what one costs.
+ * What is asked for, without what stands for a single thing: `PUT /v1/routes`, `POST /v1/routes:force`,
+ * `GET /v1/decisions`, and `POST /v1/models:load` of one model.
  */
-export function createIdentify(keys: readonly Key[]): Identify {
-  const groups = new Map<number, { readonly digest: Buffer; readonly caller: Caller }[]>()
-  for (const { sha256, name, role } of keys) {
-    const digest = Buffer.from(sha256, 'hex')
-    const prefix = digest.readUInt32BE(0)
-    const caller = { name, ...(role !== undefined && { role }) }
-    groups.set(prefix, [...(groups.get(prefix) ?? []), { digest, caller }])
-  }
-  return (req) => {
-    const presented = presentedKey(req)
-    if (presented === '' || presented.length > KEY_CHARS_MAX) return null
-    const digest = hash('sha256', presented, 'buffer')
-    const candidates = groups.get(digest.readUInt32BE(0)) ?? []
-    return candidates.find((known) => timingSafeEqual(digest, known.digest))?.caller ?? null
-  }
+export function actOf(req: UwsRequest): string {
+  const [, version = '', kind = '', ...rest] = req.getUrl().split('/')
+  const verb = /:[a-z]+$/.exec(rest.at(-1) ?? '')?.[0] ?? ''
+  return `${req.getMethod().toUpperCase()} /${version}/${kind}${verb}`
+}
+
+function refuse(exchange: HttpExchange, { code, waitS }: Denied, req: UwsRequest): void {
+  const { refusals } = exchange
+  if (waitS > 0) return exchange.refuse(code, { ...refusals.tooManyFailures, extra: ['Retry-After', `${waitS}`] }, req)
+  exchange.refuse(code, code === 'ASSAY_KEY_EXPIRED' ? refusals.keyExpired : refusals.unauthenticated, req)
 }
 
 function presentedKey(req: UwsRequest): string {

@@ -16,6 +16,8 @@ export interface UwsResponse {
   end(body: string | Uint8Array, closeConnection?: boolean): UwsResponse
   endWithoutBody(reportedContentLength?: number, closeConnection?: boolean): UwsResponse
   close(): UwsResponse
+  /** Of the connection, as text; only while the response lives. */
+  getRemoteAddressAsText(): ArrayBuffer
   cork(write: () => void): UwsResponse
 }
 

@@ -2,6 +2,7 @@
 // `POST /v1/models/{name}/{version}:<verb>`.
 // Invariant: whoever asks is known and may, names why and, for new routes, the revision that they replace; all of it is
 // checked from the headers before the body is read. It decides nothing of the change itself.
+import type { Refusal } from '../../../access/ledger.js'
 import { Value } from '@sinclair/typebox/value'
 import { ModelRef } from '../../../contract/policy.js'
 import { isRejection } from '../../../contract/problem.js'
@@ -17,7 +18,7 @@ import { type Rejection, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Change } from '../../change.js'
 import type { Control } from '../../control.js'
-import type { Caller } from './auth.js'
+import { actOf, type Admit, type Caller } from './auth.js'
 import type { UwsRequest } from './binding.js'
 import { isEncoded, readLength, readMediaType, waitsForContinue } from './headers.js'
 import type { HttpExchange } from './http-exchange.js'
@@ -37,8 +38,9 @@ export interface ChangeDeps {
   readonly parseJson: Parse
   /** Null before readiness. */
   readonly changes: () => Changes | null
-  /** Who asks; null where nobody known does. */
-  readonly caller: (req: UwsRequest) => Caller | null
+  readonly admit: Admit
+  /** A change that was asked for was not taken. */
+  onRefused(refusal: Refusal): void
 }
 
 /** A change with its reason, read from a body; or what is wrong with the body. */
@@ -115,13 +117,16 @@ export function tagOf(revision: number): string {
 }
 
 function handle(deps: ChangeDeps, asked: Asked | Rejection, exchange: HttpExchange, req: UwsRequest): void {
-  const caller = deps.caller(req)
-  if (caller === null) return exchange.refuse('ASSAY_UNAUTHENTICATED', exchange.refusals.unauthenticated, req)
+  const caller = deps.admit(exchange, req)
+  if (caller === null) return
+  const asker = { actor: caller.name, act: actOf(req), remoteAddress: exchange.remoteAddress() }
+  exchange.onRefused = (code) => deps.onRefused({ ...asker, code })
   if (isRejection(asked)) return exchange.refuseHeader(asked, req)
   const revision = readRevision(req, asked.needsRevision)
   const refused = refusalOf(caller, asked, req, deps) ?? (typeof revision === 'object' ? revision : null)
   if (refused !== null) return exchange.refuseHeader(refused, req)
-  const by = { actor: caller.name, revision: typeof revision === 'number' ? revision : null }
+  const { actor, remoteAddress } = asker
+  const by = { actor, remoteAddress, revision: typeof revision === 'number' ? revision : null }
   const consume = (bytes: Uint8Array): void => {
     const parsed = deps.parseJson(bytes)
     const read = isRejection(parsed) ? parsed : asked.read(parsed.value)

@@ -3,6 +3,7 @@
 // after the end is ignored. It refuses bodies that are too large, too slow or too many at once.
 // The shape is fixed, with two closures a request; bodies that come in one piece are handed on without a copy.
 import assert from 'node:assert'
+import { plainAddress } from '../../../contract/address.js'
 import type { Mode } from '../../../contract/transaction.js'
 import { problemStatus, renderProblem } from '../../../contract/problem.js'
 import { type ErrorCode, type Rejection, reject } from '../../../errors.js'
@@ -20,6 +21,8 @@ export interface Refusals {
   readonly tooLarge: Reply
   readonly tooSlow: Reply
   readonly unauthenticated: Reply
+  readonly keyExpired: Reply
+  readonly tooManyFailures: Reply
 }
 
 /** What all exchanges of one listener share. */
@@ -65,6 +68,8 @@ export class HttpExchange implements Exchange {
   readonly stale = false
   /** Set by the pipeline where the policy wants the header. */
   serverTiming: string | null = null
+  /** Told of whatever this request is refused for, where somebody keeps a record of it. */
+  onRefused: ((code: ErrorCode) => void) | null = null
   private state = RECEIVING
   private answered = false
   /** True inside a callback of the binding, which corks by itself. */
@@ -96,6 +101,11 @@ export class HttpExchange implements Exchange {
     return this.host.pendingBytes
   }
 
+  /** Where the connection comes from; to be asked inside the handler. */
+  remoteAddress(): string {
+    return plainAddress(Buffer.from(this.res.getRemoteAddressAsText()).toString('latin1'))
+  }
+
   /** Runs a handler inside the binding's own cork; what it throws is caught here and answered. */
   run(handle: (exchange: HttpExchange, req: UwsRequest) => void, req: UwsRequest): void {
     this.corked = true
@@ -112,7 +122,7 @@ export class HttpExchange implements Exchange {
    * the connection stays; it is closed where the body will not come (the client waits for a 100) or is too long.
    */
   refuse(code: ErrorCode, reply: Reply, req: UwsRequest): void {
-    this.host.onRejected(code)
+    this.rejected(code)
     const closing = waitsForContinue(req) || readLength(req) > this.host.limits.bodyDrainBytesMax
     if (req.getMethod() !== 'head') return this.writeReply(reply, closing)
     this.beginReply(reply)
@@ -128,7 +138,7 @@ export class HttpExchange implements Exchange {
 
   /** Refuses a complete request with a problem document. */
   reject(rejection: Rejection): void {
-    this.host.onRejected(rejection.code)
+    this.rejected(rejection.code)
     const status = problemStatus(rejection)
     this.answer(status, renderProblem(rejection), false, status === 503 ? RETRY_AFTER_S : 0)
   }
@@ -175,7 +185,7 @@ export class HttpExchange implements Exchange {
   /** The body took too long. */
   expire(): void {
     if (this.state !== RECEIVING) return
-    this.host.onRejected('ASSAY_BODY_TIMEOUT')
+    this.rejected('ASSAY_BODY_TIMEOUT')
     this.res.cork(() => this.writeReply(this.host.refusals.tooSlow, true))
   }
 
@@ -184,6 +194,11 @@ export class HttpExchange implements Exchange {
     this.host.onFault(error)
     if (this.answered || this.state === DONE) return
     this.reject(reject('ASSAY_INTERNAL', 'the request was not finished'))
+  }
+
+  private rejected(code: ErrorCode): void {
+    this.host.onRejected(code)
+    this.onRefused?.(code)
   }
 
   private onChunk(chunk: ArrayBuffer, last: boolean, consume: Consume): void {
@@ -201,7 +216,7 @@ export class HttpExchange implements Exchange {
     // A refused body is read on for a while: a closed connection would reset, and the answer be lost with it.
     const beyond = this.used > this.host.limits.bodyDrainBytesMax
     if (!last && !beyond) return void this.host.slow.add(this)
-    this.host.onRejected(this.refusedCode)
+    this.rejected(this.refusedCode)
     this.writeReply(this.refusal, beyond)
   }
 

@@ -90,6 +90,13 @@ function createHost(deps: ListenerDeps): Host {
       unauthenticated: prepareRefusal('ASSAY_UNAUTHENTICATED', 'send Authorization: Bearer or X-API-Key', {
         extra: ['WWW-Authenticate', 'Bearer'],
       }),
+      tooManyFailures: prepareRefusal(
+        'ASSAY_TOO_MANY_FAILURES',
+        'wait as long as Retry-After says, then send a valid key',
+      ),
+      keyExpired: prepareRefusal('ASSAY_KEY_EXPIRED', 'ask for another key', {
+        extra: ['WWW-Authenticate', 'Bearer error="invalid_token"'],
+      }),
     },
     slow: new Set(),
     pendingBytes: 0,

@@ -1,12 +1,13 @@
 // The operations listener: metrics, liveness, readiness, status, routes, models, audit. For operators, not for clients.
 // Invariant: state comes in as functions, and a request that takes long (a scrape) holds no other. What changes
 // something stands in change-endpoints.ts.
+import type { Refusal } from '../../../access/ledger.js'
 import { isLoopback } from '../../../contract/address.js'
 import { renderProblem } from '../../../contract/problem.js'
 import { type ErrorCode, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
-import type { Caller, Identify } from './auth.js'
+import type { Admit, Caller } from './auth.js'
 import type { Uws, UwsRequest } from './binding.js'
 import { changeEndpoints, type Changes, tagOf } from './change-endpoints.js'
 import type { HttpExchange } from './http-exchange.js'
@@ -39,7 +40,9 @@ export interface OperationsListenerDeps {
   /** The OpenAPI document, as JSON text. */
   readonly openApi: string
   /** null: whoever reaches the listener may read, and on loopback change. Probes and `/metrics` need no token. */
-  readonly identify: Identify | null
+  readonly admit: Admit | null
+  /** A change that was asked for was not taken. */
+  onRefused(refusal: Refusal): void
   onRejected(code: ErrorCode): void
   onFault(error: unknown): void
 }
@@ -48,8 +51,7 @@ export interface OperationsListenerDeps {
 export function createOperationsListener(deps: OperationsListenerDeps, address: Address): Promise<Listener> {
   const keyed = (handle: Route['handle']): Route['handle'] => {
     return (exchange, req) => {
-      if (deps.identify === null || deps.identify(req) !== null) return handle(exchange, req)
-      exchange.refuse('ASSAY_UNAUTHENTICATED', exchange.refusals.unauthenticated, req)
+      if (deps.admit === null || deps.admit(exchange, req) !== null) handle(exchange, req)
     }
   }
   const shown = (read: (req: UwsRequest) => object): Route['handle'] => {
@@ -70,16 +72,16 @@ export function createOperationsListener(deps: OperationsListenerDeps, address: 
     { method: 'get', pattern: '/v1/models', handle: shown(() => deps.models()) },
     { method: 'get', pattern: '/v1/audit', handle: shown((req) => deps.audit(readLimit(req, deps.limits))) },
     { method: 'get', pattern: '/openapi.json', handle: (exchange) => exchange.answer(200, deps.openApi, false, 0) },
-    ...changeEndpoints({ ...deps, caller: callerBy(deps, address) }),
+    ...changeEndpoints({ ...deps, admit: callerBy(deps, address) }),
   ])
 }
 
 /** Who may change something where there are no tokens: whoever reaches loopback, under this name. */
 const LOCAL: Caller = { name: 'local', role: 'operator' }
-const NOBODY: Caller = { name: '' }
+const NOBODY: Caller = { name: 'unknown' }
 
-function callerBy({ identify }: OperationsListenerDeps, { host }: Address): Identify {
-  if (identify !== null) return identify
+function callerBy({ admit }: OperationsListenerDeps, { host }: Address): Admit {
+  if (admit !== null) return admit
   return () => (isLoopback(host) ? LOCAL : NOBODY)
 }
 

@@ -8,7 +8,7 @@ import { type ErrorCode, type Rejection, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Scoring } from '../../exchange.js'
-import type { Authenticate } from './auth.js'
+import type { Admit } from './auth.js'
 import { submitBatch } from './batch.js'
 import type { Uws, UwsRequest } from './binding.js'
 import {
@@ -41,7 +41,7 @@ export interface ScoreListenerDeps {
   /** Milliseconds a decision may take, by the policy; read at each request. */
   readonly deadlineMs: () => number
   /** null: whoever reaches the listener may use it. */
-  readonly authenticate: Authenticate | null
+  readonly admit: Admit | null
   onRejected(code: ErrorCode): void
   /** A bug of ours, caught at the boundary. */
   onFault(error: unknown): void
@@ -82,12 +82,10 @@ function createBegin(deps: ScoreListenerDeps): (exchange: HttpExchange, req: Uws
   const mediaJson = mediaRefusal('send application/json', 'content-type')
   const mediaBoth = mediaRefusal('send application/json or avro/binary', 'content-type')
   const encoded = mediaRefusal('send the body as it is, without a content coding', 'content-encoding')
-  const { authenticate, limits, scoring } = deps
+  const { admit, limits, scoring } = deps
   return (exchange, req, bodies) => {
     const { refusals } = exchange
-    if (authenticate !== null && !authenticate(req)) {
-      return exchange.refuse('ASSAY_UNAUTHENTICATED', refusals.unauthenticated, req)
-    }
+    if (admit !== null && admit(exchange, req) === null) return
     const refused = exchange.pendingBytes >= limits.pendingBytesMax ? 'ASSAY_OVERLOADED' : scoring.gate(1)
     if (refused !== null) {
       return exchange.refuse(refused, refused === 'ASSAY_NOT_READY' ? refusals.notReady : refusals.overloaded, req)
@@ -125,9 +123,7 @@ type LookUp = (req: UwsRequest) => string | null | Rejection
 
 function keyed(deps: ScoreListenerDeps, find: LookUp): Route['handle'] {
   return (exchange, req) => {
-    if (deps.authenticate !== null && !deps.authenticate(req)) {
-      return exchange.refuse('ASSAY_UNAUTHENTICATED', exchange.refusals.unauthenticated, req)
-    }
+    if (deps.admit !== null && deps.admit(exchange, req) === null) return
     const found = find(req)
     if (typeof found === 'string') exchange.answer(200, found, false, 0)
     else exchange.reject(found ?? reject('ASSAY_DECISION_UNKNOWN', 'it was never made here, or has left the index'))
