@@ -6,6 +6,11 @@ export function authorityOf(host: string, port: number): string {
   return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`
 }
 
+/** Scheme, host and port of a listener. */
+export function originOf({ host, tls }: { readonly host: string; readonly tls: object | null }, port: number): string {
+  return `${tls === null ? 'http' : 'https'}://${authorityOf(host, port)}`
+}
+
 /** True for an address that only this machine can reach. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))

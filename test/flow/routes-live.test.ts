@@ -193,7 +193,9 @@ void t.test('routes change on a running server, and only as they may', async (t)
     const { revision, share, forced, previous } = before.body
     t.match(body, { revision, share, forced, previous, last_change: { reason: 'panic', actor: 'ada' } })
     t.match(body.differences, [{ field: 'share', live: 10_000, file: 500 }])
-    t.same((await show(again, '/v1/audit')).body, changes)
+    const { controls, total } = changes
+    const none = { refusals: [], refusals_total: 0 }
+    t.same((await show(again, '/v1/audit')).body, { controls, total, older: 0, ...none }, 'refusals are forgotten')
     t.match((await show(again, '/v1/audit?limit=2')).body, { controls: { length: 2 }, older: changes.total - 2 })
     t.equal((await score(t, again)).model.role, 'baseline')
     const released = await change(again, 'release', { reason: 'mended' })

@@ -203,8 +203,8 @@ void t.test('with a tokens file only viewers and operators read; the page and th
     const sha256 = createHash('sha256').update(name).digest('hex')
     return { name, sha256, ...(role !== undefined && { role }), ...rest }
   }
-  const keys = [key('eye', 'viewer'), key('hand', 'operator'), key('till', 'scorer'), key('bare'), key('seal', 'approver')]
-  keys.push(key('past', 'viewer', { expires_at: '2026-01-01T00:00:00Z' }))
+  const keys = [key('eye', 'viewer'), key('hand', 'operator'), key('till', 'scorer'), key('bare')]
+  keys.push(key('seal', 'approver'), key('past', 'viewer', { expires_at: '2026-01-01T00:00:00Z' }))
   writeFileSync(file, JSON.stringify({ keys }))
   await rig.stop()
   rig.config.process.governance.tokens_file = file

@@ -3,6 +3,7 @@
 // request is ever echoed but in a problem's path. It refuses other origins (no CORS, a strict policy, foreign Host
 // names).
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import { isIP } from 'node:net'
 import { plainAddress } from '../../contract/address.js'
 import { renderProblem } from '../../contract/problem.js'
@@ -10,6 +11,7 @@ import { AssayError, ERRORS, reject, type Rejection } from '../../errors.js'
 import type { Limits } from '../../limits.js'
 import type { Clock } from '../../runtime/clock.js'
 import type { Denied } from '../../access/guard.js'
+import type { TlsFiles } from '../../access/tls-files.js'
 import type { Refusal } from '../../access/ledger.js'
 import type { CheckAccess, Granted } from './auth.js'
 import { createQueue, type Queue } from './queue.js'
@@ -59,7 +61,7 @@ const SECURITY_HEADERS = {
 /** Opens the listener. Throws ASSAY_ADDRESS_REFUSED where the address is taken or not ours. */
 export async function openApiListener(
   deps: ApiDeps,
-  address: { readonly host: string; readonly port: number },
+  address: { readonly host: string; readonly port: number; readonly tls: TlsFiles | null },
 ): Promise<ApiListener> {
   const { limits } = deps
   const streams = createStreams(deps)
@@ -69,7 +71,7 @@ export async function openApiListener(
     timeoutMs: limits.apiQueryMs,
   })
   const context: Context = { deps, streams, queue, table: endpoints(deps.source), host: address.host }
-  const server = createServer({ maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: HEADERS_TIMEOUT_MS }, (req, res) => {
+  const server = serverFor(address.tls, (req, res) => {
     handle(context, req, res).catch((error: unknown) => refuseError(context, res, error))
   })
   server.maxConnections = limits.apiConnectionsMax
@@ -90,7 +92,19 @@ interface Context {
   readonly host: string
 }
 
-function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
+/** Where there are authorities, whoever shows no certificate of theirs gets no further than the handshake. */
+function serverFor(
+  tls: TlsFiles | null,
+  onRequest: (req: IncomingMessage, res: ServerResponse) => void,
+): Server | TlsServer {
+  const bounds = { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: HEADERS_TIMEOUT_MS }
+  if (tls === null) return createServer(bounds, onRequest)
+  const { cert, key, ca } = tls
+  const clients = ca === null ? {} : { ca, requestCert: true, rejectUnauthorized: true }
+  return createTlsServer({ ...bounds, ...clients, cert, key, handshakeTimeout: HEADERS_TIMEOUT_MS }, onRequest)
+}
+
+function listen(server: Server | TlsServer, { host, port }: { host: string; port: number }): Promise<void> {
   return new Promise((resolve, refuse) => {
     server.once('error', (cause) =>
       refuse(new AssayError('ASSAY_ADDRESS_REFUSED', `governance cannot listen on ${host}:${port}`, { cause })),
@@ -99,7 +113,7 @@ function listen(server: Server, { host, port }: { host: string; port: number }):
   })
 }
 
-async function closeServer(server: Server, streams: Streams, deadlineMs: number): Promise<void> {
+async function closeServer(server: Server | TlsServer, streams: Streams, deadlineMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   streams.close()
   server.closeIdleConnections()
