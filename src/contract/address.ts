@@ -26,3 +26,12 @@ export function plainAddress(text: string): string {
   const [high, low] = [parseInt(carried[1], 16), parseInt(carried[2], 16)]
   return [high >> 8, high & 255, low >> 8, low & 255].join('.')
 }
+
+/**
+ * Whether a Host header names the listener itself: without tokens a page of another name must not reach it through a
+ * browser (DNS rebinding).
+ */
+export function isOwnHost(header: string, host: string): boolean {
+  const name = header.replace(/:\d+$/, '').replace(/^\[|\]$/g, '')
+  return name === host || name === 'localhost' || isIP(name) !== 0
+}

@@ -4,8 +4,7 @@
 // names).
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
-import { isIP } from 'node:net'
-import { plainAddress } from '../../contract/address.js'
+import { isOwnHost, plainAddress } from '../../contract/address.js'
 import { renderProblem } from '../../contract/problem.js'
 import { AssayError, ERRORS, reject, type Rejection } from '../../errors.js'
 import type { Limits } from '../../limits.js'
@@ -122,7 +121,7 @@ async function closeServer(server: Server | TlsServer, streams: Streams, deadlin
   clearTimeout(timer)
 }
 
-/** The order of refusal: host, address, method, token, query. */
+/** The order of refusal: host, address, method, origin, token, query. */
 async function handle(context: Context, req: IncomingMessage, res: ServerResponse): Promise<void> {
   const { deps } = context
   for (const [name, value] of Object.entries(SECURITY_HEADERS)) res.setHeader(name, value)
@@ -130,7 +129,7 @@ async function handle(context: Context, req: IncomingMessage, res: ServerRespons
   if (req.headers['content-length'] !== undefined || req.headers['transfer-encoding'] !== undefined) {
     res.setHeader('Connection', 'close')
   }
-  if (!deps.guarded && !isOwnHost(req.headers.host, context.host)) {
+  if (!deps.guarded && !isOwnHost(req.headers.host ?? '', context.host)) {
     return refuse(res, reject('ASSAY_ROUTE_UNKNOWN', 'this listener is not known under that Host'))
   }
   const url = new URL(req.url ?? '/', 'http://listener')
@@ -142,6 +141,9 @@ async function handle(context: Context, req: IncomingMessage, res: ServerRespons
   }
   if (served.kind === 'file') return answerFile(req, res, served.file)
   if (served.kind === 'open') return served.answer(req, res)
+  if (isForeign(req.headers['sec-fetch-site'])) {
+    return refuse(res, reject('ASSAY_ORIGIN_REFUSED', 'only the console of this listener asks it through a browser'))
+  }
   const from = { remoteAddress: () => plainAddress(req.socket.remoteAddress ?? '') }
   const access = deps.access(req.headers.authorization, from)
   if ('code' in access) {
@@ -157,10 +159,9 @@ async function handle(context: Context, req: IncomingMessage, res: ServerRespons
   return answerEndpoint(context, res, { endpoint, parameter, params: url.searchParams })
 }
 
-/** Without tokens a page of another name must not reach us through a browser (DNS rebinding). */
-function isOwnHost(header: string | undefined, host: string): boolean {
-  const name = (header ?? '').replace(/:\d+$/, '').replace(/^\[|\]$/g, '')
-  return name === host || name === 'localhost' || isIP(name) !== 0
+/** What a browser sends for a page of another site; its own pages, typed addresses and programs pass. */
+function isForeign(site: string | string[] | undefined): boolean {
+  return site === 'cross-site' || site === 'same-site'
 }
 
 type Served =
