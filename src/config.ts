@@ -12,6 +12,7 @@ import { KeysFile, keysFaults } from './contract/keys.js'
 import { policyFaults } from './contract/policy-check.js'
 import { Policy } from './contract/policy.js'
 import { silenceFaults, Silences } from './contract/silence.js'
+import { ListenerTls } from './contract/tls.js'
 import { isLoopback } from './contract/address.js'
 import { brokersFaults, EVENTS_DEFAULTS, EventsConfig } from './contract/kafka.js'
 import { KAFKA_DEFAULTS, KafkaConfig, kafkaFaults } from './contract/kafka.js'
@@ -23,11 +24,17 @@ const File = Type.Union([Type.String({ minLength: 1 }), Type.Null()])
 export const ProcessConfig = Type.Object(
   {
     http: Type.Object(
-      { host: Type.String({ minLength: 1 }), port: Port, insecure: Type.Boolean(), keys_file: File },
+      { host: Type.String({ minLength: 1 }), port: Port, insecure: Type.Boolean(), keys_file: File, tls: ListenerTls },
       { additionalProperties: false },
     ),
     operations: Type.Object(
-      { host: Type.String({ minLength: 1 }), port: Port, insecure: Type.Boolean(), tokens_file: File },
+      {
+        host: Type.String({ minLength: 1 }),
+        port: Port,
+        insecure: Type.Boolean(),
+        tokens_file: File,
+        tls: ListenerTls,
+      },
       { additionalProperties: false },
     ),
     data_dir: Type.String({ minLength: 1 }),
@@ -56,6 +63,7 @@ export const ProcessConfig = Type.Object(
         port: Port,
         insecure: Type.Boolean(),
         tokens_file: File,
+        tls: ListenerTls,
         /** null: `governance` under data_dir. Another volume than the log's is better. */
         data_dir: File,
         /** Days that rows stay in the store, and days that the lake's partitions stay; 0 keeps them for ever. */
@@ -122,8 +130,8 @@ export function packageVersion(): string {
 
 /** Defaults of the process half; relative directories are those of the working directory. */
 const PROCESS_DEFAULTS: ProcessConfig = {
-  http: { host: '127.0.0.1', port: 8080, insecure: false, keys_file: null },
-  operations: { host: '127.0.0.1', port: 8081, insecure: false, tokens_file: null },
+  http: { host: '127.0.0.1', port: 8080, insecure: false, keys_file: null, tls: null },
+  operations: { host: '127.0.0.1', port: 8081, insecure: false, tokens_file: null, tls: null },
   data_dir: './data',
   models_dir: path.join(packageRoot, 'models'),
   log: { disk_bytes_max: 64 * 2 ** 30, unready_ms: 5_000, write_version: 1 },
@@ -131,7 +139,7 @@ const PROCESS_DEFAULTS: ProcessConfig = {
   drain_ms: 10_000,
   kafka: KAFKA_DEFAULTS,
   governance: {
-    ...{ host: '127.0.0.1', port: 8090, insecure: false, tokens_file: null, data_dir: null },
+    ...{ host: '127.0.0.1', port: 8090, insecure: false, tokens_file: null, tls: null, data_dir: null },
     ...{ retention_days: 90, lake_retention_days: 0, lake: true, disk_free_bytes_min: 2 ** 30 },
     ...{ memory_bytes_max: 512 << 20, threads: 2, priority: 'idle' },
     ...{ shadows: null, alerts: { flip_share_max: 0.02, lag_seconds_max: 60, silences: [], webhook: null } },
@@ -254,9 +262,10 @@ function shapeFaults(error: ValueError, prefix: string): InputFault[] {
   const at = prefix + error.path
   if (error.type === ValueErrorType.Union) {
     const variants = error.errors.map((iterator) => [...iterator]).filter((list) => list.length > 0)
-    const best = variants.sort((left, right) => left.length - right.length)[0]
-    const isDeep = best !== undefined && isTree(error.value) && variants.length > 1
-    if (isDeep) return best.flatMap((inner) => shapeFaults(inner, prefix))
+    // Of those that are of the kind of the value: a text is no better a fit for an object than null.
+    const alike = variants.filter((list) => list.every((inner) => inner.path !== error.path))
+    const best = alike.sort((left, right) => left.length - right.length)[0]
+    if (best !== undefined && isTree(error.value)) return best.flatMap((inner) => shapeFaults(inner, prefix))
     return [{ path: at, message: `one of: ${allowed(error.schema)}` }]
   }
   if (error.type === ValueErrorType.ObjectAdditionalProperties) {
@@ -305,6 +314,12 @@ function listenerFaults(process: ProcessConfig): InputFault[] {
   }
   if (open(governance.host, governance.tokens_file, governance.insecure)) {
     faults.push({ path: '/process/governance/host', message: message('tokens_file') })
+  }
+  // The binding would ask for a certificate, and let in whoever has none.
+  for (const [name, { tls }] of Object.entries({ http, operations })) {
+    if ((tls?.ca_file ?? null) === null) continue
+    const noClients = 'this listener cannot require client certificates: a proxy in front of it can (nginx, Envoy)'
+    faults.push({ path: `/process/${name}/tls/ca_file`, message: noClients })
   }
   return faults
 }

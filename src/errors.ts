@@ -19,6 +19,7 @@ export const ERRORS = {
   ASSAY_UNAUTHENTICATED: entry('rejection', 401, false, 'A valid key is required'),
   ASSAY_KEY_EXPIRED: entry('rejection', 401, false, 'The key is known, but its time is over'),
   ASSAY_ROLE_REFUSED: entry('rejection', 403, false, 'The key is known, but its role may not do that'),
+  ASSAY_ORIGIN_REFUSED: entry('rejection', 403, false, 'A page of another site asks, through a browser'),
   ASSAY_ROUTE_UNKNOWN: entry('rejection', 404, false, 'There is nothing at this address'),
   ASSAY_DECISION_UNKNOWN: entry('rejection', 404, false, 'No decision of that id is held in the index'),
   ASSAY_METHOD_REFUSED: entry('rejection', 405, false, 'This address does not take that method'),

@@ -5,7 +5,9 @@ import { randomBytes } from 'node:crypto'
 import { createGuard, type Guard } from './access/guard.js'
 import { holdKeys, type ReadOutcome } from './access/held-keys.js'
 import type { ListenerName, Refusal } from './access/ledger.js'
+import { readTls } from './access/tls-files.js'
 import type { Config } from './config.js'
+import { originOf } from './contract/address.js'
 import { parseJson } from './contract/json.js'
 import { compileTransactionAvro } from './contract/transaction-avro.js'
 import { errorOf } from './errors.js'
@@ -51,6 +53,7 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
   let shown: Shown | null = null
   let scoring: Scoring | null = null
   try {
+    checkTls(config)
     const operations = await openOperations(config, base, () => shown)
     ends.push(() => operations.close(0))
     const score = await openScore(
@@ -72,8 +75,8 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
     const leaveStream = joinStream(config, base, running.assembly.scoring)
     const parts = { ...running, score, operations, leaveStream }
     return {
-      scoreUrl: `http://${config.process.http.host}:${score.port}`,
-      operationsUrl: `http://${config.process.operations.host}:${operations.port}`,
+      scoreUrl: originOf(config.process.http, score.port),
+      operationsUrl: originOf(config.process.operations, operations.port),
       httpBinding: base.binding.name,
       close: () => drain(parts, config.process.drain_ms),
     }
@@ -81,6 +84,12 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
     for (const end of ends.reverse()) await end().catch(() => undefined)
     throw error
   }
+}
+
+/** Both listeners before either is opened: the binding does not say what is wrong with a certificate. */
+function checkTls({ process }: Config): void {
+  readTls(process.operations.tls, '/process/operations/tls')
+  readTls(process.http.tls, '/process/http/tls')
 }
 
 interface Running {
@@ -104,7 +113,8 @@ async function start(base: Base, state: OpenState): Promise<Running> {
   await warmUp(fixed, {
     live: { serving: () => state.serving, lanes, identity: state.state.identity },
     aim: (listener) => void (relay.target = listener),
-    listen: (scoring) => openScore({ host: '127.0.0.1', port: 0, keys_file: null }, warmUpBase(base), scoring),
+    listen: (scoring) =>
+      openScore({ host: '127.0.0.1', port: 0, keys_file: null, tls: null }, warmUpBase(base), scoring),
   })
   fixed.metrics.reset()
   logger.event('WarmUpEnded', { ms: Math.round(fixed.clock.monoMs() - startedMs) })
@@ -153,9 +163,9 @@ function warmUpBase(base: Base): Base {
   return { ...base, fixed: { ...base.fixed, policy: { ...policy, budgets } } }
 }
 
-type Address = Pick<Config['process']['http'], 'host' | 'port' | 'keys_file'>
+type Address = Pick<Config['process']['http'], 'host' | 'port' | 'keys_file' | 'tls'>
 
-function openScore({ host, port, keys_file }: Address, base: Base, scoring: Scoring): Promise<Listener> {
+function openScore({ host, port, keys_file, tls }: Address, base: Base, scoring: Scoring): Promise<Listener> {
   const { fixed, logger, ledger } = base
   const { limits, clock, policy, metrics } = fixed
   const guard = guardOf('score', keys_file, base)
@@ -169,7 +179,7 @@ function openScore({ host, port, keys_file }: Address, base: Base, scoring: Scor
       onRejected: (code) => metrics.rejected(code),
       onFault: (error) => logger.event('RequestFailed', { error: errorOf(error) }),
     },
-    { host, port },
+    { host, port, tls },
   )
   return guardedBy(guard, opening)
 }
@@ -199,7 +209,7 @@ function joinStream({ process }: Config, { fixed, logger }: Base, scoring: Strea
 
 function openOperations(config: Config, base: Base, shown: () => Shown | null): Promise<Listener> {
   const { fixed, starting, logger, ledger } = base
-  const { host, port, tokens_file } = config.process.operations
+  const { host, port, tokens_file, tls } = config.process.operations
   const phase = () => ({ phase: starting.phase, replayed: starting.replayed })
   const status = (): Status | undefined => shown()?.status
   const guard = guardOf('operations', tokens_file, base)
@@ -224,7 +234,7 @@ function openOperations(config: Config, base: Base, shown: () => Shown | null): 
       onRejected: (code) => fixed.metrics.rejected(code),
       onFault: (error) => logger.event('RequestFailed', { error: errorOf(error) }),
     },
-    { host, port },
+    { host, port, tls },
   )
   return guardedBy(guard, opening)
 }

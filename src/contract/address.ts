@@ -6,6 +6,11 @@ export function authorityOf(host: string, port: number): string {
   return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`
 }
 
+/** Scheme, host and port of a listener. */
+export function originOf({ host, tls }: { readonly host: string; readonly tls: object | null }, port: number): string {
+  return `${tls === null ? 'http' : 'https'}://${authorityOf(host, port)}`
+}
+
 /** True for an address that only this machine can reach. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
@@ -20,4 +25,13 @@ export function plainAddress(text: string): string {
   if (carried === null) return plain
   const [high, low] = [parseInt(carried[1], 16), parseInt(carried[2], 16)]
   return [high >> 8, high & 255, low >> 8, low & 255].join('.')
+}
+
+/**
+ * Whether a Host header names the listener itself: without tokens a page of another name must not reach it through a
+ * browser (DNS rebinding).
+ */
+export function isOwnHost(header: string, host: string): boolean {
+  const name = header.replace(/:\d+$/, '').replace(/^\[|\]$/g, '')
+  return name === host || name === 'localhost' || isIP(name) !== 0
 }

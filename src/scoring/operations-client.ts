@@ -2,7 +2,7 @@
 // Invariant: a token is read from a file or the environment, and never printed.
 import { readFileSync } from 'node:fs'
 import { type Environment, loadConfig } from '../config.js'
-import { authorityOf } from '../contract/address.js'
+import { originOf } from '../contract/address.js'
 import { AssayError, type ErrorCode, ERRORS, errorOf } from '../errors.js'
 
 /** Milliseconds for one answer: a little more than the server takes for a change that is not durable. */
@@ -32,7 +32,7 @@ export interface OperationsClient {
 export function createOperationsClient(given: Reach, env: Environment): OperationsClient {
   const url = given.url ?? env.ASSAY_OPERATIONS_URL ?? defaultUrl(env)
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) {
-    throw new AssayError('ASSAY_USAGE', '--url must be http://host:port of an operations listener')
+    throw new AssayError('ASSAY_USAGE', '--url must be http://host:port or https://host:port of an operations listener')
   }
   const token = readToken(given.tokenFile ?? env.ASSAY_TOKEN_FILE) ?? env.ASSAY_TOKEN ?? null
   const base = new URL(url).origin
@@ -59,8 +59,8 @@ export function createOperationsClient(given: Reach, env: Environment): Operatio
 }
 
 function defaultUrl(env: Environment): string {
-  const { host, port } = loadConfig({ env }).process.operations
-  return `http://${authorityOf(host, port)}`
+  const { operations } = loadConfig({ env }).process
+  return originOf(operations, operations.port)
 }
 
 function readToken(file: string | undefined): string | null {

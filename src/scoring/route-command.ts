@@ -5,7 +5,8 @@ import { AssayError } from '../errors.js'
 import { createOperationsClient, type OperationsAnswer, type OperationsClient } from './operations-client.js'
 import { nameOf, routesText, statusText } from './route-text.js'
 
-const SERVER = `  --url URL            operations listener (ASSAY_OPERATIONS_URL, else process.operations of the configuration)
+const SERVER = `  --url URL            operations listener (ASSAY_OPERATIONS_URL, else process.operations of the configuration);
+                       https where it has TLS: NODE_EXTRA_CA_CERTS names the file of an authority of your own
   --token-file FILE    a token with the role operator; ASSAY_TOKEN_FILE and ASSAY_TOKEN name it too. Needed where the
                        listener has tokens; reading takes any role
   --json               print the answer of the server

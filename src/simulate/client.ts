@@ -1,7 +1,8 @@
 // A keep-alive HTTP client for the traffic command: posts JSON, says status and body; a post never throws.
 // Invariant: every post ends in exactly one call of `done`, after at most `timeoutMs`. A connection that the server had
 // already closed is tried once more: safe, since a repeated transaction_id gets its first decision again.
-import { Agent, request } from 'node:http'
+import http from 'node:http'
+import https from 'node:https'
 import { AssayError } from '../errors.js'
 
 export interface Reply {
@@ -36,9 +37,11 @@ interface Message {
 /** Makes the client; nothing is opened before the first post. */
 export function createClient(options: ClientOptions): Client {
   const { url, connections, timeoutMs, key } = options
+  const isTls = url.protocol === 'https:'
+  const { Agent, request } = isTls ? https : http
   const agent = new Agent({ keepAlive: true, maxSockets: connections, scheduling: 'fifo' })
   const headers = { 'content-type': 'application/json', ...(key === null ? {} : { authorization: `Bearer ${key}` }) }
-  const base = { agent, host: url.hostname, port: url.port === '' ? 80 : url.port }
+  const base = { agent, host: url.hostname, port: url.port === '' ? (isTls ? 443 : 80) : url.port }
 
   const send = ({ method, path, body }: Message, done: (reply: Reply) => void, again = true): void => {
     const sent = { ...headers, 'content-length': Buffer.byteLength(body) }

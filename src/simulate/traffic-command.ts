@@ -15,7 +15,8 @@ const DAY_MS = 86_400_000
 const FOR_MS_MAX = DAY_MS
 const HELP = `assay traffic [options]   simulated traffic against a running server
 
-  --url URL            (http://127.0.0.1:8080)
+  --url URL            (http://127.0.0.1:8080); for https, NODE_EXTRA_CA_CERTS names the file of an authority of
+                       your own
   --rate N             transactions a second (200)
   --for DURATION       (60s); at most 1d
   --seed N             (1)
@@ -153,8 +154,8 @@ function simulatorOf(values: Values, plan: TrafficPlan): Simulator {
 }
 
 function urlOf(text: string): URL {
-  if (!URL.canParse(text) || new URL(text).protocol !== 'http:') {
-    throw new AssayError('ASSAY_USAGE', '--url must be http://host:port')
+  if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
+    throw new AssayError('ASSAY_USAGE', '--url must be http://host:port or https://host:port')
   }
   return new URL(text)
 }

@@ -2,6 +2,7 @@
 // for all but the restart; the rules of a single change stand in test/scoring/change.test.ts.
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -193,7 +194,9 @@ void t.test('routes change on a running server, and only as they may', async (t)
     const { revision, share, forced, previous } = before.body
     t.match(body, { revision, share, forced, previous, last_change: { reason: 'panic', actor: 'ada' } })
     t.match(body.differences, [{ field: 'share', live: 10_000, file: 500 }])
-    t.same((await show(again, '/v1/audit')).body, changes)
+    const { controls, total } = changes
+    const none = { refusals: [], refusals_total: 0 }
+    t.same((await show(again, '/v1/audit')).body, { controls, total, older: 0, ...none }, 'refusals are forgotten')
     t.match((await show(again, '/v1/audit?limit=2')).body, { controls: { length: 2 }, older: changes.total - 2 })
     t.equal((await score(t, again)).model.role, 'baseline')
     const released = await change(again, 'release', { reason: 'mended' })
@@ -210,4 +213,17 @@ void t.test('without tokens whoever reaches loopback changes routes, under a nam
   const { status, body } = await change(rig, 'set', { share: 100, reason: 'a try' }, { token: null, revision: 0 })
   t.equal(status, 200)
   t.equal(body.last_change.actor, 'local')
+  // A page whose name was made to lead here (DNS rebinding) is no operator, though a browser of this machine sends it.
+  const asked = { method: 'POST', headers: { host: 'evil.example', 'content-type': 'application/json' } }
+  const refused = await new Promise<number | undefined>((resolve, fail) => {
+    const sent = httpRequest(`${rig.server.operationsUrl}/v1/routes:force`, asked, (response) => {
+      response.resume().once('end', () => resolve(response.statusCode))
+    })
+    sent.once('error', fail).end(JSON.stringify({ reason: 'panic' }))
+  })
+  t.equal(refused, 403)
+  t.match((await answer(fetch(`${rig.server.operationsUrl}/v1/audit`))).body, {
+    refusals: [{ actor: 'unknown', code: 'ASSAY_ROLE_REFUSED', act: 'POST /v1/routes:force' }],
+    total: 1,
+  })
 })

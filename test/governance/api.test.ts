@@ -135,9 +135,26 @@ void t.test('what does not fit is refused with its code and its place, and nothi
 void t.test('answers forbid other origins, frames and sniffing', async (t) => {
   const answer = await fetch(`${rig.url}/api/v1/summary`, { headers: { origin: 'http://evil.example' } })
   t.equal(answer.headers.get('access-control-allow-origin'), null)
-  t.match(answer.headers.get('content-security-policy'), /default-src 'none'.*frame-ancestors 'none'/)
+  for (const { headers } of [answer, await fetch(rig.url), await fetch(`${rig.url}/console/main.js`)]) {
+    const policy = headers.get('content-security-policy') ?? ''
+    t.match(policy, /default-src 'none'.*frame-ancestors 'none'/)
+    t.match(policy, /script-src 'self';.*connect-src 'self';.*form-action 'none'/)
+    t.notMatch(policy, /unsafe|\*|http/, 'nothing inline, and nothing of another host')
+    t.equal(headers.get('set-cookie'), null, 'there is nothing that a browser sends by itself')
+  }
   t.equal(answer.headers.get('x-content-type-options'), 'nosniff')
   t.equal(answer.headers.get('cache-control'), 'no-store')
+})
+
+void t.test('a page of another site gets nothing of the API through a browser', async (t) => {
+  const asked = (path: string, site?: string) =>
+    raw(rig.url, { path, headers: site === undefined ? {} : { 'sec-fetch-site': site } })
+  for (const site of ['cross-site', 'same-site']) {
+    for (const path of ['/api/v1/summary', '/api/v1/decisions?format=csv', '/api/v1/stream'])
+      t.match(await asked(path, site), { status: 403, code: 'ASSAY_ORIGIN_REFUSED' }, `${site} ${path}`)
+    t.equal((await asked('/', site)).status, 200, 'a link to the console may be followed')
+  }
+  for (const site of ['same-origin', 'none', undefined]) t.equal((await asked('/api/v1/summary', site)).status, 200)
 })
 
 void t.test('tables come as CSV, and no cell of theirs is a formula', async (t) => {
@@ -203,8 +220,8 @@ void t.test('with a tokens file only viewers and operators read; the page and th
     const sha256 = createHash('sha256').update(name).digest('hex')
     return { name, sha256, ...(role !== undefined && { role }), ...rest }
   }
-  const keys = [key('eye', 'viewer'), key('hand', 'operator'), key('till', 'scorer'), key('bare'), key('seal', 'approver')]
-  keys.push(key('past', 'viewer', { expires_at: '2026-01-01T00:00:00Z' }))
+  const keys = [key('eye', 'viewer'), key('hand', 'operator'), key('till', 'scorer'), key('bare')]
+  keys.push(key('seal', 'approver'), key('past', 'viewer', { expires_at: '2026-01-01T00:00:00Z' }))
   writeFileSync(file, JSON.stringify({ keys }))
   await rig.stop()
   rig.config.process.governance.tokens_file = file
@@ -327,11 +344,20 @@ interface Asked {
 }
 
 /** Without a client that corrects addresses and Host; a stream is let go once it answers. */
-function raw(url: string, { path, method = 'GET', headers = {} }: Asked): Promise<{ status: number }> {
+function raw(url: string, { path, method = 'GET', headers = {} }: Asked): Promise<{ status: number; code?: string }> {
   return new Promise((resolve, reject) => {
     const sent = request(new URL(url), { path, method, headers }, (response) => {
-      resolve({ status: response.statusCode ?? 0 })
-      response.destroy()
+      const status = response.statusCode ?? 0
+      const isProblem = response.headers['content-type'] === 'application/problem+json'
+      // A stream has no end to wait for.
+      if (!isProblem) {
+        resolve({ status })
+        response.destroy()
+        return
+      }
+      let text = ''
+      response.on('data', (chunk: Buffer) => (text += chunk.toString()))
+      response.on('end', () => resolve({ status, ...(text !== '' && (JSON.parse(text) as { code: string })) }))
     })
     sent.on('error', reject)
     sent.end()

@@ -204,6 +204,8 @@ else {
     await rig.restart()
     await until(() => rig.sidecar().facts().ready, 'the store is open')
     const page = await open({ width: 390 })
+    const asked: string[] = []
+    page.on('request', (request) => asked.push(request.url()))
     await page.goto(`${rig.url}/#/now`)
     await page.waitForSelector('dialog[open] input[name=token]', { timeout: WAIT_MS })
     t.equal(await page.locator('.figures').count(), 0)
@@ -211,6 +213,8 @@ else {
     await page.keyboard.press('Enter')
     await page.waitForSelector('.figures', { timeout: WAIT_MS })
     t.same(await overflowing(page), [])
+    t.notMatch([page.url(), ...asked].join(' '), /eye/, 'the token is in no address')
+    t.notMatch(await page.evaluate('JSON.stringify({ ...localStorage }) + document.cookie'), /eye/, 'nor kept beyond')
     await page.close()
     faults.splice(0)
   })

@@ -3,13 +3,14 @@
 // request is ever echoed but in a problem's path. It refuses other origins (no CORS, a strict policy, foreign Host
 // names).
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { isIP } from 'node:net'
-import { plainAddress } from '../../contract/address.js'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
+import { isOwnHost, plainAddress } from '../../contract/address.js'
 import { renderProblem } from '../../contract/problem.js'
 import { AssayError, ERRORS, reject, type Rejection } from '../../errors.js'
 import type { Limits } from '../../limits.js'
 import type { Clock } from '../../runtime/clock.js'
 import type { Denied } from '../../access/guard.js'
+import type { TlsFiles } from '../../access/tls-files.js'
 import type { Refusal } from '../../access/ledger.js'
 import type { CheckAccess, Granted } from './auth.js'
 import { createQueue, type Queue } from './queue.js'
@@ -59,7 +60,7 @@ const SECURITY_HEADERS = {
 /** Opens the listener. Throws ASSAY_ADDRESS_REFUSED where the address is taken or not ours. */
 export async function openApiListener(
   deps: ApiDeps,
-  address: { readonly host: string; readonly port: number },
+  address: { readonly host: string; readonly port: number; readonly tls: TlsFiles | null },
 ): Promise<ApiListener> {
   const { limits } = deps
   const streams = createStreams(deps)
@@ -69,7 +70,7 @@ export async function openApiListener(
     timeoutMs: limits.apiQueryMs,
   })
   const context: Context = { deps, streams, queue, table: endpoints(deps.source), host: address.host }
-  const server = createServer({ maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: HEADERS_TIMEOUT_MS }, (req, res) => {
+  const server = serverFor(address.tls, (req, res) => {
     handle(context, req, res).catch((error: unknown) => refuseError(context, res, error))
   })
   server.maxConnections = limits.apiConnectionsMax
@@ -90,7 +91,19 @@ interface Context {
   readonly host: string
 }
 
-function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
+/** Where there are authorities, whoever shows no certificate of theirs gets no further than the handshake. */
+function serverFor(
+  tls: TlsFiles | null,
+  onRequest: (req: IncomingMessage, res: ServerResponse) => void,
+): Server | TlsServer {
+  const bounds = { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: HEADERS_TIMEOUT_MS }
+  if (tls === null) return createServer(bounds, onRequest)
+  const { cert, key, ca } = tls
+  const clients = ca === null ? {} : { ca, requestCert: true, rejectUnauthorized: true }
+  return createTlsServer({ ...bounds, ...clients, cert, key, handshakeTimeout: HEADERS_TIMEOUT_MS }, onRequest)
+}
+
+function listen(server: Server | TlsServer, { host, port }: { host: string; port: number }): Promise<void> {
   return new Promise((resolve, refuse) => {
     server.once('error', (cause) =>
       refuse(new AssayError('ASSAY_ADDRESS_REFUSED', `governance cannot listen on ${host}:${port}`, { cause })),
@@ -99,7 +112,7 @@ function listen(server: Server, { host, port }: { host: string; port: number }):
   })
 }
 
-async function closeServer(server: Server, streams: Streams, deadlineMs: number): Promise<void> {
+async function closeServer(server: Server | TlsServer, streams: Streams, deadlineMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   streams.close()
   server.closeIdleConnections()
@@ -108,7 +121,7 @@ async function closeServer(server: Server, streams: Streams, deadlineMs: number)
   clearTimeout(timer)
 }
 
-/** The order of refusal: host, address, method, token, query. */
+/** The order of refusal: host, address, method, origin, token, query. */
 async function handle(context: Context, req: IncomingMessage, res: ServerResponse): Promise<void> {
   const { deps } = context
   for (const [name, value] of Object.entries(SECURITY_HEADERS)) res.setHeader(name, value)
@@ -116,7 +129,7 @@ async function handle(context: Context, req: IncomingMessage, res: ServerRespons
   if (req.headers['content-length'] !== undefined || req.headers['transfer-encoding'] !== undefined) {
     res.setHeader('Connection', 'close')
   }
-  if (!deps.guarded && !isOwnHost(req.headers.host, context.host)) {
+  if (!deps.guarded && !isOwnHost(req.headers.host ?? '', context.host)) {
     return refuse(res, reject('ASSAY_ROUTE_UNKNOWN', 'this listener is not known under that Host'))
   }
   const url = new URL(req.url ?? '/', 'http://listener')
@@ -128,6 +141,9 @@ async function handle(context: Context, req: IncomingMessage, res: ServerRespons
   }
   if (served.kind === 'file') return answerFile(req, res, served.file)
   if (served.kind === 'open') return served.answer(req, res)
+  if (isForeign(req.headers['sec-fetch-site'])) {
+    return refuse(res, reject('ASSAY_ORIGIN_REFUSED', 'only the console of this listener asks it through a browser'))
+  }
   const from = { remoteAddress: () => plainAddress(req.socket.remoteAddress ?? '') }
   const access = deps.access(req.headers.authorization, from)
   if ('code' in access) {
@@ -143,10 +159,9 @@ async function handle(context: Context, req: IncomingMessage, res: ServerRespons
   return answerEndpoint(context, res, { endpoint, parameter, params: url.searchParams })
 }
 
-/** Without tokens a page of another name must not reach us through a browser (DNS rebinding). */
-function isOwnHost(header: string | undefined, host: string): boolean {
-  const name = (header ?? '').replace(/:\d+$/, '').replace(/^\[|\]$/g, '')
-  return name === host || name === 'localhost' || isIP(name) !== 0
+/** What a browser sends for a page of another site; its own pages, typed addresses and programs pass. */
+function isForeign(site: string | string[] | undefined): boolean {
+  return site === 'cross-site' || site === 'same-site'
 }
 
 type Served =

@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { createGuard } from '../../access/guard.js'
 import { holdKeys } from '../../access/held-keys.js'
 import { createLedger, type Ledger } from '../../access/ledger.js'
+import { readTls } from '../../access/tls-files.js'
 import { type Config, packageVersion } from '../../config.js'
-import { authorityOf } from '../../contract/address.js'
+import { originOf } from '../../contract/address.js'
 import type { Limits } from '../../limits.js'
 import type { Clock } from '../../runtime/clock.js'
 import { createExposition, type Exposed } from '../../telemetry/exposition.js'
@@ -39,7 +40,7 @@ export interface GovernanceApi extends Publisher {
 /** Opens the listener of `process.governance`. Throws ASSAY_ADDRESS_REFUSED, or ASSAY_CONFIG_INVALID for its tokens. */
 export async function openGovernanceApi(deps: GovernanceApiDeps): Promise<GovernanceApi> {
   const { config, limits, clock, logger, queries, facts } = deps
-  const { host, port, tokens_file: tokensFile, data_dir: dataDir } = config.process.governance
+  const { host, port, tls, tokens_file: tokensFile, data_dir: dataDir } = config.process.governance
   const directory = dataDir ?? join(config.process.data_dir, 'governance')
   const version = packageVersion()
   let opened: ApiListener | null = null
@@ -70,12 +71,12 @@ export async function openGovernanceApi(deps: GovernanceApiDeps): Promise<Govern
       readiness: () => ({ ready: facts().ready, reasons: facts().troubles }),
       onFault: (error) => logger.event('RequestFailed', { error: error instanceof Error ? error : String(error) }),
     },
-    { host, port },
+    { host, port, tls: readTls(tls, '/process/governance/tls') },
   )
   opened = listener
   return {
     name: 'api',
-    url: `http://${authorityOf(host, listener.port)}`,
+    url: originOf({ host, tls }, listener.port),
     publish: () => source.committed(),
     trouble: () => null,
     close(deadlineMs) {

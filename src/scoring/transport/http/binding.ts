@@ -46,8 +46,15 @@ export interface UwsApp {
   close(): UwsApp
 }
 
+/** Names of PEM files. A build that cannot use them throws. */
+export interface UwsTls {
+  readonly cert_file_name: string
+  readonly key_file_name: string
+}
+
 export interface Uws {
   App(): UwsApp
+  SSLApp(options: UwsTls): UwsApp
   us_listen_socket_close(socket: ListenSocket): void
   us_socket_local_port(socket: ListenSocket): number
 }
@@ -87,7 +94,13 @@ export function loadBinding(candidates: readonly string[] = CANDIDATES): Binding
 }
 
 function isUws(module: unknown): module is Uws {
-  return typeof module === 'object' && module !== null && 'App' in module && 'us_listen_socket_close' in module
+  return (
+    typeof module === 'object' &&
+    module !== null &&
+    'App' in module &&
+    'SSLApp' in module &&
+    'us_listen_socket_close' in module
+  )
 }
 
 /** The last line of a loader's message names the library that is missing. */

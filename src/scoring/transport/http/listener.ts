@@ -6,6 +6,7 @@ import assert from 'node:assert'
 import { createServer } from 'node:net'
 import { isMainThread } from 'node:worker_threads'
 import { AssayError, type ErrorCode } from '../../../errors.js'
+import type { ListenerTls } from '../../../contract/tls.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { ListenSocket, Uws, UwsApp, UwsHandler, UwsRequest } from './binding.js'
@@ -44,17 +45,22 @@ export interface Address {
   readonly port: number
   /** Skips the test whether the port is free: a server that takes over listens beside the one before it. */
   readonly shared?: boolean
+  readonly tls?: ListenerTls
 }
 
 /** Milliseconds between two looks at slow bodies, and at the state of a drain. */
 const SWEEP_MS = 50
 
-/** Opens the address. Throws ASSAY_ADDRESS_REFUSED with the system's reason. */
+/**
+ * Opens the address, whose certificate was found to be in order. Throws ASSAY_ADDRESS_REFUSED with the system's reason.
+ */
 export async function openListener(deps: ListenerDeps, address: Address, routes: readonly Route[]): Promise<Listener> {
   assert(isMainThread, 'a listener belongs to the main thread')
   const port = address.shared === true ? address.port : await freePort(address)
   const host = createHost(deps)
-  const app = deps.uws.App()
+  const { tls = null } = address
+  const { uws } = deps
+  const app = tls === null ? uws.App() : uws.SSLApp({ cert_file_name: tls.cert_file, key_file_name: tls.key_file })
   addRoutes(app, routes, host)
   const socket = await new Promise<ListenSocket | false>((resolve) => {
     app.listen(address.host, port, resolve)

@@ -2,7 +2,7 @@
 // Invariant: state comes in as functions, and a request that takes long (a scrape) holds no other. What changes
 // something stands in change-endpoints.ts.
 import type { Refusal } from '../../../access/ledger.js'
-import { isLoopback } from '../../../contract/address.js'
+import { isLoopback, isOwnHost } from '../../../contract/address.js'
 import { renderProblem } from '../../../contract/problem.js'
 import { type ErrorCode, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
@@ -76,13 +76,13 @@ export function createOperationsListener(deps: OperationsListenerDeps, address: 
   ])
 }
 
-/** Who may change something where there are no tokens: whoever reaches loopback, under this name. */
+/** Who may change something where there are no tokens: whoever reaches loopback, by its own name. */
 const LOCAL: Caller = { name: 'local', role: 'operator' }
 const NOBODY: Caller = { name: 'unknown' }
 
 function callerBy({ admit }: OperationsListenerDeps, { host }: Address): Admit {
   if (admit !== null) return admit
-  return () => (isLoopback(host) ? LOCAL : NOBODY)
+  return (_, req) => (isLoopback(host) && isOwnHost(req.getHeader('host'), host) ? LOCAL : NOBODY)
 }
 
 /** `?limit=`, at most what is held; what is no number is the most. */
