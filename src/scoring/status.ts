@@ -71,13 +71,13 @@ const BREAKER_VALUE: Record<BreakerState, number> = { closed: 0, half_open: 1, o
 
 /** Makes the views and registers the gauges. */
 export function createStatus(deps: StatusDeps): Status {
-  registerGauges(deps)
   const { policy, starting, log } = deps
+  const refuses = (): boolean => policy.on_log_unavailable === 'reject' && log.unhealthyMs() > deps.logUnreadyMs
+  const isReady = (): boolean => starting.phase === 'ready' && !refuses()
+  registerHealth(deps, isReady)
+  registerGauges(deps)
   return {
-    readiness() {
-      const refuses = policy.on_log_unavailable === 'reject' && log.unhealthyMs() > deps.logUnreadyMs
-      return { ready: starting.phase === 'ready' && !refuses, reasons: reasonsOf(deps, refuses) }
-    },
+    readiness: () => ({ ready: isReady(), reasons: reasonsOf(deps, refuses()) }),
     status: () => ({
       ...deps.build,
       node: process.version,
@@ -218,6 +218,21 @@ const LANE_EVENTS: readonly { event: string; help: string; read: (lane: Lane) =>
     read: (lane) => lane.counters.threadsDied + lane.counters.threadsAbandoned,
   },
 ]
+
+/** What `/readyz` says, for rules that somebody is woken by. */
+function registerHealth({ metrics, log, hangs }: StatusDeps, isReady: () => boolean): void {
+  metrics.gauge({ name: 'assay_ready', help: '1 while /readyz says so', read: () => Number(isReady()) })
+  metrics.gauge({
+    name: 'assay_log_healthy',
+    help: '1 while the decision log takes records',
+    read: () => Number(log.healthy()),
+  })
+  metrics.gauge({
+    name: 'assay_restart_needed',
+    help: '1 where a thread hangs in a native call, which only a restart ends',
+    read: () => Number(hangs.restartNeeded()),
+  })
+}
 
 function registerGauges(deps: StatusDeps): void {
   const { metrics, features, index, build, fingerprint } = deps

@@ -51,11 +51,13 @@ void t.test('a challenger whose thread hangs is given up and replaced once, then
   await rig.answeredBy('hangs')
   t.equal(rig.threads('hangs@1').length, 2)
   t.equal((await rig.operations('/v1/status')).body.restart_needed, false)
+  t.equal((await rig.metric('assay_restart_needed')).get(''), 0)
 
   await hang(2)
   t.match(rig.named('LaneAbandoned').at(-1), { fields: { model: 'hangs@1', replaced: false } })
   t.equal(path(await rig.pay(40)), 'hangs@1:not_loaded linear')
   t.equal((await rig.operations('/v1/status')).body.restart_needed, true)
+  t.equal((await rig.metric('assay_restart_needed')).get(''), 1)
   const ready = await rig.operations('/readyz')
   t.equal(ready.status, 200, 'others answer')
   t.match(ready.body.reasons.join(), /hangs@1: not_loaded.*hangs: restart the server/)
