@@ -61,7 +61,12 @@ void t.test('an end that is no time with an offset is refused with its path', (t
 
 void t.test('a file that changes replaces the keys; one that is gone or not valid does not', async (t) => {
   const file = join(t.testdir({}), 'keys.yaml')
-  const write = (...keys: Key[]): void => writeFileSync(file, JSON.stringify({ keys }))
+  // At once, as one change: a look in the middle of a write would find another file.
+  const put = (text: string): void => {
+    writeFileSync(`${file}.new`, text)
+    renameSync(`${file}.new`, file)
+  }
+  const write = (...keys: Key[]): void => put(JSON.stringify({ keys }))
   write(key('one'))
   const outcomes: Outcome[] = []
   const held = holdKeys(file, { clock: systemClock, limits: TINY, onRead: (outcome) => outcomes.push(outcome) })
@@ -87,7 +92,7 @@ void t.test('a file that changes replaces the keys; one that is gone or not vali
     [3, JSON.stringify({ keys: [] })],
     [4, JSON.stringify({ keys: [{ ...key('three'), role: 'root' }] })],
   ] as const) {
-    writeFileSync(file, broken)
+    put(broken)
     await told(at)
     t.match(outcomes.at(-1), { refused: /./ }, broken)
     t.notMatch(JSON.stringify(outcomes.at(-1)), key('three').sha256, 'no value of the file is shown')
