@@ -87,6 +87,8 @@ void t.test('help, version and misuse', async (t) => {
     'route',
     'breaker',
     'dlq',
+    'backup',
+    'restore',
     'shadow',
     'simulate',
     'traffic',
