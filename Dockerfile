@@ -1,10 +1,5 @@
 # The image: server, sidecar and every command, as node. It runs as user 1000 on a read-only root file system; all that
 # is written goes to /data, nothing to /tmp. Both listen on loopback until told otherwise, with keys: see helm/README.md.
-#
-#   docker build -t assay .
-#   docker run --read-only -v assay:/data -v ./keys:/etc/assay:ro --stop-timeout 20 -p 8080:8080 \
-#     -e ASSAY_PROCESS__HTTP__HOST=0.0.0.0 -e ASSAY_PROCESS__HTTP__KEYS_FILE=/etc/assay/keys.json assay
-#
 # Node.js 24 on glibc 2.41: the build of uWebSockets.js that runs here needs 2.38. There is none for musl.
 ARG BASE=node:24.20.0-trixie-slim
 

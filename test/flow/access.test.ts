@@ -1,7 +1,7 @@
 // Who may reach a running server: keys exchanged while it runs, refusals and changes in the audit, guesses that wait.
 // One server for all of it.
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
@@ -17,7 +17,12 @@ const files = { keys: join(folder, 'keys.json'), tokens: join(folder, 'tokens.js
 const key = (secret: string, role: Key['role'], rest: Partial<Key> = {}): Key => {
   return { name: `${secret}-owner`, sha256: createHash('sha256').update(secret).digest('hex'), role: role!, ...rest }
 }
-const write = (file: string, ...keys: Key[]): Promise<void> => writeFile(file, JSON.stringify({ keys }))
+/** At once, as one change: a look in the middle of a write would find another file. */
+async function put(file: string, text: string): Promise<void> {
+  await writeFile(`${file}.new`, text)
+  await rename(`${file}.new`, file)
+}
+const write = (file: string, ...keys: Key[]): Promise<void> => put(file, JSON.stringify({ keys }))
 
 /** A key that is not known yet is a guess like any other. */
 const SLOWLY = { everyMs: 200 }
@@ -65,7 +70,7 @@ void t.test('keys and tokens are exchanged without a restart, and a broken file 
   await until(async () => (await read('eva')).status === 200, 'the new token reads', SLOWLY)
   t.match((await read('eve')).body, { code: 'ASSAY_UNAUTHENTICATED' })
 
-  await writeFile(files.keys, 'keys: [')
+  await put(files.keys, 'keys: [')
   await until(async () => (await rig.metric('assay_keys_stale')).get('listener="score"') === 1, 'it is told of')
   t.equal((await score('next')).status, 200)
   t.match(

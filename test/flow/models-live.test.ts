@@ -88,7 +88,7 @@ function score(rig: Rig): Promise<Answer> {
 }
 
 /** Eight payments at a time, until it is stopped: what they were answered. */
-function payMeanwhile(rig: Rig): { stop(): Promise<Answer[]> } {
+function payMeanwhile(rig: Rig): { readonly answers: readonly Answer[]; stop(): Promise<void> } {
   const answers: Answer[] = []
   let isOver = false
   const pay = async (): Promise<void> => {
@@ -96,10 +96,10 @@ function payMeanwhile(rig: Rig): { stop(): Promise<Answer[]> } {
   }
   const paying = Promise.all(Array.from({ length: 8 }, pay))
   return {
+    answers,
     async stop() {
       isOver = true
       await paying
-      return answers
     },
   }
 }
@@ -165,6 +165,7 @@ void t.test('models come and go on a running server, and only as they may', asyn
 
   await t.test('it answers once it is routed to; the one before stays warm for a rollback', async (t) => {
     const paying = payMeanwhile(rig)
+    await until(() => paying.answers.length > 0, 'the first is answered')
     t.equal((await ask(rig, 'routes', { champion: 'fraud-lgbm@2', reason })).status, 200)
     t.match((await score(rig)).body, { model: { name: 'fraud-lgbm', version: '2' }, degraded: false })
     t.match((await ask(rig, 'fraud-lgbm/1:unload', { reason })).body, { detail: /rollback/ })
@@ -174,7 +175,8 @@ void t.test('models come and go on a running server, and only as they may', asyn
     t.equal((await ask(rig, 'fraud-lgbm/1:unload', { reason })).status, 200)
     t.same(await namesOf(rig), ['baseline@1', 'fraud-lgbm@2', 'fraud-xgb@1'])
     await until(() => lane?.threadId === -1, 'its thread ends')
-    const answers = await paying.stop()
+    await paying.stop()
+    const { answers } = paying
     t.same(new Set(answers.map(({ status, body }) => `${status} ${String(body?.degraded)}`)), new Set(['200 false']))
     t.same(new Set(answers.map(({ body }) => String(body?.model.version))), new Set(['1', '2']))
     t.match((await ask(rig, 'routes', { champion: 'fraud-lgbm@1', reason })).body, { code: 'ASSAY_MODEL_NOT_LOADED' })

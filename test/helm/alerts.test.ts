@@ -1,5 +1,6 @@
-// Alert rules, runbook and dashboards: rules by promtool over the cases of alert-cases.yaml, an entry of the runbook for each
-// alert, and every metric and label that any of them names in a scrape of a running server and sidecar.
+// Alert rules, runbook and dashboards: rules by promtool over the cases of alert-cases.yaml, an entry of the
+// runbook for each alert, and every metric and label that any of them names in a scrape of a running server and
+// sidecar.
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -74,7 +75,7 @@ function countOf(alert: string, labels: Record<string, string>): string {
   return `count(ALERTS{${matchers.join()}})`
 }
 
-const calm = ['30m', '5h', '9h'].map((eval_time) => {
+const calm = ['30m', '3h'].map((eval_time) => {
   return { expr: 'count(ALERTS{alertstate="firing"})', eval_time, exp_samples: [] }
 })
 

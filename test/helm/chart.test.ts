@@ -1,6 +1,6 @@
-// The chart: linted and rendered in each of helm/assay/ci/, every object against the schema of its kind, every configuration
-// and environment through the server's own check. What must not render does not, and says why. The two programs that
-// stand in the templates, the sidecar's loop and `helm test`, run here.
+// The chart: linted and rendered in each of helm/assay/ci/, every object against the schema of its kind, every
+// configuration and environment through the server's own check. What must not render does not, and says why. The
+// two programs that stand in the templates, the sidecar's loop and `helm test`, run here.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -63,11 +63,15 @@ void t.test('a fault in an object is found: a field unknown, missing, of another
     spoilt(set, ({ spec }) => (spec.replicas = '1')),
     spoilt(set, ({ spec }) => (spec.template.spec.containers[0].resources.requests.cpu = 'lots')),
     spoilt(monitor, ({ spec }) => (spec.endpoints[0].intervall = '5s')),
-    { apiVersion: 'apps/v1', kind: 'StatefulSets', metadata: { name: 'x' } },
+    { ...structuredClone(set), kind: 'StatefulSets' },
   ]
-  for (const [index, object] of faults.entries()) {
-    t.ok(kubeFaults([object]).length > 0, `fault ${index}`)
-  }
+  for (const [index, object] of faults.entries()) object.metadata.name = `fault-${index}`
+  const found = kubeFaults(faults)
+  for (const index of faults.keys())
+    t.ok(
+      found.some((line) => line.includes(`fault-${index}:`)),
+      `fault ${index}`,
+    )
   t.end()
 })
 

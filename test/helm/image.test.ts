@@ -1,6 +1,7 @@
-// The Dockerfile: linted, and carried out step by step in plain folders (image.ts), since an image needs a container engine
-// that is not everywhere. What comes out runs as it would there: as process 1 and as its user, without a capability, all
-// but /data read-only. It scores, says that it is healthy, keeps its console and sidecar, and drains on SIGTERM.
+// The Dockerfile: linted, and carried out step by step in plain folders (image.ts), since an image needs a
+// container engine that is not everywhere. What comes out runs as it would there: as process 1 and as its user,
+// without a capability, all but /data read-only. It scores, says that it is healthy, keeps its console and sidecar,
+// and drains on SIGTERM.
 import { chownSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'

@@ -1,8 +1,8 @@
-// What a Dockerfile says, carried out without a container engine: each stage is a folder, its base the /usr and /etc of
-// another tree; every RUN, and at last the image itself, runs in that folder as its root (mount and pid namespaces, chroot).
-// The tree is this machine's, and `npm ci`, which takes a minute, links what it has laid down in this checkout from the
-// same lock file. ASSAY_IMAGE_BASE names another tree, such as debootstrap makes with Node.js 24 added; there every step
-// is carried out as it is written. No test.
+// What a Dockerfile says, carried out without a container engine: each stage is a folder, its base the /usr and
+// /etc of another tree; every RUN, and at last the image itself, runs in that folder as its root (mount and pid
+// namespaces, chroot). The tree is this machine's, and `npm ci`, which takes a minute, links what it has laid down
+// in this checkout from the same lock file. ASSAY_IMAGE_BASE names another tree, such as debootstrap makes with
+// Node.js 24 added; there every step is carried out as it is written. No test.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { chmodSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { rmSync, statSync, symlinkSync } from 'node:fs'
@@ -167,7 +167,7 @@ function runStep(text: string, { tree, workdir, env }: Place) {
   return spawnSync('unshare', args, { env: inside, encoding: 'utf8', maxBuffer: 64 << 20 })
 }
 
-/** Arguments of `unshare` for a command in the finished image: its user, no capability, all but the volumes read-only. */
+/** Arguments of `unshare` for a command in the finished image: its user, no capability, a root that is read-only. */
 function inImage({ tree, user, workdir, volumes }: Image, command: readonly string[], data: string): string[] {
   const [uid = '', gid = ''] = user.split(':')
   const drop = `setpriv --reuid ${uid} --regid ${gid} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all`

@@ -1,6 +1,6 @@
-// Kubernetes objects against the schemas of their kinds, offline: what kubernetes-models makes of the OpenAPI documents.
-// Its validators judge types, required fields, closed sets and patterns; they let unknown fields pass, which the compiler
-// finds in the same package's types, as excess properties of a literal. No test.
+// Kubernetes objects against the schemas of their kinds, offline: what kubernetes-models makes of the OpenAPI
+// documents. Its validators judge types, required fields, closed sets and patterns; they let unknown fields pass,
+// which the compiler finds in the same package's types, as excess properties of a literal. No test.
 import { join } from 'node:path'
 import { ServiceMonitor, PrometheusRule } from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1'
 import { StatefulSet } from 'kubernetes-models/apps/v1'
@@ -12,7 +12,7 @@ import { ROOT } from '../../bench/server.js'
 export interface KubeObject {
   readonly apiVersion: string
   readonly kind: string
-  readonly metadata: { readonly name: string; readonly labels?: Record<string, string> }
+  readonly metadata: { name: string; readonly labels?: Record<string, string> }
   // eslint-disable-next-line @typescript-eslint/no-explicit-any -- rendered objects are looked at field by field
   readonly [field: string]: any
 }
@@ -43,7 +43,9 @@ const kindOf = ({ apiVersion, kind }: KubeObject): string => `${apiVersion} ${ki
 export function kubeFaults(objects: readonly KubeObject[]): string[] {
   const known = objects.filter((object) => kindOf(object) in KINDS)
   return [
-    ...objects.filter((object) => !known.includes(object)).map((object) => `${kindOf(object)}: not a kind known here`),
+    ...objects
+      .filter((object) => !known.includes(object))
+      .map((object) => `${kindOf(object)} ${object.metadata.name}: not a kind known here`),
     ...known.flatMap((object) => judged(object)),
     ...typed(known),
   ]
