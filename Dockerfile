@@ -9,16 +9,16 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci
 COPY tsconfig.json ./
 COPY src src
-# What only development needs goes, and what was built for other machines: seven eighths of what npm lays down.
-RUN npx tsc -p . && npm prune --omit=dev \
+RUN npx tsc -p .
+# CUDA: `--build-arg ONNXRUNTIME_NODE_INSTALL=cuda12 --build-arg BASE=…`, a base with Node.js 24, CUDA 12 and cuDNN. The
+# script is onnxruntime-node's own and fetches the runtime's CUDA provider. Lanes of this release run on the CPU.
+ARG ONNXRUNTIME_NODE_INSTALL=skip
+# What only development needs goes, and what was built for other machines: four fifths of what npm lays down.
+RUN npm prune --omit=dev && node node_modules/onnxruntime-node/script/install.js \
   && machine="linux/$(node -p process.arch)" && build="linux_$(node -p 'process.arch + "_" + process.versions.modules')" \
   && find node_modules/onnxruntime-node/bin -type f ! -path "*/${machine}/*" -delete \
   && find node_modules/uWebSockets.js node_modules/uws-unofficial -name 'uws_*.node' ! -name "uws_${build}.node" -delete \
   && mkdir bin && ln -s ../src/assay.js bin/assay
-# CUDA: `--build-arg ONNXRUNTIME_NODE_INSTALL=cuda12 --build-arg BASE=…`, a base with Node.js 24, CUDA 12 and cuDNN. The
-# script is onnxruntime-node's own and fetches the runtime's CUDA provider. Lanes of this release run on the CPU.
-ARG ONNXRUNTIME_NODE_INSTALL=skip
-RUN node node_modules/onnxruntime-node/script/install.js
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="assay" org.opencontainers.image.licenses="Apache-2.0"

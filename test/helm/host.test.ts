@@ -1,8 +1,8 @@
-// One host: the units, and the page "from zero to production" as a new user would follow it. Its commands run one after the
-// other over copies-on-write of /etc, /opt, /usr and /var/lib. There is no systemd as process 1 here: `systemctl` does nothing,
-// and this test starts what the units say, as their user with their environment. That systemd would do so, and its sandbox
-// itself, is not shown: the units are verified and rated by systemd's own tools, and the system calls that server and
-// sidecar make are held beside the filter.
+// One host: the units, and the page "from zero to production" as a new user would follow it. Its commands run one
+// after the other over copies-on-write of /etc, /opt, /usr and /var/lib. There is no systemd as process 1 here:
+// `systemctl` does nothing, and this test starts what the units say, as their user with their environment. That
+// systemd would do so, and its sandbox itself, is not shown: the units are verified and rated by systemd's own
+// tools, and the system calls that server and sidecar make are held beside the filter.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -124,7 +124,7 @@ void t.test(
 /** What systemd would start for a unit: its user, no capability, its environment alone; its calls counted. */
 function startAs(unit: string, calls: string): string {
   const [user, exec, environment] = ['User', 'ExecStart', 'Environment'].map((key) => valuesOf(unit, key)[0] ?? '')
-  const drop = `setpriv --reuid ${user} --regid ${user} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all`
+  const drop = `setpriv --reuid ${user} --regid ${user} --clear-groups --no-new-privs --bounding-set=-all`
   const room = 'ASSAY_PROCESS__GOVERNANCE__DISK_FREE_BYTES_MIN=0'
   return `cd / && exec ${drop} env -i PATH="$PATH" ${room} ${environment} strace -f -qq -c -S name -o ${calls} ${exec}`
 }

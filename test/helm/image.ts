@@ -1,8 +1,8 @@
 // What a Dockerfile says, carried out without a container engine: each stage is a folder, its base the /usr and
 // /etc of another tree; every RUN, and at last the image itself, runs in that folder as its root (mount and pid
-// namespaces, chroot). The tree is this machine's, and `npm ci`, which takes a minute, links what it has laid down
-// in this checkout from the same lock file. ASSAY_IMAGE_BASE names another tree, such as debootstrap makes with
-// Node.js 24 added; there every step is carried out as it is written. No test.
+// namespaces, chroot). The tree is this machine's, and `npm ci` and the compiler, which take a minute, link what
+// they have laid down in this checkout from the same lock file and sources. ASSAY_IMAGE_BASE names another tree,
+// such as debootstrap makes with Node.js 24 added; there every step is carried out as it is written. No test.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { chmodSync, cpSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { rmSync, statSync, symlinkSync } from 'node:fs'
@@ -84,8 +84,9 @@ function carryOut({ instructions }: Stage, { tree, root, context, built }: Build
       if (flags.from === undefined) copy(text, { from: root, files: context, to })
       else copy(text, { from: built.get(flags.from) ?? '', files: null, to })
     } else if (word === 'RUN') {
-      if (text === 'npm ci' && otherTree === undefined) {
-        linkPackages(join(root, 'node_modules'), join(tree, state.workdir))
+      const here = otherTree === undefined ? DONE_HERE[text] : undefined
+      if (here !== undefined) {
+        here(root, join(tree, state.workdir))
         continue
       }
       const { status, stdout, stderr } = runStep(text, { tree, workdir: state.workdir, env: { ...args, ...env } })
@@ -94,6 +95,15 @@ function carryOut({ instructions }: Stage, { tree, root, context, built }: Build
   }
   const { HEALTHCHECK: healthcheck, ENTRYPOINT: entrypoint, CMD: command } = words
   return { tree, env, ...state, healthcheck, entrypoint, command }
+}
+
+/** Steps that this checkout has been through, by what they leave behind. */
+const DONE_HERE: Readonly<Record<string, (root: string, to: string) => void>> = {
+  'npm ci': (root, to) => linkPackages(join(root, 'node_modules'), to),
+  'npx tsc -p .': (root, to) => {
+    mkdirSync(join(to, 'dist'))
+    link(join(root, 'dist', 'src'), join(to, 'dist', 'src'))
+  },
 }
 
 /** Packages of the checkout by hard links, but for the one file that npm writes in place. */

@@ -1,6 +1,7 @@
-// The examples of a proxy in front of the score listener, nginx and Envoy, run as they are written but for addresses and the
-// folder of the certificates: a client of our authority is answered by the server behind them, one of none or of another is
-// not, and a new certificate is shown after the reload that the page names, while a connection that is open goes on.
+// The examples of a proxy in front of the score listener, nginx and Envoy, run as they are written but for
+// addresses and the folder of the certificates: a client of our authority is answered by the server behind them,
+// one of none or of another is not, and a new certificate is shown after the reload that the page names, while a
+// connection that is open goes on.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'

@@ -1,5 +1,5 @@
-// What these tests run besides npm's packages: helm, hadolint and Envoy, each at one version, of packages of Python that
-// carry the released programs, kept in the cache of test/kafka/cache.ts.
+// What these tests run besides npm's packages: helm, hadolint and Envoy, each at one version, of packages of Python
+// that carry the released programs, kept in the cache of test/kafka/cache.ts.
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { cached } from '../kafka/cache.js'
