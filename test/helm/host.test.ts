@@ -61,7 +61,7 @@ void t.test(
     writeFileSync(join(bin, 'systemctl'), '#!/bin/sh\necho "systemctl $*"\n', { mode: 0o755 })
     // Network and ports are this test's own: what else listens on 8080 here is nobody's business.
     const script = [
-      ...['set -e', 'ip link set lo up', `export PATH=${bin}:$PATH`],
+      ...['set -e', 'unset NODE_OPTIONS', 'ip link set lo up', `export PATH=${bin}:$PATH`],
       ...['etc', 'opt', 'usr', 'var/lib'].flatMap((name) => {
         const upper = join(folder, name)
         return [

@@ -27,6 +27,9 @@ const BASE_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 /** What of the machine's own settings the package manager needs to reach its registry. */
 const OF_THE_MACHINE = ['NODE_EXTRA_CA_CERTS', 'HTTPS_PROXY', 'https_proxy', 'NO_PROXY', 'no_proxy']
 
+/** The test runner puts a loader of its own into every Node.js; it does not lie in the tree. */
+const OPENING = ['set -e', 'unset NODE_OPTIONS']
+
 /** Why no tree can be run here, in words; null where one can. */
 export function namespacesMissing(): string | null {
   const { status } = spawnSync('unshare', ['--mount', '--pid', '--fork', 'true'], { stdio: 'ignore' })
@@ -166,7 +169,7 @@ function mounts(tree: string): string[] {
 function runStep(text: string, { tree, workdir, env }: Place) {
   const cache = join(process.env.HOME ?? '/root', '.npm')
   mkdirSync(cache, { recursive: true })
-  const script = ['set -e', ...mounts(tree), `mount --bind '${cache}' '${tree}/root/.npm'`]
+  const script = [...OPENING, ...mounts(tree), `mount --bind '${cache}' '${tree}/root/.npm'`]
   script.push(`exec chroot '${tree}' /bin/sh -c 'cd "$0" && eval "$1"' "$0" "$1"`)
   const own = OF_THE_MACHINE.flatMap((name) => {
     const value = process.env[name]
@@ -182,7 +185,8 @@ function inImage({ tree, user, workdir, volumes }: Image, command: readonly stri
   const [uid = '', gid = ''] = user.split(':')
   const drop = `setpriv --reuid ${uid} --regid ${gid} --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all`
   const script = [
-    ...['set -e', `mount --bind '${tree}' '${tree}'`, `mount -o remount,bind,ro '${tree}'`, ...mounts(tree)],
+    ...OPENING,
+    ...[`mount --bind '${tree}' '${tree}'`, `mount -o remount,bind,ro '${tree}'`, ...mounts(tree)],
     ...volumes.map((volume) => `mount --bind '${data}' '${tree}${volume}'`),
     `exec chroot '${tree}' /usr/bin/${drop} -- /bin/sh -c 'cd "$0" && exec "$@"' '${workdir}' "$@"`,
   ]
