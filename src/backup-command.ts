@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { loadConfig } from './config.js'
+import { isoTime, parseDuration } from './contract/time.js'
 import { createLogBackup, restoreLog } from './decision-log/backup.js'
 import { createDisk } from './decision-log/disk.js'
 import { AssayError, errorOf } from './errors.js'
@@ -70,14 +71,14 @@ export async function backupCommand(args: readonly string[]): Promise<number> {
       const copied = await backup.pass()
       if (copied !== null) {
         const { logId, epoch, sequence } = copied
-        writeState(to, { format: 1, log_id: logId, epoch, sequence, level_at: new Date(beganMs).toISOString() })
+        writeState(to, { format: 1, log_id: logId, epoch, sequence, level_at: isoTime(beganMs) })
       }
       if (beganMs - bundlesAtMs >= BUNDLES_EVERY_MS || values.once === true) {
         await copyBundles(modelsDir, join(to, 'models'))
         bundlesAtMs = beganMs
       }
       if (copied !== null && (beganMs - saidAtMs >= SAY_EVERY_MS || values.once === true)) {
-        process.stdout.write(`level with record ${copied.sequence} of epoch ${copied.epoch}, ${iso(beganMs)}\n`)
+        process.stdout.write(`level with record ${copied.sequence} of epoch ${copied.epoch}, ${isoTime(beganMs)}\n`)
         saidAtMs = beganMs
       }
     } catch (error) {
@@ -159,18 +160,11 @@ function ioError(cause: unknown): AssayError {
   return new AssayError('ASSAY_LOG_IO', `the copy cannot be read or written: ${errorOf(cause).message}`, { cause })
 }
 
-function iso(ms: number): string {
-  return new Date(ms).toISOString()
-}
-
 /** 500ms, 1s, 5m. */
 function durationOf(text: string, option: string): number {
-  const match = /^(\d{1,6})(ms|s|m|h)$/.exec(text)
-  const unit = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[match?.[2] ?? '']
-  if (match === null || unit === undefined || Number(match[1]) === 0) {
-    throw usage(`${option} must be a duration such as 500ms, 1s or 5m`)
-  }
-  return Number(match[1]) * unit
+  const ms = parseDuration(text) ?? 0
+  if (ms === 0) throw usage(`${option} must be a duration such as 500ms, 1s or 5m`)
+  return ms
 }
 
 function status(to: string, values: Values): number {

@@ -128,6 +128,21 @@ function isLeapInstant(value: number): boolean {
   return value % DAY_MS === 0 && new Date(value).getUTCDate() === 1
 }
 
+const UNIT_MS = new Map([
+  ['ms', 1],
+  ['s', 1_000],
+  ['m', 60_000],
+  ['h', 3_600_000],
+  ['d', DAY_MS],
+])
+
+/** Milliseconds of `500ms`, `30s`, `30m`, `24h`, `7d`; null for any other text. */
+export function parseDuration(text: string): number | null {
+  const [, count = '', unit = ''] = /^(\d{1,6})([a-z]+)$/.exec(text) ?? []
+  const unitMs = UNIT_MS.get(unit)
+  return unitMs === undefined ? null : Number(count) * unitMs
+}
+
 /** ISO 8601 in UTC with milliseconds, as Date.toISOString gives it, for years 1970 to 9999. */
 export function isoTime(ms: number): string {
   const days = Math.floor(ms / DAY_MS)

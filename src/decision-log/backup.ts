@@ -21,8 +21,6 @@ export interface Copied {
   readonly epoch: number
   /** Every record up to this one is in the copy, durably. */
   readonly sequence: number
-  /** Of this pass. */
-  readonly bytes: number
 }
 
 export interface LogBackup {
@@ -40,10 +38,11 @@ export function createLogBackup(from: Disk, to: Disk): LogBackup {
   const buffer = Buffer.allocUnsafe(PIECE_BYTES)
   /** Segments that were compared with what the copy had of them. */
   const known = new Set<string>()
-  let lastSegment = 0
+  /** What the copy's head says. */
+  let written: Head | null = null
 
-  /** Copies a segment up to `end`; returns the bytes that were missing. */
-  async function copySegment(name: string, headerBytes: number, end: number): Promise<number> {
+  /** Copies a segment up to `end`. */
+  async function copySegment(name: string, headerBytes: number, end: number): Promise<void> {
     const isThere = to.list().includes(name)
     if (isThere && !known.has(name)) compareHeaders(name, headerBytes)
     const source = from.open(name, 'read')
@@ -60,7 +59,6 @@ export function createLogBackup(from: Disk, to: Disk): LogBackup {
       }
       if (begin < end) to.sync(target)
       known.add(name)
-      return end - begin
     } finally {
       quietly(() => from.close(source))
       quietly(() => to.close(target))
@@ -74,28 +72,27 @@ export function createLogBackup(from: Disk, to: Disk): LogBackup {
     if (!isPart) throw refused(`${name} is another segment there`)
   }
 
-  async function copyChain(head: Head): Promise<number> {
+  async function copyChain(head: Head): Promise<void> {
     const chain = readChain(from, head.segment)
-    let bytes = 0
     for (const [at, entry] of chain.entries.entries()) {
       const { exactEnd, softEnd } = boundsOf(chain, at, true)
-      bytes += await copySegment(entry.name, entry.headerBytes, at === chain.entries.length - 1 ? exactEnd : softEnd)
+      await copySegment(entry.name, entry.headerBytes, at === chain.entries.length - 1 ? exactEnd : softEnd)
     }
-    return bytes
+    to.syncDirectory()
   }
 
   return {
     async pass() {
       const { head } = readHead(from)
       if (head === null) return null
-      const name = segmentName(head.segment)
-      const isNew = head.segment !== lastSegment
-      const bytes = isNew ? await copyChain(head) : await copySegment(name, 0, head.syncedOffset)
-      if (isNew) to.syncDirectory()
-      lastSegment = head.segment
-      if (bytes > 0 || isNew) writeHead(to, head)
-      const { epoch, syncedSequence: sequence } = head
-      return { logId: head.logId.toString('hex'), epoch, sequence, bytes }
+      const { segment, epoch, syncedSequence: sequence, syncedOffset } = head
+      const isSame = written?.segment === segment
+      if (!isSame || written?.syncedOffset !== syncedOffset) {
+        await (isSame ? copySegment(segmentName(segment), 0, syncedOffset) : copyChain(head))
+        writeHead(to, head)
+        written = head
+      }
+      return { logId: head.logId.toString('hex'), epoch, sequence }
     },
   }
 }
@@ -109,7 +106,6 @@ function writeHead(to: Disk, head: Head): void {
 }
 
 export interface Restored {
-  readonly logId: string
   /** The last record. */
   readonly sequence: number
   /** Epochs up to this one count as taken. */
@@ -136,13 +132,15 @@ export async function restoreLog(from: Disk, to: Disk): Promise<Restored> {
     const text = `the copy is damaged: ${segment} at ${offset}: ${detail}`
     throw new AssayError('ASSAY_BACKUP_REFUSED', damage.length > 1 ? `${text}, and ${damage.length - 1} more` : text)
   }
-  await createLogBackup(from, to).pass()
+  const copied = await createLogBackup(from, to).pass()
+  if (copied === null) throw refused('the head of the copy cannot be read')
+  // What was copied beyond the head, in a pass that broke off, stays behind; its epoch was begun all the same.
   const epoch = last.epoch + EPOCHS_AHEAD
   const mark = to.create(epochName(epoch))
   to.sync(mark)
   to.close(mark)
   to.syncDirectory()
-  return { logId: verified.logId, sequence: last.lastSequence, epoch }
+  return { sequence: copied.sequence, epoch }
 }
 
 function refused(detail: string): AssayError {

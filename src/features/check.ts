@@ -1,6 +1,7 @@
 // Every fault of a catalogue, each with its path, before anything is compiled: unknown fields and entities, tests that
 // cannot hold, duplicate names, references that lead nowhere or in a circle, values that a column's type cannot say.
 import type { Catalogue, FeatureSpec } from '../contract/catalogue.js'
+import { parseDuration } from '../contract/time.js'
 import type { FieldSpec, TransactionSchema } from '../contract/transaction.js'
 import type { InputFault } from '../errors.js'
 import { zoneOffset } from './calendar.js'
@@ -9,12 +10,9 @@ type Aggregate = Extract<FeatureSpec, { kind: 'aggregate' }>
 export type FieldTest = NonNullable<Aggregate['where']>[number]
 export type FieldType = FieldSpec['type']
 
-/** Milliseconds of `500ms`, `30s`, `30m`, `24h`, `7d`. */
+/** Milliseconds of a window or delay; NaN where it is none: it begins with no zero. */
 export function durationMs(text: string): number {
-  const match = /^([1-9][0-9]{0,5})(ms|s|m|h|d)$/.exec(text)
-  if (match === null) return NaN
-  const unit = match[2] === 'ms' ? 1 : match[2] === 's' ? 1e3 : match[2] === 'm' ? 6e4 : match[2] === 'h' ? 36e5 : 864e5
-  return Number(match[1]) * unit
+  return (text.startsWith('0') ? null : parseDuration(text)) ?? NaN
 }
 
 /** Type of a name that features may read: amount, currency, or a declared field; null where unknown. */

@@ -1,6 +1,7 @@
 // `assay route show | set | rollback | resume | status` and `assay breaker open | panic | release`: what operators read
 // and change on a running server. A change names the revision that it was decided upon, so that nobody's is lost.
 import { parseArgs } from 'node:util'
+import { parseDuration } from '../contract/time.js'
 import { AssayError } from '../errors.js'
 import { createOperationsClient, type OperationsAnswer, type OperationsClient } from './operations-client.js'
 import { nameOf, routesText, statusText } from './route-text.js'
@@ -164,10 +165,9 @@ function shareOf(text: string): number {
 }
 
 function durationOf(text: string): number {
-  const match = /^(\d{1,5})(s|m|h|d)$/.exec(text)
-  const unit = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[match?.[2] ?? '']
-  if (match === null || unit === undefined) throw usage('--every must be a duration such as 30s, 30m or 2h')
-  return Number(match[1]) * unit
+  const ms = parseDuration(text)
+  if (ms === null || ms < 1_000) throw usage('--every must be a duration such as 30s, 30m or 2h')
+  return ms
 }
 
 type Text = (body: OperationsAnswer['body']) => string

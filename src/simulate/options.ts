@@ -1,5 +1,6 @@
 // The options that `simulate` and `traffic` share: numbers, times and the switches, from text to values.
 // Invariant: a bad value is ASSAY_USAGE with the option's name; nothing is guessed.
+import { parseDuration } from '../contract/time.js'
 import { AssayError } from '../errors.js'
 import type { Switches } from './generator.js'
 
@@ -35,12 +36,9 @@ export function instant(text: string, name: string): number {
 
 /** A duration such as 30s, 5m, 2h or 7d, in milliseconds. */
 export function durationMs(text: string, name: string): number {
-  const match = /^(\d{1,6})(ms|s|m|h|d)$/.exec(text)
-  const unit = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }[match?.[2] ?? '']
-  if (match === null || unit === undefined) {
-    throw new AssayError('ASSAY_USAGE', `--${name} must be a duration such as 30s, 5m or 7d`)
-  }
-  return Number(match[1]) * unit
+  const ms = parseDuration(text)
+  if (ms !== null) return ms
+  throw new AssayError('ASSAY_USAGE', `--${name} must be a duration such as 30s, 5m or 7d`)
 }
 
 /** The switches that the options turn on; what is absent is left out. */
