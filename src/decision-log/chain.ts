@@ -135,3 +135,24 @@ function headFinding(slot: number, head: Head | null): Finding {
 function missing(index: number, sequence: number, epoch: number): Finding {
   return { kind: 'damage', segment: segmentName(index), offset: 0, sequence, epoch, detail: 'the file is not there' }
 }
+
+/**
+ * Why nobody can read on behind this place of a log whose last record is `lastSequence`; null where one can. A place is
+ * one's own if its epoch wrote that record: a log that lost its end, or came back from a copy, has other epochs.
+ */
+export function misfitOf(
+  disk: Disk,
+  place: { readonly logId: Buffer; readonly epoch: number; readonly sequence: number },
+  lastSequence: number,
+): string | null {
+  const headers = readChain(disk).entries.flatMap(({ header }) => (header === null ? [] : [header]))
+  const first = headers.at(0)
+  if (first === undefined) return 'there is no log'
+  if (!first.logId.equals(place.logId)) return 'it is of another log'
+  if (first.firstSequence > place.sequence + 1) return `the log begins behind it, with record ${first.firstSequence}`
+  const next = headers.find(({ epoch }) => epoch > place.epoch)
+  const epoch = next?.previousEpoch.epoch ?? headers.at(-1)?.epoch
+  const end = next?.previousEpoch.lastSequence ?? lastSequence
+  if (epoch !== place.epoch) return `the log has no epoch ${place.epoch}`
+  return place.sequence <= end ? null : `it covers record ${place.sequence}, its epoch ends with ${end}`
+}

@@ -6,6 +6,7 @@
 // A record of 16 words is one cache line (64 bytes), so that an entity costs one miss and not one per fact; more window
 // edges than 7 take a second line. An entity is named by the word at which its record begins. A free record links to
 // the next free one in `older`.
+import type { Image } from '../runtime/image.js'
 import { HashTable } from './hash-table.js'
 
 const NONE = -1
@@ -122,6 +123,15 @@ export class Entities {
 
   setFloor(entity: number, timeMs: number): void {
     this.#floats[(entity >>> 1) + FLOOR] = timeMs
+  }
+
+  async serialize(image: Image): Promise<void> {
+    this.#wordsUsed = await image.number(this.#wordsUsed)
+    this.#free = await image.number(this.#free)
+    this.oldest = await image.number(this.oldest)
+    this.newest = await image.number(this.newest)
+    await image.array(this.facts.subarray(0, this.#wordsUsed))
+    await this.#table.serialize(image)
   }
 
   #link(entity: number): void {

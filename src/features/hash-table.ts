@@ -2,6 +2,8 @@
 // single growth is long. It keeps the high word and 8 bits of the low one: the caller verifies each candidate.
 // Deleting shifts back (Knuth, TAOCP 3, 6.4, algorithm R): no tombstones, so no slow decay.
 
+import type { Image } from '../runtime/image.js'
+
 const SEGMENTS = 256
 const FIRST_SIZE = 8
 
@@ -82,6 +84,16 @@ export class HashTable {
     segment[2 * hole + 1] = -1
     this.#used[index]--
     this.entries--
+  }
+
+  async serialize(image: Image): Promise<void> {
+    this.entries = await image.number(this.entries)
+    await image.array(this.#used)
+    for (let i = 0; i < SEGMENTS; i++) {
+      const words = await image.number(this.#segments[i].length)
+      if (words !== this.#segments[i].length) this.#segments[i] = new Int32Array(words)
+      await image.array(this.#segments[i])
+    }
   }
 
   #grow(index: number): Int32Array {

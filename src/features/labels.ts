@@ -1,6 +1,7 @@
 // What each source last said of a transaction, in flat arrays: labels beside held transactions, and labels that wait
 // for one. Both lists are bounded; the first to come leaves first. A waiting label that leaves is counted as expired.
 // A transaction is fraud where the latest word of any source says so.
+import type { Image } from '../runtime/image.js'
 import { HashTable } from './hash-table.js'
 
 const NONE = -1
@@ -132,6 +133,23 @@ export class LabelStore {
         ])
       }
     }
+  }
+
+  async serialize(image: Image): Promise<void> {
+    this.expired = await image.number(this.expired)
+    this.#rowsUsed = await image.number(this.#rowsUsed)
+    this.#freeRow = await image.number(this.#freeRow)
+    for (const list of [WAITING, HELD] as const) {
+      this.#first[list] = await image.number(this.#first[list])
+      this.#last[list] = await image.number(this.#last[list])
+      this.#size[list] = await image.number(this.#size[list])
+    }
+    const columns = [
+      ...[this.#idLow, this.#idHigh, this.#sourceLow, this.#sourceHigh, this.#knownAt, this.#eventAt, this.#fraud],
+      ...[this.#list, this.#next, this.#previous],
+    ]
+    for (const column of columns) await image.array(column.subarray(0, this.#rowsUsed))
+    await this.#table.serialize(image)
   }
 
   /** The row of this transaction after `previous` (null: the first), or -1. */

@@ -9,6 +9,8 @@
 // So the events of one entity lie on one or two pages whatever the number of columns: what a fold costs is mostly the
 // pages it must reach (bench/features.ts). A stretch has 4 slots at least, so every column begins at a multiple of 8.
 
+import type { Image } from '../runtime/image.js'
+
 const ORDER_MIN = 2
 const CHUNK_ORDER_MAX = 16
 
@@ -182,6 +184,20 @@ export class Slab {
       size++
     }
     this.#link(at, size)
+  }
+
+  async serialize(image: Image): Promise<void> {
+    const chunks = await image.number(this.#chunks.length)
+    if (chunks > this.#chunksMax) throw new Error(`it holds ${chunks} chunks of events, ${this.#chunksMax} have room`)
+    while (this.#chunks.length < chunks) this.#addChunk()
+    for (const { words, next, previous, free } of this.#chunks) {
+      await image.array(words)
+      await image.array(next)
+      await image.array(previous)
+      await image.array(free)
+    }
+    await image.array(this.#heads)
+    this.slotsUsed = await image.number(this.slotsUsed)
   }
 
   #link(slot: number, order: number): void {

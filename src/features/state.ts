@@ -7,6 +7,7 @@ import type { Label } from '../contract/label.js'
 import type { Transaction } from '../contract/transaction.js'
 import type { Limits } from '../limits.js'
 import { createHasher, type Hasher } from '../runtime/hash.js'
+import type { Image } from '../runtime/image.js'
 import type { Current } from './aggregate.js'
 import type { CompiledCatalogue } from './compile.js'
 import { LabelStore } from './labels.js'
@@ -56,6 +57,8 @@ export interface FeatureState {
   size(): FeatureStateSize
   /** `sha256:<hex>` over the whole state in canonical order: equal after equal folds. Walks everything. */
   digest(): string
+  /** Puts the state into an image, or takes it from that of a state made with the same catalogue, limits and key. */
+  serialize(image: Image): Promise<void>
   /** Start of observation, ms; NaN before the first event. */
   observedSinceMs(): number
   /** Moves the start of observation back, after history was imported; never forward. */
@@ -217,6 +220,14 @@ class WindowState implements FeatureState {
       labels: this.#labels,
     })
     return `sha256:${hash.digest('hex')}`
+  }
+
+  async serialize(image: Image): Promise<void> {
+    this.#frontierMs = await image.number(this.#frontierMs)
+    this.#observedSinceMs = await image.number(this.#observedSinceMs)
+    this.#late = await image.number(this.#late)
+    for (const windows of this.#windows) await windows.serialize(image)
+    await this.#labels.serialize(image)
   }
 
   observedSinceMs(): number {

@@ -6,14 +6,14 @@
 // before the oldest is the base of the prefixes. Invariant: times ascend within a stretch; equal times keep the order
 // of arrival. An event at or before `heldFrom` is invisible, whether or not it has been dropped yet.
 import type { Limits } from '../limits.js'
+import type { Image } from '../runtime/image.js'
 import { aggregate, type Current, createScratch, type Scratch, upperBound } from './aggregate.js'
 import { COUNT, Entities, FIRST, GUESSES, ORDER, STRETCH } from './entities.js'
 import { HashTable } from './hash-table.js'
 import type { FieldPlan } from './plan.js'
+import { addAmount, addCount, REBASE_ABOVE, rebase } from './prefix.js'
 import { emptyStretch, orderFor, Slab, type Stretch } from './slab.js'
 
-/** Sums stay whole numbers below 2^53: beyond this the base of the prefixes is taken off. */
-const REBASE_ABOVE = 2 ** 52
 /**
  * Entities of which every event has left its window, looked at per insertion: more than one, so that they never pile
  * up.
@@ -208,6 +208,15 @@ export class EntityWindows {
     }
   }
 
+  async serialize(image: Image): Promise<void> {
+    this.events = await image.number(this.events)
+    this.evictions = await image.number(this.evictions)
+    this.#evictedUntil = await image.number(this.#evictedUntil)
+    await this.#ids.serialize(image)
+    await this.#entities.serialize(image)
+    await this.#slab.serialize(image)
+  }
+
   #open(entity: number, stretch: Stretch): Stretch {
     this.#slab.open(this.#facts[entity + STRETCH], this.#facts[entity + ORDER], stretch)
     return stretch
@@ -373,22 +382,4 @@ export class EntityWindows {
       words[ids + 2 * at + 1] = current.idHigh
     }
   }
-}
-
-/** Prefix at `at` from the one before it, and the count added to all that follow up to `end`. */
-function addCount(shorts: Uint16Array, at: number, end: number, count: number): void {
-  shorts[at] = shorts[at - 1] + count
-  for (let k = at + 1; k <= end; k++) shorts[k] += count
-}
-
-/** The same of sums; apart, so that each knows its kind of array. */
-function addAmount(floats: Float64Array, at: number, end: number, amount: number): void {
-  floats[at] = floats[at - 1] + amount
-  for (let k = at + 1; k <= end; k++) floats[k] += amount
-}
-
-/** Takes the base off all prefixes from `base` to `end`. */
-function rebase(floats: Float64Array, base: number, end: number): void {
-  const taken = floats[base]
-  for (let k = base; k <= end; k++) floats[k] -= taken
 }

@@ -3,7 +3,7 @@
 // nothing of it; what is published was committed. Below the disk's floor nothing is written: the decision log holds
 // what waits, and nobody writes to it but the server. One batch at a time, one thread at a time (pace.ts).
 import type { Alerter } from './alerter.js'
-import type { Pace } from './pace.js'
+import type { Pace } from '../runtime/pace.js'
 import type { Batch, Control, DerivedRow, Monitor, TailRecord } from './port.js'
 import type { Store } from './store/open.js'
 import type { Tail } from './tail.js'

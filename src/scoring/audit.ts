@@ -3,6 +3,7 @@
 import { shownControl } from '../contract/control-state.js'
 import type { ControlRecord } from '../contract/record-types.js'
 import { isoTime } from '../contract/time.js'
+import { type Image, listIn } from '../runtime/image.js'
 
 export interface Audit {
   add(record: ControlRecord): void
@@ -12,6 +13,8 @@ export interface Audit {
   last(): object | null
   /** Changes by kind, since the log began. */
   readonly counts: ReadonlyMap<string, number>
+  /** Puts it into an image, or takes it from there. */
+  serialize(image: Image): Promise<void>
 }
 
 /** Holds the newest `max` changes. */
@@ -31,8 +34,25 @@ export function createAudit(max: number): Audit {
       const controls = held.slice(-limit).reverse().map(show)
       return { controls, total, older: total - controls.length }
     },
+    async serialize(image) {
+      total = await image.number(total)
+      const kinds = await listIn(image, [...counts.keys()], (kind = '') => image.text(kind))
+      for (const kind of kinds) counts.set(kind, await image.number(counts.get(kind) ?? 0))
+      held.splice(0, Infinity, ...(await listIn(image, held, (record) => serializeControl(image, record))))
+    },
     last: () => (held.length === 0 ? null : show(held[held.length - 1])),
   }
+}
+
+async function serializeControl(image: Image, record: ControlRecord | undefined): Promise<ControlRecord> {
+  const number = (value = 0): Promise<number> => image.number(value)
+  const text = (value = ''): Promise<string> => image.text(value)
+  const [ordinal, epoch] = [await number(record?.ordinal), await number(record?.epoch)]
+  const foldedAtMs = await number(record?.foldedAtMs)
+  const [kind, actor] = [await text(record?.kind), await text(record?.actor)]
+  const [reason, state] = [await text(record?.reason), await text(record?.state)]
+  const remoteAddress = (await text(record?.remoteAddress ?? '')) || null
+  return { ordinal, epoch, foldedAtMs, kind, actor, reason, state, remoteAddress }
 }
 
 function show({ foldedAtMs, kind, actor, reason, remoteAddress, epoch, ordinal, state }: ControlRecord): object {

@@ -4,6 +4,7 @@
 // nothing of it is in it. Bounded: the lowest range leaves first, and is then no longer known.
 import type { StreamSource } from '../contract/record-types.js'
 import type { Limits } from '../limits.js'
+import { type Image, listIn } from '../runtime/image.js'
 
 /** Offsets as ranges that do not touch, in order; at most so many. */
 export class OffsetSet {
@@ -34,6 +35,12 @@ export class OffsetSet {
     if (this.#to.length <= this.#rangesMax) return
     this.#from.shift()
     this.#to.shift()
+  }
+
+  async serialize(image: Image): Promise<void> {
+    const number = (value = 0): Promise<number> => image.number(value)
+    this.#from.splice(0, Infinity, ...(await listIn(image, this.#from, number)))
+    this.#to.splice(0, Infinity, ...(await listIn(image, this.#to, number)))
   }
 
   ranges(): [from: number, to: number][] {
@@ -78,6 +85,8 @@ export interface DecidedOffsets {
   /** Sequence of the newest record taken in. */
   newest(): number
   partitions(): DecidedPartition[]
+  /** Puts it into an image, or takes it from there. */
+  serialize(image: Image): Promise<void>
 }
 
 interface Known {
@@ -90,11 +99,12 @@ export function createDecidedOffsets(limits: Pick<Limits, 'offsetRangesMax' | 'o
   const known = new Map<string, Known>()
   let newest = -1
 
+  const offsets = (): OffsetSet => new OffsetSet(limits.offsetRangesMax)
+
   /** Whatever was extended last is the last to leave. */
   function touch(source: StreamSource): Known {
     const key = keyOf(source)
-    const { offsetRangesMax: max } = limits
-    const one = known.get(key) ?? { source, all: new OffsetSet(max), letters: new OffsetSet(max) }
+    const one = known.get(key) ?? { source, all: offsets(), letters: offsets() }
     known.delete(key)
     known.set(key, one)
     const [oldest] = known.keys()
@@ -116,6 +126,28 @@ export function createDecidedOffsets(limits: Pick<Limits, 'offsetRangesMax' | 'o
       source.topicId !== null && (known.get(keyOf(source))?.letters.has(source.offset) ?? false),
     newest: () => newest,
     partitions: () => [...known.values()].map(shown),
+    async serialize(image) {
+      newest = await image.number(newest)
+      const list = await listIn(image, [...known.values()], async (one) => {
+        const source = await serializeSource(image, one?.source)
+        const [all, letters] = [one?.all ?? offsets(), one?.letters ?? offsets()]
+        await all.serialize(image)
+        await letters.serialize(image)
+        return { source, all, letters }
+      })
+      known.clear()
+      for (const one of list) known.set(keyOf(one.source), one)
+    },
+  }
+}
+
+async function serializeSource(image: Image, source: StreamSource | undefined): Promise<StreamSource> {
+  return {
+    topic: await image.text(source?.topic ?? ''),
+    topicId: await image.text(source?.topicId ?? ''),
+    partition: await image.number(source?.partition ?? 0),
+    offset: await image.number(source?.offset ?? 0),
+    skipped: await image.number(source?.skipped ?? 0),
   }
 }
 

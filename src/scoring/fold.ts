@@ -10,6 +10,7 @@ import type {
 } from '../contract/record-types.js'
 import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
+import type { Image } from '../runtime/image.js'
 import type { DecidedOffsets } from './decided.js'
 import type { Identity } from './identity.js'
 import type { IdIndex, SettledDecision } from './id-index.js'
@@ -47,6 +48,10 @@ export interface Fold {
   /** The highest ordinal and the latest clock seen. */
   last(): { ordinal: number; ms: number }
   counts(): { transactions: number; labels: number }
+  /** Records that wait for one with a lower ordinal. */
+  waiting(): number
+  /** How far it is, for an image of the state that it folds into; nothing may wait. */
+  serialize(image: Image): Promise<void>
   readonly gaps: readonly OrdinalGap[]
 }
 
@@ -125,6 +130,12 @@ export function createFold(deps: FoldDeps): Fold {
     end: () => reorder.end(),
     last: () => ({ ...last }),
     counts: () => ({ ...counts }),
+    waiting: reorder.waiting,
+    async serialize(image) {
+      last.ordinal = await image.number(last.ordinal)
+      last.ms = await image.number(last.ms)
+      await reorder.serialize(image)
+    },
     gaps: reorder.gaps,
   }
 }

@@ -3,6 +3,7 @@
 // `open` from its fold until its record is appended; whether that record is durable is the decision log's to say.
 // It refuses nothing: the oldest makes room.
 import assert from 'node:assert'
+import type { Image } from '../runtime/image.js'
 
 export interface IdIndexOptions {
   /** Entries held at most. */
@@ -192,6 +193,21 @@ export class IdIndex {
       const entry = number % this.#idsMax
       yield { epoch: this.#epoch[entry], ordinal: this.#ordinal[entry], decision: this.read(entry) }
     }
+  }
+
+  /** Puts the index into an image, or takes it from that of an index with the same options and hash key. */
+  async serialize(image: Image): Promise<void> {
+    this.#oldest = await image.number(this.#oldest)
+    this.#next = await image.number(this.#next)
+    this.#evicted = await image.number(this.#evicted)
+    this.#arenaNext = await image.number(this.#arenaNext)
+    const columns = [
+      ...[this.#idLow, this.#idHigh, this.#contentLow, this.#contentHigh, this.#epoch, this.#ordinal, this.#clockMs],
+      ...[this.#sequence, this.#factsAt, this.#factsBytes],
+    ]
+    for (const column of columns) await image.array(column.subarray(0, Math.min(this.#next, this.#idsMax)))
+    await image.array(this.#arena.subarray(0, Math.min(this.#arenaNext, this.#arena.length)))
+    await image.array(this.#table)
   }
 
   #room(bytes: number): number {

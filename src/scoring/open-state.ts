@@ -5,28 +5,28 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../config.js'
 import { type Routing, routingOf } from '../contract/control-state.js'
+import { misfitOf } from '../decision-log/chain.js'
+import { createDisk } from '../decision-log/disk.js'
 import { isDamage } from '../decision-log/finding.js'
 import { openDecisionLog, type OpenDecisionLog, type OpenDeps, type OpenOptions } from '../decision-log/open.js'
 import { AssayError, errorOf } from '../errors.js'
-import { createFeatureState } from '../features/state.js'
 import { catalogueFacts } from '../models/columns.js'
 import type { Live } from './assemble.js'
-import { type Audit, createAudit } from './audit.js'
+import type { Audit } from './audit.js'
 import { type Base, enter } from './base.js'
 import { controlStateOf, routesAtStart, routingAtStart } from './control-state.js'
-import { createDecidedOffsets } from './decided.js'
-import { createFold, type Fold } from './fold.js'
-import { IdIndex } from './id-index.js'
-import { createIdentity } from './identity.js'
+import type { Fold } from './fold.js'
 import { laneEvent } from './lane/events.js'
 import type { SpawnLane } from './lane/port.js'
 import { type LoadDeps, modelsToLoad } from './load-models.js'
+import { foldOn, type LogState } from './log-state.js'
 import { registerLogMetrics } from './log-view.js'
 import { type ModelPool, openModelPool } from './model-pool.js'
 import { inRoles, type LoadedModels } from './models.js'
 import { createRecall } from './recall.js'
-import { lastControlState, readDecisionLog } from './restore.js'
+import { lastControlState } from './restore.js'
 import { createServing, type Serving } from './serving.js'
+import { loadLogState } from './snapshot.js'
 
 /** Other threads than the real ones, for tests: a log over a disk that stalls, lanes that can be told to end. */
 export interface Threads {
@@ -50,19 +50,10 @@ export interface OpenState {
 /** Opens it. Throws what the log, the bundles and the catalogue are refused with. */
 export async function openState(config: Config, base: Base, threads: Threads = {}): Promise<OpenState> {
   const { fixed, logger } = base
-  const { policy, limits, codecs, catalogue } = fixed
+  const { policy, limits, codecs } = fixed
   const directory = makeLogDirectory(config.process.data_dir)
-  const features = createFeatureState(catalogue, { limits, hashKey: randomBytes(16) })
-  const { ids_max: idsMax, window_ms: windowMs } = policy.idempotency
-  const index = new IdIndex({ idsMax, windowMs, factsBytesMax: limits.factsBytesMax })
-  const identity = createIdentity(policy.schema, randomBytes(16), limits.recordBytesMax)
-  const audit = createAudit(limits.auditHeldMax)
-  const decided = createDecidedOffsets(limits)
-  const indexed = { index, identity, codecs }
-  const onControl = audit.add.bind(audit)
-  const fold = createFold({ limits, features, vectorSize: catalogue.size, indexed, decided, onControl })
   const progress = { call: (): void => undefined }
-  let opened: { loaded: ModelPool; serving: Serving; state: Buffer } | null = null
+  let opened: { loaded: ModelPool; serving: Serving; state: Buffer; folded: LogState } | null = null
   const control = (): NonNullable<typeof opened> => {
     if (opened === null) throw new Error('the models are not loaded yet')
     return opened
@@ -78,7 +69,7 @@ export async function openState(config: Config, base: Base, threads: Threads = {
     diskBytesMax: config.process.log.disk_bytes_max,
     schemas: Buffer.from(codecs.schemas),
     controlState: () => control().state,
-    async onRecovered({ epoch, findings }) {
+    async onRecovered({ epoch, findings, nextSequence }) {
       for (const finding of findings.filter(isDamage)) logger.event('LogRecovered', { ...finding })
       const routing = startRouting(directory, base)
       enter(base, 'models')
@@ -87,23 +78,24 @@ export async function openState(config: Config, base: Base, threads: Threads = {
       const loading = { ...loadDeps(config, base), spawn: threads.lane }
       const loaded = await openModelPool({ baseline: routes.baseline, models, approvals }, loading)
       const serving = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
-      opened = { loaded, serving, state: stateOf(routing, loaded) }
       enter(base, 'replay')
-      await replay(directory, fold, base)
-      logger.event('LogReplayed', { epoch, ...fold.counts(), gaps: fold.gaps.length })
+      const folded = await replay(config.process.data_dir, base, nextSequence - 1)
+      opened = { loaded, serving, state: stateOf(routing, loaded), folded }
+      logger.event('LogReplayed', { epoch, ...folded.fold.counts(), gaps: folded.fold.gaps.length })
     },
     onProgress: () => progress.call(),
     onFault: (detail) => logger.event('LogFailed', { detail }),
   }
   const log = await openDecisionLog(options, threads.log)
   registerLogMetrics(fixed.metrics, log)
-  const { loaded, serving } = control()
+  const { loaded, serving, folded } = control()
+  const { features, index, identity, decided, audit, fold } = folded
   const newest = (): number => decided.newest()
   const recall = createRecall({ directory, logId: log.logId, logged: policy.durability, newest, limits })
   return {
     ...{ loaded, serving, audit, log, fold, progress },
     state: { features, index, identity, decided, recall },
-    onRouting: (routing) => void (opened = { loaded, serving, state: stateOf(routing, loaded) }),
+    onRouting: (routing) => void (opened = { loaded, serving, state: stateOf(routing, loaded), folded }),
   }
 }
 
@@ -150,16 +142,23 @@ function loadDeps(config: Config, base: Base): LoadDeps {
   }
 }
 
-async function replay(directory: string, fold: Fold, base: Base): Promise<void> {
-  const { starting, logger, fixed } = base
-  await readDecisionLog(
-    directory,
-    {
-      onRecord: (record, at) => fold.take(record, at.sequence),
-      onFinding: (finding) => (isDamage(finding) ? logger.event('LogRecovered', { ...finding }) : undefined),
-      onProgress: (records) => void (starting.replayed = records),
-    },
-    fixed.policy.schema,
-  )
-  fold.end()
+/** The newest snapshot, or nothing, and what the log holds behind it. */
+async function replay(dataDir: string, { fixed, logger, starting }: Base, lastSequence: number): Promise<LogState> {
+  const startedMs = fixed.clock.monoMs()
+  const directory = join(dataDir, 'decision-log')
+  const state = await loadLogState(dataDir, {
+    ...fixed,
+    misfit: (position) => misfitOf(createDisk(directory), position, lastSequence),
+    onRefused: (path, detail) => logger.event('SnapshotRefused', { path, detail }),
+  })
+  if (state.position !== null) {
+    const { epoch, sequence } = state.position
+    logger.event('SnapshotLoaded', { epoch, sequence, ms: Math.round(fixed.clock.monoMs() - startedMs) })
+  }
+  await foldOn(state, directory, {
+    policy: fixed.policy,
+    onFinding: (finding) => (isDamage(finding) ? logger.event('LogRecovered', { ...finding }) : undefined),
+    onProgress: (records) => void (starting.replayed = records),
+  })
+  return state
 }

@@ -94,7 +94,7 @@ export function createRecall({ directory, logId, logged, newest, limits }: Recal
   function begin(cursor: Cursor, question: string, wanted: ReadonlySet<number>): void {
     const { ahead, found, records } = cursor
     cursor.question = question
-    cursor.isWhole = records.lastSequence() < 0
+    cursor.isWhole = records.position() === null
     cursor.until = newest()
     found.clear()
     for (const offset of wanted) {
@@ -111,7 +111,7 @@ export function createRecall({ directory, logId, logged, newest, limits }: Recal
     const goesOn = await read(cursor, sources[0], wanted)
     if (cursor.found.size < wanted.size) {
       // What was appended is seen once it is durable.
-      if (goesOn || cursor.records.lastSequence() < cursor.until) return null
+      if (goesOn || (cursor.records.position()?.sequence ?? -1) < cursor.until) return null
       if (!cursor.isWhole) {
         cursor.records.close()
         cursor.records = open()

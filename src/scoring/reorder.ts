@@ -2,6 +2,8 @@
 // Ordinals given by one server differ from their order in the log by at most `inFlightMax`; whatever is missing after
 // that died with its process and is noted as a gap.
 
+import { type Image, listIn } from '../runtime/image.js'
+
 /** Ordinals from `from` to `to` (inclusive) of an epoch that the log does not hold. */
 export interface OrdinalGap {
   readonly epoch: number
@@ -15,6 +17,10 @@ export interface Reorder<Item> {
   /** Applies what still waits, in order: the log has ended. */
   end(): void
   readonly gaps: readonly OrdinalGap[]
+  /** Items that wait for an earlier one. */
+  waiting(): number
+  /** Puts into an image, or takes from it, what was applied so far; nothing may wait. */
+  serialize(image: Image): Promise<void>
 }
 
 /** `apply` is called once per item in ordinal order. `gapsMax` bounds the list of gaps kept (the oldest). */
@@ -59,5 +65,17 @@ export function createReorder<Item>(
     },
     end,
     gaps,
+    waiting: () => waiting.size,
+    async serialize(image) {
+      if (waiting.size > 0) throw new Error('a reorder buffer that holds something has no image')
+      epoch = await image.number(epoch)
+      next = await image.number(next)
+      const kept = await listIn(image, gaps, async (gap) => ({
+        epoch: await image.number(gap?.epoch ?? 0),
+        from: await image.number(gap?.from ?? 0),
+        to: await image.number(gap?.to ?? 0),
+      }))
+      gaps.splice(0, gaps.length, ...kept)
+    },
   }
 }

@@ -6,7 +6,7 @@ import type { TransactionSchema } from '../contract/transaction.js'
 import { readChain, readHeader } from '../decision-log/chain.js'
 import { createDisk } from '../decision-log/disk.js'
 import type { Finding } from '../decision-log/finding.js'
-import { type LogRecord, openLogReader } from '../decision-log/reader.js'
+import { type LogRecord, openLogReader, type Position } from '../decision-log/reader.js'
 import type { SegmentHeader } from '../decision-log/segment.js'
 import { type ControlState, parseControlState, stateAfter } from '../contract/control-state.js'
 
@@ -25,17 +25,25 @@ export interface LogVisitor {
   onChunk?(): Promise<void>
 }
 
+export interface ReadRecords {
+  /** Declared fields come in its order, or in that of the writer. */
+  readonly schema?: TransactionSchema | undefined
+  /** Only as far as the log's head says, of a log that a server writes. */
+  readonly live?: boolean
+  /** Only what follows this place. */
+  readonly from?: Position | null
+}
+
 /**
- * Hands over every record of the log at rest, decoded under the schemas of its segment; declared fields come in the
- * order of `schema`, or of the writer where none is given. Throws ASSAY_LOG_IO, and ASSAY_LOG_DAMAGED where a whole
- * frame holds a body that its schema does not fit.
+ * Hands over every record of the log, decoded under the schemas of its segment; resolves to the place of the last.
+ * Throws ASSAY_LOG_IO, and ASSAY_LOG_DAMAGED where a whole frame holds a body that its schema does not fit.
  */
 export async function readDecisionLog(
   directory: string,
   visitor: LogVisitor,
-  schema?: TransactionSchema,
-): Promise<void> {
-  const records = openRecords(directory, { schema })
+  options: ReadRecords = {},
+): Promise<Position | null> {
+  const records = openRecords(directory, options)
   try {
     let total = 0
     for (let read = CHUNK_RECORDS; read === CHUNK_RECORDS;) {
@@ -45,6 +53,7 @@ export async function readDecisionLog(
       await visitor.onChunk?.()
       await turn()
     }
+    return records.position()
   } finally {
     records.close()
   }
@@ -54,17 +63,15 @@ export async function readDecisionLog(
 export interface RecordReader {
   /** Hands over the next records, at most so many; returns the number of all that were read. */
   read(visitor: Pick<LogVisitor, 'onRecord' | 'onSegment' | 'onFinding'>, recordsMax: number): number
-  /** Of the last record read; -1 before the first. */
-  lastSequence(): number
+  /** Of the last record read; null before the first. */
+  position(): Position | null
+  /** Records that are there and not read yet. */
+  lag(): number
   close(): void
 }
 
-/** Reads from the beginning; `live`: as far as the log's head says, of a log that a server writes. */
-export function openRecords(
-  directory: string,
-  { schema, live = false }: { schema?: TransactionSchema | undefined; live?: boolean } = {},
-): RecordReader {
-  const reader = openLogReader(directory, { live })
+export function openRecords(directory: string, { schema, live = false, from }: ReadRecords = {}): RecordReader {
+  const reader = openLogReader(directory, { live, ...(from && { from }) })
   const decoders = new Map<string, RecordDecoder>()
   let decoder: RecordDecoder | null = null
   return {
@@ -82,7 +89,8 @@ export function openRecords(
       const onFinding = (finding: Finding): void => visitor.onFinding?.(finding)
       return reader.read({ onRecord, onSegment, onFinding }, recordsMax)
     },
-    lastSequence: () => reader.position()?.sequence ?? -1,
+    position: () => reader.position(),
+    lag: () => reader.lag(),
     close: () => reader.close(),
   }
 }

@@ -18,6 +18,8 @@ export const EVENTS = {
   AccessRefused: 'warn',
   KeysReplaced: 'info',
   KeysRefused: 'error',
+  SnapshotLoaded: 'info',
+  SnapshotRefused: 'warn',
   LogReplayed: 'info',
   LogRecovered: 'warn',
   LogFailed: 'error',

@@ -1,6 +1,6 @@
 // Reads a whole log into a store inside the test's process: tail, a monitor, store, until nothing is left. No test.
 import type { Finding } from '../../src/decision-log/finding.js'
-import { WITHOUT_REST } from '../../src/governance/pace.js'
+import { WITHOUT_REST } from '../../src/runtime/pace.js'
 import { runPipeline } from '../../src/governance/pipeline.js'
 import type { Monitor } from '../../src/governance/port.js'
 import { openStore, type Store, type StoreOptions } from '../../src/governance/store/open.js'

@@ -5,7 +5,7 @@
 // the sidecar some 16 in place of 25 ms a second while it caught up. Hence also one thread at a time (pipeline.ts), and
 // no more than what it takes to come nearer to the log's end.
 import type { Limits } from '../limits.js'
-import type { Clock } from '../runtime/clock.js'
+import type { Clock } from './clock.js'
 
 export interface Pace {
   /** Between two pieces of work, a record or a column: keeps the thread for a rest where a slice is over. */

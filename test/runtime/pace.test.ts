@@ -1,6 +1,6 @@
 // The pace of the sidecar beside a server that writes, on a clock and a CPU meter of the test's own.
 import t from 'tap'
-import { createPace, type Pace } from '../../src/governance/pace.js'
+import { createPace, type Pace } from '../../src/runtime/pace.js'
 
 const SHARE = 1 / 4
 const SLICE_MS = 2

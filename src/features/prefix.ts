@@ -1,0 +1,23 @@
+// Columns of prefixes: place k holds what the events up to k come to, so that a window is a subtraction. An event that
+// comes late is put into the middle, and all behind it rise.
+
+/** Sums stay whole numbers below 2^53: beyond this the base of the prefixes is taken off. */
+export const REBASE_ABOVE = 2 ** 52
+
+/** Prefix at `at` from the one before it, and the count added to all that follow up to `end`. */
+export function addCount(shorts: Uint16Array, at: number, end: number, count: number): void {
+  shorts[at] = shorts[at - 1] + count
+  for (let k = at + 1; k <= end; k++) shorts[k] += count
+}
+
+/** The same of sums; apart, so that each knows its kind of array. */
+export function addAmount(floats: Float64Array, at: number, end: number, amount: number): void {
+  floats[at] = floats[at - 1] + amount
+  for (let k = at + 1; k <= end; k++) floats[k] += amount
+}
+
+/** Takes the base off all prefixes from `base` to `end`. */
+export function rebase(floats: Float64Array, base: number, end: number): void {
+  const taken = floats[base]
+  for (let k = base; k <= end; k++) floats[k] -= taken
+}

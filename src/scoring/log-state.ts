@@ -1,0 +1,86 @@
+// Everything that the decision log folds into, and how far it was folded: made of nothing, or of a snapshot, and brought
+// on by reading. The server holds one; `assay features snapshot` makes one to write it down.
+import type { Policy } from '../contract/policy.js'
+import type { RecordCodecs } from '../contract/record.js'
+import type { Position } from '../decision-log/reader.js'
+import type { CompiledCatalogue } from '../features/compile.js'
+import { createFeatureState, type FeatureState } from '../features/state.js'
+import type { Limits } from '../limits.js'
+import type { Image } from '../runtime/image.js'
+import { type Audit, createAudit } from './audit.js'
+import { createDecidedOffsets, type DecidedOffsets } from './decided.js'
+import { createFold, type Fold } from './fold.js'
+import { IdIndex } from './id-index.js'
+import { createIdentity, type Identity } from './identity.js'
+import { type LogVisitor, readDecisionLog } from './restore.js'
+
+export interface LogStateDeps {
+  readonly policy: Policy
+  readonly limits: Limits
+  readonly catalogue: CompiledCatalogue
+  readonly codecs: RecordCodecs
+}
+
+/** Of the hashes that state is held under, 16 bytes each. */
+export interface StateKeys {
+  readonly features: Buffer
+  readonly ids: Buffer
+}
+
+export interface LogState {
+  readonly keys: StateKeys
+  readonly features: FeatureState
+  readonly index: IdIndex
+  readonly identity: Identity
+  readonly decided: DecidedOffsets
+  readonly audit: Audit
+  readonly fold: Fold
+  /** Of the last record that was read; null before the first. */
+  position: Position | null
+}
+
+export function createLogState({ policy, limits, catalogue, codecs }: LogStateDeps, keys: StateKeys): LogState {
+  const features = createFeatureState(catalogue, { limits, hashKey: keys.features })
+  const { ids_max: idsMax, window_ms: windowMs } = policy.idempotency
+  const index = new IdIndex({ idsMax, windowMs, factsBytesMax: limits.factsBytesMax })
+  const identity = createIdentity(policy.schema, keys.ids, limits.recordBytesMax)
+  const audit = createAudit(limits.auditHeldMax)
+  const decided = createDecidedOffsets(limits)
+  const indexed = { index, identity, codecs }
+  const onControl = audit.add.bind(audit)
+  const fold = createFold({ limits, features, vectorSize: catalogue.size, indexed, decided, onControl })
+  return { keys, features, index, identity, audit, decided, fold, position: null }
+}
+
+/** Puts the state into an image, or takes it from that of one made with the same deps and keys. */
+export async function serializeLogState(state: LogState, image: Image): Promise<void> {
+  await state.fold.serialize(image)
+  await state.audit.serialize(image)
+  await state.decided.serialize(image)
+  await state.index.serialize(image)
+  await state.features.serialize(image)
+}
+
+/**
+ * Folds what the log holds behind the state's position: all of it, or of a log that a server writes (`live`) what its
+ * head names. Throws as `readDecisionLog`.
+ */
+export async function foldOn(
+  state: LogState,
+  directory: string,
+  options: Pick<LogVisitor, 'onFinding' | 'onProgress'> & {
+    readonly policy: Policy
+    readonly live?: boolean
+    /** Called after each record: the place to give way. */
+    readonly rest?: () => void
+  },
+): Promise<void> {
+  const { policy, live = false, rest, ...visitor } = options
+  const onRecord: LogVisitor['onRecord'] = (record, at) => {
+    state.fold.take(record, at.sequence)
+    rest?.()
+  }
+  const from = state.position
+  state.position = await readDecisionLog(directory, { ...visitor, onRecord }, { schema: policy.schema, live, from })
+  if (!live) state.fold.end()
+}
