@@ -74,6 +74,8 @@ export const ProcessConfig = Type.Object(
         disk_free_bytes_min: Type.Integer({ minimum: 0 }),
         memory_bytes_max: Type.Integer({ minimum: 64 << 20 }),
         threads: Type.Integer({ minimum: 1, maximum: 64 }),
+        /** Records that may stand behind the newest snapshot of the server's state; 0: none is made. */
+        snapshot_records: Type.Integer({ minimum: 0 }),
         /**
          * What the sidecar gets of cores that others want: nothing (SCHED_IDLE, by util-linux's chrt), or a tenth (nice
          * 10), for machines whose cores are busy for longer than it may be behind.
@@ -141,7 +143,7 @@ const PROCESS_DEFAULTS: ProcessConfig = {
   governance: {
     ...{ host: '127.0.0.1', port: 8090, insecure: false, tokens_file: null, tls: null, data_dir: null },
     ...{ retention_days: 90, lake_retention_days: 0, lake: true, disk_free_bytes_min: 2 ** 30 },
-    ...{ memory_bytes_max: 512 << 20, threads: 2, priority: 'idle' },
+    ...{ memory_bytes_max: 512 << 20, threads: 2, priority: 'idle', snapshot_records: 100_000 },
     ...{ shadows: null, alerts: { flip_share_max: 0.02, lag_seconds_max: 60, silences: [], webhook: null } },
     kafka: EVENTS_DEFAULTS,
   },

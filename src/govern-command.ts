@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { setPriority } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from './config.js'
 import { instantMs } from './contract/time.js'
@@ -12,11 +13,15 @@ import { createAlerter } from './governance/alerter.js'
 import { openGovernanceApi } from './governance/api/open.js'
 import { createDriftMonitor } from './governance/monitors/drift.js'
 import { createShadowMonitor } from './governance/monitors/shadow.js'
+import type { Publisher } from './governance/pipeline.js'
 import { createKafkaEvents, type EventPublisher, type EventsDeps } from './governance/publish/kafka-events.js'
+import { createSnapshots } from './governance/publish/snapshots.js'
 import { createWebhook } from './governance/publish/webhook.js'
 import { chooseShadows } from './governance/shadow/choose.js'
 import { createShadowHost } from './governance/shadow/host.js'
 import { removeStore } from './governance/store/open.js'
+import { LIMITS } from './limits.js'
+import { systemClock } from './runtime/clock.js'
 import { loggerOf } from './serve-command.js'
 import type { Logger } from './telemetry/logger.js'
 
@@ -48,12 +53,17 @@ export async function governCommand(args: readonly string[]): Promise<number> {
   }
   const config = loadConfig({ ...(values.config !== undefined && { file: values.config }), env: process.env })
   giveWay(config.process.governance.priority)
-  return isRebuild ? rebuild(config) : run(config, { isSupervised: values.supervised === true })
+  return isRebuild ? rebuild(config) : run(config, values)
 }
 
-async function run(config: Config, how: { readonly isSupervised: boolean }): Promise<number> {
-  const told = untilTold(how)
-  const sidecar = await start(config, { isOffline: false })
+interface Started {
+  readonly config?: string
+  readonly supervised?: boolean
+}
+
+async function run(config: Config, { config: file, supervised = false }: Started): Promise<number> {
+  const told = untilTold({ isSupervised: supervised })
+  const sidecar = await start(config, { isOffline: false, publishers: publishersOf(config, file) })
   if (sidecar.url !== null) process.stdout.write(`assay governs\n  console     ${sidecar.url}\n`)
   try {
     await Promise.race([told, sidecar.ended])
@@ -68,7 +78,7 @@ async function rebuild(config: Config): Promise<number> {
   const told = untilTold().then(() => true)
   const directory = storeDirectory(config)
   removeStore(directory)
-  const sidecar = await start(config, { isOffline: true })
+  const sidecar = await start(config, { isOffline: true, publishers: [] })
   const look = async (): Promise<boolean> => {
     for (;;) {
       const { state, lagRecords } = sidecar.facts()
@@ -88,18 +98,33 @@ async function rebuild(config: Config): Promise<number> {
 }
 
 /** Joins the parts that this release has; offline there is nobody to show anything to. */
-async function start(config: Config, { isOffline }: { readonly isOffline: boolean }): Promise<Sidecar> {
+async function start(
+  config: Config,
+  { isOffline, publishers }: { readonly isOffline: boolean; readonly publishers: readonly Publisher[] },
+): Promise<Sidecar> {
   const logger = loggerOf(config)
-  const { webhook } = config.process.governance.alerts
   let sidecar: Sidecar | null = null
   const lag = (): number => (isOffline ? 0 : (sidecar?.facts().lagRecords ?? 0))
   sidecar = await govern(config, {
     logger,
     ...(await derivingParts(config, { logger, lag })),
-    publishers: webhook === null || isOffline ? [] : [createWebhook({ ...webhook, ...secretOf(webhook) })],
+    publishers,
     ...(isOffline ? { isOffline } : { createApi: openGovernanceApi, createEvents: eventsOf }),
   })
   return sidecar
+}
+
+/** `file`: the configuration's, for the command that is started. */
+function publishersOf({ process: { data_dir: dataDir, governance } }: Config, file?: string): Publisher[] {
+  const { snapshot_records: records, alerts } = governance
+  const cli = fileURLToPath(new URL('./cli.js', import.meta.url))
+  const args = ['features', 'snapshot', ...(file === undefined ? [] : ['--config', file])]
+  const command = [process.execPath, cli, ...args] as const
+  const { webhook } = alerts
+  return [
+    ...(webhook === null ? [] : [createWebhook({ ...webhook, ...secretOf(webhook) })]),
+    ...(records === 0 ? [] : [createSnapshots({ dataDir, records, command, clock: systemClock, limits: LIMITS })]),
+  ]
 }
 
 /** What goes out to Kafka; null where no brokers are named. */

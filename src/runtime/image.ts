@@ -82,12 +82,16 @@ export function createImageWriter(file: FileHandle, onBlock: (bytes: number) => 
     number,
     async text(value) {
       const bytes = Buffer.from(value)
-      if (bytes.length > TEXT_BYTES_MAX) throw new RangeError(`a text of ${bytes.length} bytes is too long for an image`)
+      if (bytes.length > TEXT_BYTES_MAX)
+        throw new RangeError(`a text of ${bytes.length} bytes is too long for an image`)
       await number(bytes.length)
       await put(bytes)
       return value
     },
-    array: (array) => put(bytesOf(array)),
+    async array(array) {
+      await number(array.byteLength)
+      await put(bytesOf(array))
+    },
     async end() {
       if (used > 0) await flush()
       await flush()
@@ -156,7 +160,11 @@ export function createImageReader(file: FileHandle): ImageReader {
       await take(bytes)
       return bytes.toString()
     },
-    array: (array) => take(bytesOf(array)),
+    async array(array) {
+      const length = await number()
+      if (length !== array.byteLength) throw new Error(`it holds ${length} bytes where ${array.byteLength} have room`)
+      await take(bytesOf(array))
+    },
     async end() {
       if (used === length) await nextBlock()
       if (length !== 0) throw new Error('it holds more than the state has')

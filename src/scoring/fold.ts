@@ -130,7 +130,7 @@ export function createFold(deps: FoldDeps): Fold {
     end: () => reorder.end(),
     last: () => ({ ...last }),
     counts: () => ({ ...counts }),
-    waiting: reorder.waiting,
+    waiting: () => reorder.waiting(),
     async serialize(image) {
       last.ordinal = await image.number(last.ordinal)
       last.ms = await image.number(last.ms)

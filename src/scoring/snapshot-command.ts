@@ -49,7 +49,8 @@ export async function snapshotCommand(args: readonly string[]): Promise<number> 
   const { epoch, sequence } = position
   const { transactions } = state.fold.counts()
   const ms = Math.round(performance.now() - startedMs)
-  if (values.json === true) process.stdout.write(`${JSON.stringify({ epoch, sequence, transactions, ms, ...written })}\n`)
+  if (values.json === true)
+    process.stdout.write(`${JSON.stringify({ epoch, sequence, transactions, ms, ...written })}\n`)
   else if (written === null) process.stdout.write(`the newest snapshot covers all, up to record ${sequence}\n`)
   else {
     const size = `${(written.bytes / 2 ** 20).toFixed(1)} MiB in ${(ms / 1_000).toFixed(1)} s`
@@ -76,7 +77,8 @@ async function foldLog(dataDir: string, deps: LogStateDeps): Promise<LogState> {
     while (state.fold.waiting() > 0) {
       const read = records.read({ onRecord: (record, at) => state.fold.take(record, at.sequence) }, 1)
       state.position = records.position()
-      if (read === 0) throw new AssayError('ASSAY_NOT_READY', 'the last records wait for one that is not written: try again')
+      if (read === 0)
+        throw new AssayError('ASSAY_NOT_READY', 'the last records wait for one that is not written: try again')
     }
   } finally {
     records.close()

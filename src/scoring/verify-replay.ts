@@ -100,7 +100,11 @@ async function replaySpan(
   const fold = createFold({
     ...{ limits: LIMITS, features, vectorSize: catalogue.size, indexed: null, decided, onFolded: compare },
   })
-  await readDecisionLog(directory, { onRecord: (record, at) => fold.take(record, at.sequence) }, { schema: policy.schema })
+  await readDecisionLog(
+    directory,
+    { onRecord: (record, at) => fold.take(record, at.sequence) },
+    { schema: policy.schema },
+  )
   fold.end()
   report.gaps = fold.gaps
   report.state = features.digest()
