@@ -1,4 +1,4 @@
-// Everything that the decision log folds into, and how far it was folded: made of nothing, or of a snapshot, and brought
+// Everything that the decision log folds into, and how far it was folded: made of nothing or of a snapshot, and brought
 // on by reading. The server holds one; `assay features snapshot` makes one to write it down.
 import type { Policy } from '../contract/policy.js'
 import type { RecordCodecs } from '../contract/record.js'
@@ -68,18 +68,10 @@ export async function serializeLogState(state: LogState, image: Image): Promise<
 export async function foldOn(
   state: LogState,
   directory: string,
-  options: Pick<LogVisitor, 'onFinding' | 'onProgress'> & {
-    readonly policy: Policy
-    readonly live?: boolean
-    /** Called after each record: the place to give way. */
-    readonly rest?: () => void
-  },
+  options: Pick<LogVisitor, 'onFinding' | 'onProgress'> & { readonly policy: Policy; readonly live?: boolean },
 ): Promise<void> {
-  const { policy, live = false, rest, ...visitor } = options
-  const onRecord: LogVisitor['onRecord'] = (record, at) => {
-    state.fold.take(record, at.sequence)
-    rest?.()
-  }
+  const { policy, live = false, ...visitor } = options
+  const onRecord: LogVisitor['onRecord'] = (record, at) => state.fold.take(record, at.sequence)
   const from = state.position
   state.position = await readDecisionLog(directory, { ...visitor, onRecord }, { schema: policy.schema, live, from })
   if (!live) state.fold.end()

@@ -1,6 +1,7 @@
 // `assay features snapshot`: writes down what the decision log folds into, so that the next start reads that and folds
 // only what follows. Beside a running server it reads no further than what is written, and gives way: a share of one
 // core in short slices, and rests between the pieces that it writes.
+import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { loadConfig } from '../config.js'
 import { createRecordCodecs } from '../contract/record.js'
@@ -13,8 +14,8 @@ import { LIMITS } from '../limits.js'
 import { systemClock } from '../runtime/clock.js'
 import { createPace } from '../runtime/pace.js'
 import { logDirectory } from './log-command.js'
-import { foldOn, type LogState, type LogStateDeps } from './log-state.js'
-import { openRecords } from './restore.js'
+import type { LogState, LogStateDeps } from './log-state.js'
+import { type LogVisitor, openRecords } from './restore.js'
 import { loadLogState, writeSnapshot } from './snapshot.js'
 
 const HELP = `assay features snapshot [--config FILE] [--data DIR] [--json]
@@ -26,6 +27,9 @@ DIR of --data: ASSAY_DATA_DIR (else ./data); snapshots lie in its snapshots/, th
 makes them by itself (process.governance.snapshot_records).
 exit codes: 0 written, or nothing new · 1 refused, with the code on stderr · 2 the command line is not valid
 `
+
+/** Records between two looks at how the log grows. */
+const CHUNK_RECORDS = 2_000
 
 /** Runs it; resolves to its exit code. Throws AssayError, ASSAY_USAGE for a bad command line. */
 export async function snapshotCommand(args: readonly string[]): Promise<number> {
@@ -69,17 +73,23 @@ async function foldLog(dataDir: string, deps: LogStateDeps): Promise<LogState> {
     onRefused: (path, detail) => process.stderr.write(`${path} is passed by: ${detail}\n`),
   })
   const { policy, limits } = deps
-  const { rest } = createPace({ clock: systemClock, limits, cpuMs, delay: () => Promise.resolve() })
-  await foldOn(state, directory, { policy, live: true, rest })
+  const pace = createPace({ clock: systemClock, limits, cpuMs, delay })
+  const onRecord: LogVisitor['onRecord'] = (record, at) => {
+    state.fold.take(record, at.sequence)
+    pace.rest()
+  }
   const records = openRecords(directory, { schema: policy.schema, live: true, from: state.position })
   try {
+    for (let read = CHUNK_RECORDS; read === CHUNK_RECORDS;) {
+      read = records.read({ onRecord }, CHUNK_RECORDS)
+      await pace.follow({ records: read, end: writtenSequence(disk), lag: records.lag() })
+    }
     // Rows that were decided late stand behind others: a few records on, nothing is missing between.
     while (state.fold.waiting() > 0) {
-      const read = records.read({ onRecord: (record, at) => state.fold.take(record, at.sequence) }, 1)
-      state.position = records.position()
-      if (read === 0)
+      if (records.read({ onRecord }, 1) === 0)
         throw new AssayError('ASSAY_NOT_READY', 'the last records wait for one that is not written: try again')
     }
+    state.position = records.position()
   } finally {
     records.close()
   }
