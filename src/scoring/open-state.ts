@@ -72,6 +72,8 @@ export async function openState(config: Config, base: Base, threads: Threads = {
     async onRecovered({ epoch, findings, nextSequence }) {
       for (const finding of findings.filter(isDamage)) logger.event('LogRecovered', { ...finding })
       const routing = startRouting(directory, base)
+      // Read while the models are admitted in their threads.
+      const restoring = restore(config.process.data_dir, base, nextSequence - 1)
       enter(base, 'models')
       const { routes, approvals } = routing
       const models = modelsToLoad(routing, policy.routes, limits.modelsMax)
@@ -79,7 +81,8 @@ export async function openState(config: Config, base: Base, threads: Threads = {
       const loaded = await openModelPool({ baseline: routes.baseline, models, approvals }, loading)
       const serving = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
       enter(base, 'replay')
-      const folded = await replay(config.process.data_dir, base, nextSequence - 1)
+      const folded = await restoring
+      await replay(directory, base, folded)
       opened = { loaded, serving, state: stateOf(routing, loaded), folded }
       logger.event('LogReplayed', { epoch, ...folded.fold.counts(), gaps: folded.fold.gaps.length })
     },
@@ -142,23 +145,26 @@ function loadDeps(config: Config, base: Base): LoadDeps {
   }
 }
 
-/** The newest snapshot, or nothing, and what the log holds behind it. */
-async function replay(dataDir: string, { fixed, logger, starting }: Base, lastSequence: number): Promise<LogState> {
+/** What the newest snapshot holds, or nothing. */
+async function restore(dataDir: string, { fixed, logger }: Base, lastSequence: number): Promise<LogState> {
   const startedMs = fixed.clock.monoMs()
-  const directory = join(dataDir, 'decision-log')
+  const disk = createDisk(join(dataDir, 'decision-log'))
   const state = await loadLogState(dataDir, {
     ...fixed,
-    misfit: (position) => misfitOf(createDisk(directory), position, lastSequence),
+    misfit: (position) => misfitOf(disk, position, lastSequence),
     onRefused: (path, detail) => logger.event('SnapshotRefused', { path, detail }),
   })
-  if (state.position !== null) {
-    const { epoch, sequence } = state.position
-    logger.event('SnapshotLoaded', { epoch, sequence, ms: Math.round(fixed.clock.monoMs() - startedMs) })
-  }
-  await foldOn(state, directory, {
+  if (state.position === null) return state
+  const { epoch, sequence } = state.position
+  logger.event('SnapshotLoaded', { epoch, sequence, ms: Math.round(fixed.clock.monoMs() - startedMs) })
+  return state
+}
+
+/** Folds what the log holds behind it. */
+function replay(directory: string, { fixed, logger, starting }: Base, state: LogState): Promise<void> {
+  return foldOn(state, directory, {
     policy: fixed.policy,
     onFinding: (finding) => (isDamage(finding) ? logger.event('LogRecovered', { ...finding }) : undefined),
     onProgress: (records) => void (starting.replayed = records),
   })
-  return state
 }
