@@ -178,6 +178,8 @@ export interface Limits {
   readonly paceRestMs: number
   /** Microseconds for which it works between two rests then. */
   readonly paceSliceUs: number
+  /** Milliseconds for which a server that takes over holds requests. */
+  readonly heldMsMax: number
   /** Milliseconds between two snapshots that the sidecar has made: each is written whole. */
   readonly snapshotEveryMs: number
   /** Milliseconds for which a small batch is left to grow: one commit a second at low traffic. */
@@ -301,7 +303,7 @@ export const LIMITS: Limits = Object.freeze({
   tailBatchRecordsMax: 8192,
   tailBatchBytesMax: 16 << 20,
   tailTurnRecordsMax: 512,
-  ...{ paceRestMs: 2, paceSliceUs: 250, snapshotEveryMs: 300_000, tailGatherMs: 1_000 },
+  ...{ heldMsMax: 2_000, paceRestMs: 2, paceSliceUs: 250, snapshotEveryMs: 300_000, tailGatherMs: 1_000 },
   tailPollMsMax: 200,
   watchMs: 5_000,
   governRetryMs: 500,
@@ -375,7 +377,7 @@ export const TINY: Limits = Object.freeze({
   tailBatchRecordsMax: 16,
   tailBatchBytesMax: 8 << 10,
   tailTurnRecordsMax: 4,
-  ...{ paceRestMs: 1, paceSliceUs: 100, snapshotEveryMs: 10, tailGatherMs: 5 },
+  ...{ heldMsMax: 100, paceRestMs: 1, paceSliceUs: 100, snapshotEveryMs: 10, tailGatherMs: 5 },
   tailPollMsMax: 10,
   watchMs: 10,
   governRetryMs: 10,

@@ -8,12 +8,15 @@ import { serve, type Server } from './serve.js'
 import { createLogger, type Level, type Logger } from './telemetry/logger.js'
 import { textLines } from './telemetry/text-lines.js'
 
-const HELP = `assay serve [--config FILE] [--routes-from-file]   run the scoring server
+const HELP = `assay serve [--config FILE] [--routes-from-file] [--take-over]   run the scoring server
 
   --config FILE        YAML or JSON; ASSAY_CONFIG names it too, ASSAY_PROCESS__HTTP__PORT and the like override keys
   --routes-from-file   take the routes of the configuration as a new revision; without it the routes that the decision
                        log ends with stand, and a difference is shown (event RoutesDiffered, /v1/status,
                        assay_routes_differ_from_config)
+  --take-over          follow the server that runs on this directory and these addresses: load, fold its log and warm up
+                       beside it, then take log and addresses over while it drains. Requests wait meanwhile, and
+                       connections to the other one are closed with their next answer; where none runs, a plain start
 
 On a terminal events and greeting are text; elsewhere events are JSON lines on stderr, and once ready one JSON line on
 stdout says {"score","operations","http_binding","try"}. SIGTERM and SIGINT (Ctrl-C) drain: no request is cut, every
@@ -41,11 +44,15 @@ export async function serveCommand(args: readonly string[], onReady?: () => void
   const told = signalled()
   let ready = false
   void told.then(() => (ready ? undefined : logger.event('ServerDraining', { detail: 'ends once it has started' })))
-  const server = await serve(config, { logger, routesFromFile: values['routes-from-file'] === true })
+  const server = await serve(config, {
+    logger,
+    routesFromFile: values['routes-from-file'] === true,
+    takeOver: values['take-over'] === true,
+  })
   ready = true
   process.stdout.write(process.stdout.isTTY ? greeting(server) : `${JSON.stringify(facts(server))}\n`)
   onReady?.()
-  await told
+  await Promise.race([told, server.left])
   const { stuck } = await server.close()
   if (stuck) process.kill(process.pid, 'SIGKILL')
   return 0
@@ -74,6 +81,7 @@ export function parseServe(args: readonly string[]) {
         help: { type: 'boolean', short: 'h' },
         config: { type: 'string' },
         'routes-from-file': { type: 'boolean' },
+        'take-over': { type: 'boolean' },
       },
     })
   } catch (cause) {

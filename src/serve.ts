@@ -1,7 +1,9 @@
 // Composition root of the scoring server: the only place where its objects are built, and the order of start and end.
 // Start: operations listener → decision log locked and recovered → models → replay → warm-up → ready.
-// End: stop listening → answer what is in flight → decision log → lanes.
+// A server that takes over makes models and state ready beside the one before it, listens beside it, holds what comes,
+// and asks for the log. End: stop listening → answer what is in flight → decision log → lanes.
 import { randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { createGuard, type Guard } from './access/guard.js'
 import { holdKeys, type ReadOutcome } from './access/held-keys.js'
 import type { ListenerName, Refusal } from './access/ledger.js'
@@ -10,6 +12,7 @@ import type { Config } from './config.js'
 import { originOf } from './contract/address.js'
 import { parseJson } from './contract/json.js'
 import { compileTransactionAvro } from './contract/transaction-avro.js'
+import { askForLock } from './decision-log/lock.js'
 import { errorOf } from './errors.js'
 import { assemble, type Assembly } from './scoring/assemble.js'
 import { type Base, type BaseDeps, createBase, enter } from './scoring/base.js'
@@ -17,7 +20,15 @@ import { type Control, createControl } from './scoring/control.js'
 import type { Scoring, StreamScoring } from './scoring/exchange.js'
 import { forward } from './scoring/forward.js'
 import { watchLog } from './scoring/log-view.js'
-import { openState, type OpenState, type Threads } from './scoring/open-state.js'
+import {
+  catchUp,
+  logDirectoryOf,
+  openState,
+  type OpenState,
+  type Prepared,
+  prepareState,
+  type Threads,
+} from './scoring/open-state.js'
 import { createOrder } from './scoring/order.js'
 import type { Serving } from './scoring/serving.js'
 import { createStatus, isServing, type Status } from './scoring/status.js'
@@ -32,17 +43,28 @@ export interface Server {
   readonly scoreUrl: string
   readonly operationsUrl: string
   readonly httpBinding: string
+  /** Resolves when another server has taken over; this one is then to be closed. */
+  readonly left: Promise<void>
   /** Drains and ends; `stuck` where a thread hangs in a native call, so that only SIGKILL ends the process. */
   close(): Promise<{ stuck: boolean }>
 }
 
 export interface ServeDeps extends BaseDeps {
   readonly threads?: Threads | undefined
+  /** Follows a server that runs on the same directory and addresses, where there is one. */
+  readonly takeOver?: boolean
 }
 
 /** Milliseconds of the drain kept for the lanes and the decision log after the last answer. */
 const LOG_CLOSE_MS = 5_000
 const WARM_UP_DEADLINE_MS = 1_000
+/**
+ * Milliseconds for which a server that is followed answers on after it has stopped listening, each answer closing its
+ * connection: whoever asks often has gone over by then.
+ */
+const LEAVE_MS = 30
+/** Times that a server which takes over reads to the log's end: each leaves what was written during the one before. */
+const CATCH_UPS = 3
 
 /** Starts the server; resolves when it is ready. Throws AssayError with the code of what stands in the way. */
 export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
@@ -51,39 +73,57 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
   logger.event('ServerStarted', { version: base.version, http_binding: base.binding.name, policy: base.fingerprint })
   const ends: (() => Promise<void>)[] = [() => Promise.resolve(fixed.metrics.close())]
   let shown: Shown | null = null
-  let scoring: Scoring | null = null
+  const port = forward(fixed)
   try {
     checkTls(config)
-    const operations = await openOperations(config, base, () => shown)
+    const prepared = deps.takeOver === true ? await prepare(config, base, deps.threads) : null
+    if (prepared !== null) ends.push(() => prepared.loaded.close())
+    const beside = { shared: prepared !== null }
+    const operations = await openOperations(config, base, () => shown, beside)
     ends.push(() => operations.close(0))
-    const score = await openScore(
-      config.process.http,
-      base,
-      forward(() => scoring),
+    const score = await openScore({ ...config.process.http, ...beside }, base, port)
+    ends.push(
+      () => score.close(0),
+      () => Promise.resolve(port.refuse()),
     )
-    ends.push(() => score.close(0))
-    const state = await openState(config, base, deps.threads)
+    if (prepared !== null) {
+      port.hold()
+      await askForLock(logDirectoryOf(config))
+    }
+    const asked = createSignal()
+    const state = await openState(config, base, { threads: deps.threads, prepared, onAsked: asked.give })
     ends.push(
       () => state.log.close(LOG_CLOSE_MS),
       () => state.loaded.close(),
     )
-    const running = await start(base, state)
+    if (prepared === null) await warm(base, { ...state, identity: state.state.identity })
+    const running = join(base, state)
     shown = { ...running, status: statusOf(config, running) }
-    scoring = running.assembly.scoring
     starting.phase = 'ready'
+    port.give(running.assembly.scoring)
     logger.event('ServerReady', { score_port: score.port, operations_port: operations.port })
     const leaveStream = joinStream(config, base, running.assembly.scoring)
     const parts = { ...running, score, operations, leaveStream }
+    let ended: Promise<{ stuck: boolean }> | null = null
+    const close = (how: 'drain' | 'leave'): Promise<{ stuck: boolean }> =>
+      (ended ??= drain(parts, config.process.drain_ms, how))
     return {
       scoreUrl: originOf(config.process.http, score.port),
       operationsUrl: originOf(config.process.operations, operations.port),
       httpBinding: base.binding.name,
-      close: () => drain(parts, config.process.drain_ms),
+      left: asked.given.then(() => void close('leave')),
+      close: () => close('drain'),
     }
   } catch (error) {
     for (const end of ends.reverse()) await end().catch(() => undefined)
     throw error
   }
+}
+
+function createSignal(): { readonly given: Promise<void>; give(this: void): void } {
+  let give = (): void => undefined
+  const given = new Promise<void>((resolve) => (give = resolve))
+  return { given, give: () => give() }
 }
 
 /** Both listeners before either is opened: the binding does not say what is wrong with a certificate. */
@@ -99,25 +139,48 @@ interface Running {
   readonly control: Control
 }
 
+interface Warmed extends Pick<Prepared, 'serving' | 'loaded'> {
+  readonly identity: Prepared['folded']['identity']
+}
+
 interface Shown extends Running {
   readonly status: Status
 }
 
-/** Warms the code up, then joins the real parts. */
-async function start(base: Base, state: OpenState): Promise<Running> {
-  const { fixed, starting, relay, logger } = base
-  const { loaded, log, fold, audit } = state
+/** All that can be made ready beside a server that writes the log. */
+async function prepare(config: Config, base: Base, threads: Threads | undefined): Promise<Prepared> {
+  const prepared = await prepareState(config, base, threads)
+  try {
+    await warm(base, { ...prepared, identity: prepared.folded.identity })
+    // Again, until little is left: what was written meanwhile is folded while nobody waits.
+    for (let i = 0; i < CATCH_UPS; i++) await catchUp(config, base, prepared)
+    return prepared
+  } catch (error) {
+    await prepared.loaded.close()
+    throw error
+  }
+}
+
+/** Warms the code up, over listeners and windows of its own. */
+async function warm(base: Base, { serving, loaded: { lanes }, identity }: Warmed): Promise<void> {
+  const { fixed, relay, logger } = base
   const startedMs = fixed.clock.monoMs()
-  const { lanes } = loaded
   enter(base, 'warm_up')
   await warmUp(fixed, {
-    live: { serving: () => state.serving, lanes, identity: state.state.identity },
+    live: { serving: () => serving, lanes, identity },
     aim: (listener) => void (relay.target = listener),
     listen: (scoring) =>
       openScore({ host: '127.0.0.1', port: 0, keys_file: null, tls: null }, warmUpBase(base), scoring),
   })
   fixed.metrics.reset()
   logger.event('WarmUpEnded', { ms: Math.round(fixed.clock.monoMs() - startedMs) })
+}
+
+/** Joins the real parts. */
+function join(base: Base, state: OpenState): Running {
+  const { fixed, starting, relay, logger } = base
+  const { loaded, log, fold, audit } = state
+  const { lanes } = loaded
   const order = createOrder(fixed.clock, fold.last())
   const control = createControl(
     {
@@ -163,9 +226,17 @@ function warmUpBase(base: Base): Base {
   return { ...base, fixed: { ...base.fixed, policy: { ...policy, budgets } } }
 }
 
-type Address = Pick<Config['process']['http'], 'host' | 'port' | 'keys_file' | 'tls'>
+/** `shared`: beside the server that is to be followed. */
+interface Beside {
+  readonly shared?: boolean
+}
+type Address = Pick<Config['process']['http'], 'host' | 'port' | 'keys_file' | 'tls'> & Beside
 
-function openScore({ host, port, keys_file, tls }: Address, base: Base, scoring: Scoring): Promise<Listener> {
+function openScore(
+  { host, port, keys_file, tls, shared = false }: Address,
+  base: Base,
+  scoring: Scoring,
+): Promise<Listener> {
   const { fixed, logger, ledger } = base
   const { limits, clock, policy, metrics } = fixed
   const guard = guardOf('score', keys_file, base)
@@ -179,7 +250,7 @@ function openScore({ host, port, keys_file, tls }: Address, base: Base, scoring:
       onRejected: (code) => metrics.rejected(code),
       onFault: (error) => logger.event('RequestFailed', { error: errorOf(error) }),
     },
-    { host, port, tls },
+    { host, port, tls, shared },
   )
   return guardedBy(guard, opening)
 }
@@ -194,7 +265,7 @@ function guardOf(listener: ListenerName, file: string | null, { fixed, ledger }:
 async function guardedBy(guard: Guard | null, opening: Promise<Listener>): Promise<Listener> {
   try {
     const listener = await opening
-    return { port: listener.port, close: (deadlineMs) => listener.close(deadlineMs).finally(() => guard?.close()) }
+    return { ...listener, close: (deadlineMs) => listener.close(deadlineMs).finally(() => guard?.close()) }
   } catch (error) {
     guard?.close()
     throw error
@@ -207,7 +278,12 @@ function joinStream({ process }: Config, { fixed, logger }: Base, scoring: Strea
   return openStream(process.kafka, { ...fixed, logger, scoring, deadlineMs: () => fixed.policy.budgets.deadline_ms })
 }
 
-function openOperations(config: Config, base: Base, shown: () => Shown | null): Promise<Listener> {
+function openOperations(
+  config: Config,
+  base: Base,
+  shown: () => Shown | null,
+  { shared = false }: Beside,
+): Promise<Listener> {
   const { fixed, starting, logger, ledger } = base
   const { host, port, tokens_file, tls } = config.process.operations
   const phase = () => ({ phase: starting.phase, replayed: starting.replayed })
@@ -234,7 +310,7 @@ function openOperations(config: Config, base: Base, shown: () => Shown | null): 
       onRejected: (code) => fixed.metrics.rejected(code),
       onFault: (error) => logger.event('RequestFailed', { error: errorOf(error) }),
     },
-    { host, port, tls },
+    { host, port, tls, shared },
   )
   return guardedBy(guard, opening)
 }
@@ -245,22 +321,31 @@ interface Draining extends Running {
   readonly leaveStream: () => Promise<void>
 }
 
-/** Readiness falls first; what is open is answered; the log is closed after the last record; lanes end last. */
-async function drain(running: Draining, drainMs: number): Promise<{ stuck: boolean }> {
+/**
+ * Readiness falls first; what is open is answered; the log is closed after the last record; lanes end last. A server
+ * that is followed (`leave`) lets go of the log as soon as it can, and sends away whoever still comes.
+ */
+async function drain(running: Draining, drainMs: number, how: 'drain' | 'leave'): Promise<{ stuck: boolean }> {
   const { base, state, assembly, control, score, operations, leaveStream } = running
   const { logger, hangs, fixed } = base
-  logger.event('ServerDraining', { drain_ms: drainMs })
+  logger.event('ServerDraining', { drain_ms: drainMs, followed: how === 'leave' })
   base.starting.phase = 'draining'
-  await Promise.all([score.close(drainMs), leaveStream()])
+  const leaving = leaveStream()
+  if (how === 'leave') {
+    operations.leave()
+    score.leave()
+    await delay(LEAVE_MS)
+  } else await Promise.all([score.close(drainMs), leaving])
   base.starting.phase = 'ended'
   const endMs = fixed.clock.monoMs() + drainMs
-  while (assembly.pending() > 0 && fixed.clock.monoMs() < endMs) await new Promise((done) => setTimeout(done, 1))
+  while (assembly.pending() > 0 && fixed.clock.monoMs() < endMs) await delay(1)
   assembly.close()
   const lost = await state.log.close(LOG_CLOSE_MS).then(
     () => null,
     (error: unknown) => errorOf(error),
   )
   if (lost !== null) logger.event('RecordsLost', { error: lost })
+  await Promise.all([score.close(drainMs), leaving])
   control.close()
   await state.loaded.close()
   await operations.close(0)

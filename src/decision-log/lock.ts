@@ -1,10 +1,13 @@
 // One writing server per directory: a Unix socket bound in it, which the kernel lets go of however the process ends,
 // and an exclusively created file per epoch, which settles the case that two processes replace the same stale socket at
-// once. Refuses with ASSAY_LOG_LOCKED; a socket that refuses connections is stale and is taken over.
+// once. Refuses with ASSAY_LOG_LOCKED; a socket that refuses connections is stale and is taken over. Whoever is to
+// follow a running server asks it through the socket, and is told by the end of the connection that the lock is free.
 
 import { mkdirSync, openSync, closeSync, renameSync, unlinkSync } from 'node:fs'
+import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
-import type { Server } from 'node:net'
+import type { Server, Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import path from 'node:path'
 import { AssayError } from '../errors.js'
 import type { Disk } from './disk.js'
@@ -20,13 +23,21 @@ export interface DirectoryLock {
   readonly release: () => Promise<void>
 }
 
-/** Makes the directory if need be and locks it. Throws ASSAY_LOG_LOCKED, or ASSAY_LOG_IO where it cannot be written. */
-export async function lockDirectory(directory: string): Promise<DirectoryLock> {
+const TAKE_OVER = 'take-over\n'
+/** Milliseconds for which a connection may say nothing, and for which a follower waits for the lock. */
+const SILENT_MS_MAX = 1_000
+const RELEASE_MS_MAX = 15_000
+
+/**
+ * Makes the directory if need be and locks it. `onAsked`: somebody wants to follow, and waits for `release`. Throws
+ * ASSAY_LOG_LOCKED, or ASSAY_LOG_IO where it cannot be written.
+ */
+export async function lockDirectory(directory: string, onAsked?: () => void): Promise<DirectoryLock> {
   try {
     mkdirSync(directory, { recursive: true })
     const place = socketPlace(directory)
     try {
-      return await bind(place)
+      return await bind(place, onAsked)
     } catch (error) {
       place.close()
       throw error
@@ -54,9 +65,52 @@ function socketPlace(directory: string): SocketPlace {
   return { directory, socket: `/proc/self/fd/${fd}/${LOCK_NAME}`, close: () => quietly(() => closeSync(fd)) }
 }
 
-async function bind(place: SocketPlace): Promise<DirectoryLock> {
+/**
+ * Asks the server that holds the lock to let go, and resolves when it has, or where nobody holds it. Throws
+ * ASSAY_LOG_LOCKED where it does not.
+ */
+export async function askForLock(directory: string): Promise<void> {
+  const place = socketPlace(directory)
+  try {
+    const connection = connect(place.socket)
+    const closed = new Promise<void>((done) => connection.once('close', () => done()))
+    const isHeld = await once(connection, 'connect').then(
+      () => true,
+      () => false,
+    )
+    if (!isHeld) return
+    connection.on('error', () => undefined)
+    connection.write(TAKE_OVER)
+    connection.resume()
+    const late = delay(RELEASE_MS_MAX, 'late', { ref: false })
+    if ((await Promise.race([closed, late])) === 'late') throw locked()
+  } finally {
+    place.close()
+  }
+}
+
+/** Whoever only looks whether somebody is there, says nothing, or asks one that hands nothing over, is let go of. */
+function listenTo(socket: Socket, onAsked: (() => void) | undefined): void {
+  socket.unref()
+  socket.on('error', () => undefined)
+  socket.setTimeout(SILENT_MS_MAX, () => socket.destroy())
+  socket.once('data', (bytes) => {
+    if (onAsked === undefined || bytes.toString() !== TAKE_OVER) socket.destroy()
+    else {
+      socket.setTimeout(0)
+      onAsked()
+    }
+  })
+}
+
+async function bind(place: SocketPlace, onAsked: (() => void) | undefined): Promise<DirectoryLock> {
   for (let attempt = 0; ; attempt++) {
-    const server = createServer((socket) => socket.destroy())
+    const sockets = new Set<Socket>()
+    const server = createServer((socket) => {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+      listenTo(socket, onAsked)
+    })
     try {
       await listening(server, place.socket)
     } catch (error) {
@@ -68,12 +122,13 @@ async function bind(place: SocketPlace): Promise<DirectoryLock> {
     server.unref()
     return {
       release: () =>
-        new Promise((done) =>
+        new Promise((done) => {
           server.close(() => {
             place.close()
             done()
-          }),
-        ),
+          })
+          for (const socket of sockets) socket.destroy()
+        }),
     }
   }
 }

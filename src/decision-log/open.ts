@@ -38,6 +38,8 @@ export interface OpenOptions {
    */
   readonly onRecovered?: (recovery: Recovery) => void | Promise<void>
   readonly onProgress: OnProgress
+  /** Another server wants to go on with this log: close it soon. */
+  readonly onAsked?: () => void
   /** A write, sync or rotation failed; at most a few a second. */
   readonly onFault?: (detail: string) => void
 }
@@ -94,7 +96,7 @@ export async function openDecisionLog(options: OpenOptions, deps: OpenDeps = {})
   if (limits.recordBytesMax > FRAME_BYTES_MAX || ringFrameBytes(limits.recordBytesMax) * 4 > limits.logRingBytes) {
     throw new RangeError('log ring and records do not fit: a record may take a quarter of the ring')
   }
-  const lock = await lockDirectory(directory)
+  const lock = await lockDirectory(directory, options.onAsked)
   try {
     const disk = createDisk(directory)
     const uncountedMax = Math.floor(limits.logRingBytes / ringFrameBytes(FRAME_HEADER_BYTES))

@@ -11,8 +11,8 @@ export interface Exchange {
   readonly traceparent: string | null
   /** Monotonic milliseconds at which the request's headers were there. */
   readonly begunAtMs: number
-  /** Monotonic milliseconds at which all of it was there: the deadline counts from here. */
-  readonly receivedAtMs: number
+  /** Monotonic milliseconds at which all of it was there, or it was held no longer: the deadline counts from here. */
+  receivedAtMs: number
   /** Where a streamed transaction came from; null over HTTP. A place that was decided is never folded again. */
   readonly source: StreamSource | null
   /** Decisions of other servers by transaction_id: such a transaction is folded and answered so. Null: none. */

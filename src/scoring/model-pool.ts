@@ -11,6 +11,8 @@ import type { LoadedModel, LoadedModels } from './models.js'
 export interface ModelPool extends LoadedModels {
   /** Throws what the bundle is refused with; ASSAY_CHANGE_CONFLICT where it is loaded, or another is being loaded. */
   load(reference: string): Promise<void>
+  /** Loads those of a start that are not there, in turn: one that is refused is there, and never answers. */
+  ensure(references: readonly string[], approvals: readonly Approval[]): Promise<void>
   /** It can be routed to no more from here on; resolves when its lane has ended. */
   drop(reference: string): Promise<void>
   /** Ends every lane. */
@@ -23,7 +25,7 @@ export interface StartModels {
   readonly approvals: readonly Approval[]
 }
 
-/** Loads what a start needs, one after the other. Throws ASSAY_BUNDLE_REFUSED where the baseline does not pass. */
+/** Loads what a start needs. Throws ASSAY_BUNDLE_REFUSED where the baseline does not pass. */
 export async function openModelPool(start: StartModels, deps: LoadDeps): Promise<ModelPool> {
   const baseline = await loadBaseline(start.baseline, deps)
   const models = new Map<string, LoadedModel>()
@@ -40,9 +42,15 @@ export async function openModelPool(start: StartModels, deps: LoadDeps): Promise
     lanes.splice(lanes.indexOf(lane), 1)
   }
 
-  for (const reference of start.models) add(await loadAtStart(reference, start.approvals, deps))
+  async function ensure(references: readonly string[], approvals: readonly Approval[]): Promise<void> {
+    for (const reference of references) {
+      if (!models.has(reference)) add(await loadAtStart(reference, approvals, deps))
+    }
+  }
+
+  await ensure(start.models, start.approvals)
   return {
-    ...{ baseline, models, lanes },
+    ...{ baseline, models, lanes, ensure },
     async load(reference) {
       if (loading !== null) throw new AssayError('ASSAY_CHANGE_CONFLICT', `${loading} is being loaded: retry`)
       if ((models.get(reference)?.lane ?? null) !== null) {

@@ -5,7 +5,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../config.js'
 import { type Routing, routingOf } from '../contract/control-state.js'
-import { misfitOf } from '../decision-log/chain.js'
+import { misfitOf, readHead } from '../decision-log/chain.js'
 import { createDisk } from '../decision-log/disk.js'
 import { isDamage } from '../decision-log/finding.js'
 import { openDecisionLog, type OpenDecisionLog, type OpenDeps, type OpenOptions } from '../decision-log/open.js'
@@ -34,6 +34,12 @@ export interface Threads {
   readonly lane?: SpawnLane
 }
 
+export interface OpenStateDeps {
+  readonly threads?: Threads | undefined
+  readonly prepared?: Prepared | null
+  readonly onAsked?: () => void
+}
+
 export interface OpenState {
   readonly loaded: ModelPool
   /** What is served first. */
@@ -47,11 +53,44 @@ export interface OpenState {
   onRouting(routing: Routing): void
 }
 
-/** Opens it. Throws what the log, the bundles and the catalogue are refused with. */
-export async function openState(config: Config, base: Base, threads: Threads = {}): Promise<OpenState> {
+/** What a server that takes over has made beside the one before it. */
+export interface Prepared {
+  readonly loaded: ModelPool
+  readonly serving: Serving
+  readonly folded: LogState
+}
+
+/** Loads the models and folds the log of a running server as far as it is written. */
+export async function prepareState(config: Config, base: Base, threads: Threads = {}): Promise<Prepared> {
+  const { policy, limits } = base.fixed
+  const directory = logDirectoryOf(config)
+  const disk = createDisk(directory)
+  const restoring = restore(config.process.data_dir, base, readHead(disk).head?.writtenSequence ?? -1)
+  const routing = startRouting(directory, base)
+  enter(base, 'models')
+  const loaded = await loadModels(config, base, routing, threads)
+  enter(base, 'replay')
+  const folded = await restoring
+  const serving = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
+  return { loaded, serving, folded }
+}
+
+/** Folds what the running server has written meanwhile. */
+export async function catchUp(config: Config, { fixed }: Base, { folded }: Prepared): Promise<void> {
+  await foldOn(folded, logDirectoryOf(config), { policy: fixed.policy, live: true })
+}
+
+/**
+ * Opens it. `onAsked`: another server wants to take over. Throws what log, bundles and catalogue are refused with.
+ */
+export async function openState(
+  config: Config,
+  base: Base,
+  { threads = {}, prepared = null, onAsked }: OpenStateDeps,
+): Promise<OpenState> {
   const { fixed, logger } = base
   const { policy, limits, codecs } = fixed
-  const directory = makeLogDirectory(config.process.data_dir)
+  const directory = logDirectoryOf(config)
   const progress = { call: (): void => undefined }
   let opened: { loaded: ModelPool; serving: Serving; state: Buffer; folded: LogState } | null = null
   const control = (): NonNullable<typeof opened> => {
@@ -72,13 +111,12 @@ export async function openState(config: Config, base: Base, threads: Threads = {
     async onRecovered({ epoch, findings, nextSequence }) {
       for (const finding of findings.filter(isDamage)) logger.event('LogRecovered', { ...finding })
       const routing = startRouting(directory, base)
+      const fits = prepared !== null && isOf(prepared.folded, directory, nextSequence - 1)
       // Read while the models are admitted in their threads.
-      const restoring = restore(config.process.data_dir, base, nextSequence - 1)
+      const restoring = fits ? prepared.folded : restore(config.process.data_dir, base, nextSequence - 1)
       enter(base, 'models')
-      const { routes, approvals } = routing
-      const models = modelsToLoad(routing, policy.routes, limits.modelsMax)
-      const loading = { ...loadDeps(config, base), spawn: threads.lane }
-      const loaded = await openModelPool({ baseline: routes.baseline, models, approvals }, loading)
+      const loaded = prepared?.loaded ?? (await loadModels(config, base, routing, threads))
+      await loaded.ensure(modelsToLoad(routing, policy.routes, limits.modelsMax), routing.approvals)
       const serving = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
       enter(base, 'replay')
       const folded = await restoring
@@ -86,6 +124,7 @@ export async function openState(config: Config, base: Base, threads: Threads = {
       opened = { loaded, serving, state: stateOf(routing, loaded), folded }
       logger.event('LogReplayed', { epoch, ...folded.fold.counts(), gaps: folded.fold.gaps.length })
     },
+    ...(onAsked !== undefined && { onAsked }),
     onProgress: () => progress.call(),
     onFault: (detail) => logger.event('LogFailed', { detail }),
   }
@@ -102,7 +141,8 @@ export async function openState(config: Config, base: Base, threads: Threads = {
   }
 }
 
-function makeLogDirectory(dataDir: string): string {
+/** It is made where it is not there. Throws ASSAY_LOG_IO. */
+export function logDirectoryOf({ process: { data_dir: dataDir } }: Config): string {
   const directory = join(dataDir, 'decision-log')
   try {
     mkdirSync(directory, { recursive: true, mode: 0o750 })
@@ -119,6 +159,18 @@ function startRouting(directory: string, { fixed, logger, fromFile }: Base): Rou
   const { routes, event } = routesAtStart(fixed.policy, last?.routes ?? null, { fromFile, makeKey })
   if (event !== null) logger.event(event.name, event.fields)
   return routingAtStart(last === null ? null : routingOf(last), routes)
+}
+
+function loadModels(config: Config, base: Base, routing: Routing, threads: Threads): Promise<ModelPool> {
+  const { policy, limits } = base.fixed
+  const models = modelsToLoad(routing, policy.routes, limits.modelsMax)
+  const loading = { ...loadDeps(config, base), spawn: threads.lane }
+  return openModelPool({ baseline: routing.routes.baseline, models, approvals: routing.approvals }, loading)
+}
+
+/** False where the log, at rest, has ended before what was folded of it. */
+function isOf({ position }: LogState, directory: string, lastSequence: number): boolean {
+  return position === null || misfitOf(createDisk(directory), position, lastSequence) === null
 }
 
 function loadDeps(config: Config, base: Base): LoadDeps {

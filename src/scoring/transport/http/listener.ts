@@ -25,8 +25,10 @@ export interface Route {
 export interface Listener {
   /** The port really bound. */
   readonly port: number
+  /** Stops listening: from here on every answer closes its connection. */
+  leave(): void
   /**
-   * Stops listening at once; connections that are open are answered with `Connection: close` until nobody asks any
+   * Leaves at once; connections that are open are answered with `Connection: close` until nobody asks any
    * more or the deadline is over; then everything is closed.
    */
   close(deadlineMs: number): Promise<void>
@@ -68,11 +70,15 @@ export async function openListener(deps: ListenerDeps, address: Address, routes:
   if (socket === false) throw new AssayError('ASSAY_ADDRESS_REFUSED', `cannot listen on ${address.host}:${port}`)
   const sweep = setInterval(() => sweepSlow(host), SWEEP_MS)
   sweep.unref()
+  const leave = (): void => {
+    if (!host.draining) deps.uws.us_listen_socket_close(socket)
+    host.draining = true
+  }
   return {
     port: deps.uws.us_socket_local_port(socket),
+    leave,
     async close(deadlineMs) {
-      deps.uws.us_listen_socket_close(socket)
-      host.draining = true
+      leave()
       await drained(host, deadlineMs)
       clearInterval(sweep)
       app.close()
