@@ -234,12 +234,8 @@ async function attempt(base: Base): Promise<Ended> {
 }
 
 function paceOf({ clock, limits, stop }: Base): Pace {
-  const cpuMs = (): number => {
-    const { user, system } = process.cpuUsage()
-    return (user + system) / 1e3
-  }
   const rest = (ms: number): Promise<void> => delay(ms, undefined, { signal: stop.signal }).catch(() => undefined)
-  return createPace({ clock, limits, cpuMs, delay: rest })
+  return createPace({ clock, limits, delay: rest })
 }
 
 function openParts(base: Base, parts: Pick<Open, 'store' | 'alerter'> & { readonly pace: Pace }): Open {

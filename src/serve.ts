@@ -96,7 +96,7 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
       () => state.log.close(LOG_CLOSE_MS),
       () => state.loaded.close(),
     )
-    if (prepared === null) await warm(base, { ...state, identity: state.state.identity })
+    if (prepared === null) await warm(base, { ...state, identity: state.state.identity, isBeside: false })
     const running = join(base, state)
     shown = { ...running, status: statusOf(config, running) }
     starting.phase = 'ready'
@@ -141,6 +141,7 @@ interface Running {
 
 interface Warmed extends Pick<Prepared, 'serving' | 'loaded'> {
   readonly identity: Prepared['folded']['identity']
+  readonly isBeside: boolean
 }
 
 interface Shown extends Running {
@@ -151,7 +152,7 @@ interface Shown extends Running {
 async function prepare(config: Config, base: Base, threads: Threads | undefined): Promise<Prepared> {
   const prepared = await prepareState(config, base, threads)
   try {
-    await warm(base, { ...prepared, identity: prepared.folded.identity })
+    await warm(base, { ...prepared, identity: prepared.folded.identity, isBeside: true })
     // Again, until little is left: what was written meanwhile is folded while nobody waits.
     for (let i = 0; i < CATCH_UPS; i++) await catchUp(config, base, prepared)
     return prepared
@@ -162,12 +163,13 @@ async function prepare(config: Config, base: Base, threads: Threads | undefined)
 }
 
 /** Warms the code up, over listeners and windows of its own. */
-async function warm(base: Base, { serving, loaded: { lanes }, identity }: Warmed): Promise<void> {
+async function warm(base: Base, { serving, loaded: { lanes }, identity, isBeside }: Warmed): Promise<void> {
   const { fixed, relay, logger } = base
   const startedMs = fixed.clock.monoMs()
   enter(base, 'warm_up')
   await warmUp(fixed, {
     live: { serving: () => serving, lanes, identity },
+    isBeside,
     aim: (listener) => void (relay.target = listener),
     listen: (scoring) =>
       openScore({ host: '127.0.0.1', port: 0, keys_file: null, tls: null }, warmUpBase(base), scoring),

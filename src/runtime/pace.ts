@@ -1,4 +1,4 @@
-// The pace of the sidecar beside a server that writes: a share of one core, in short slices with rests between them.
+// The pace of the sidecar, or of any other reader, beside a server that writes: a share of one core, in short slices with rests between them.
 // Idle priority alone does not do. Linux gives an idle thread a small share, not none: it puts a thread of the server
 // aside for one that has waited, until the next tick, some 4 ms, while the other core stands idle (scheduler's trace).
 // Rests bound that to a slice: with slices of 0.25 ms in place of 2, all parts resting, the server's threads waited for
@@ -22,8 +22,8 @@ export const WITHOUT_REST: Pace = { rest: () => undefined, follow: () => Promise
 
 export interface PaceOptions {
   readonly clock: Clock
-  /** CPU of this process, all threads, milliseconds. */
-  readonly cpuMs: () => number
+  /** CPU of this process, all threads, milliseconds; the system's by default. */
+  readonly cpuMs?: () => number
   readonly limits: Pick<Limits, 'paceRestMs' | 'paceSliceUs' | 'tailBatchRecordsMax'>
   /** Keeps the thread for so many milliseconds. */
   readonly keepThread?: (ms: number) => void
@@ -36,7 +36,7 @@ const GROWTH_MAX = 0.8
 const OWED_MS_MAX = 1_000
 
 export function createPace(options: PaceOptions): Pace {
-  const { clock, cpuMs, limits, keepThread = wait, delay } = options
+  const { clock, cpuMs = processCpuMs, limits, keepThread = wait, delay } = options
   const sliceMs = limits.paceSliceUs / 1_000
   /** Of one core. */
   const share = 1 / (1 + limits.paceRestMs)
@@ -83,6 +83,11 @@ export function createPace(options: PaceOptions): Pace {
       if (owed > 0) await delay(owed)
     },
   }
+}
+
+function processCpuMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1e3
 }
 
 const cell = new Int32Array(new SharedArrayBuffer(4))

@@ -7,6 +7,7 @@ import type { CompiledCatalogue } from '../features/compile.js'
 import { createFeatureState, type FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
 import type { Image } from '../runtime/image.js'
+import type { Pace } from '../runtime/pace.js'
 import { type Audit, createAudit } from './audit.js'
 import { createDecidedOffsets, type DecidedOffsets } from './decided.js'
 import { createFold, type Fold } from './fold.js'
@@ -61,18 +62,31 @@ export async function serializeLogState(state: LogState, image: Image): Promise<
   await state.features.serialize(image)
 }
 
-/**
- * Folds what the log holds behind the state's position: all of it, or of a log that a server writes (`live`) what its
- * head names. Throws as `readDecisionLog`.
- */
-export async function foldOn(
+/** Folds what the log at rest holds behind the state's position. Throws as `readDecisionLog`. */
+export async function foldRest(
   state: LogState,
   directory: string,
-  options: Pick<LogVisitor, 'onFinding' | 'onProgress'> & { readonly policy: Policy; readonly live?: boolean },
+  { policy, ...visitor }: Pick<LogVisitor, 'onFinding' | 'onProgress'> & { readonly policy: Policy },
 ): Promise<void> {
-  const { policy, live = false, ...visitor } = options
   const onRecord: LogVisitor['onRecord'] = (record, at) => state.fold.take(record, at.sequence)
   const from = state.position
-  state.position = await readDecisionLog(directory, { ...visitor, onRecord }, { schema: policy.schema, live, from })
-  if (!live) state.fold.end()
+  state.position = await readDecisionLog(directory, { ...visitor, onRecord }, { schema: policy.schema, from })
+  state.fold.end()
+}
+
+/** Folds what a server that runs has written behind the state's position, and gives way to it. Throws likewise. */
+export async function foldLive(state: LogState, directory: string, policy: Policy, pace: Pace): Promise<void> {
+  const from = state.position
+  let read = from?.sequence ?? 0
+  const visitor: LogVisitor = {
+    onRecord(record, at) {
+      state.fold.take(record, at.sequence)
+      pace.rest()
+    },
+    onChunk({ records, lag }) {
+      read += records
+      return pace.follow({ records, end: read + lag, lag })
+    },
+  }
+  state.position = await readDecisionLog(directory, visitor, { schema: policy.schema, live: true, from })
 }

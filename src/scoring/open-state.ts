@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '../config.js'
 import { type Routing, routingOf } from '../contract/control-state.js'
 import { misfitOf, readHead } from '../decision-log/chain.js'
@@ -13,13 +14,14 @@ import { AssayError, errorOf } from '../errors.js'
 import { catalogueFacts } from '../models/columns.js'
 import type { Live } from './assemble.js'
 import type { Audit } from './audit.js'
+import { createPace } from '../runtime/pace.js'
 import { type Base, enter } from './base.js'
 import { controlStateOf, routesAtStart, routingAtStart } from './control-state.js'
 import type { Fold } from './fold.js'
 import { laneEvent } from './lane/events.js'
 import type { SpawnLane } from './lane/port.js'
 import { type LoadDeps, modelsToLoad } from './load-models.js'
-import { foldOn, type LogState } from './log-state.js'
+import { foldLive, foldRest, type LogState } from './log-state.js'
 import { registerLogMetrics } from './log-view.js'
 import { type ModelPool, openModelPool } from './model-pool.js'
 import { inRoles, type LoadedModels } from './models.js'
@@ -77,7 +79,8 @@ export async function prepareState(config: Config, base: Base, threads: Threads 
 
 /** Folds what the running server has written meanwhile. */
 export async function catchUp(config: Config, { fixed }: Base, { folded }: Prepared): Promise<void> {
-  await foldOn(folded, logDirectoryOf(config), { policy: fixed.policy, live: true })
+  const pace = createPace({ clock: fixed.clock, limits: fixed.limits, delay })
+  await foldLive(folded, logDirectoryOf(config), fixed.policy, pace)
 }
 
 /**
@@ -214,7 +217,7 @@ async function restore(dataDir: string, { fixed, logger }: Base, lastSequence: n
 
 /** Folds what the log holds behind it. */
 function replay(directory: string, { fixed, logger, starting }: Base, state: LogState): Promise<void> {
-  return foldOn(state, directory, {
+  return foldRest(state, directory, {
     policy: fixed.policy,
     onFinding: (finding) => (isDamage(finding) ? logger.event('LogRecovered', { ...finding }) : undefined),
     onProgress: (records) => void (starting.replayed = records),

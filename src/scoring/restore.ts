@@ -21,8 +21,8 @@ export interface LogVisitor {
   onFinding?(finding: Finding): void
   /** After each chunk: records handed over so far. */
   onProgress?(records: number): void
-  /** Between chunks: the reading waits for it. */
-  onChunk?(): Promise<void>
+  /** Between chunks: the reading waits for it. `lag`: records that are there and not read yet. */
+  onChunk?(chunk: { readonly records: number; readonly lag: number }): Promise<void>
 }
 
 export interface ReadRecords {
@@ -50,7 +50,7 @@ export async function readDecisionLog(
       read = records.read(visitor, CHUNK_RECORDS)
       total += read
       visitor.onProgress?.(total)
-      await visitor.onChunk?.()
+      await visitor.onChunk?.({ records: read, lag: records.lag() })
       await turn()
     }
     return records.position()

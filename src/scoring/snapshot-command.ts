@@ -14,8 +14,8 @@ import { LIMITS } from '../limits.js'
 import { systemClock } from '../runtime/clock.js'
 import { createPace } from '../runtime/pace.js'
 import { logDirectory } from './log-command.js'
-import type { LogState, LogStateDeps } from './log-state.js'
-import { type LogVisitor, openRecords } from './restore.js'
+import { foldLive, type LogState, type LogStateDeps } from './log-state.js'
+import { openRecords } from './restore.js'
 import { loadLogState, writeSnapshot } from './snapshot.js'
 
 const HELP = `assay features snapshot [--config FILE] [--data DIR] [--json]
@@ -27,9 +27,6 @@ DIR of --data: ASSAY_DATA_DIR (else ./data); snapshots lie in its snapshots/, th
 makes them by itself (process.governance.snapshot_records).
 exit codes: 0 written, or nothing new · 1 refused, with the code on stderr · 2 the command line is not valid
 `
-
-/** Records between two looks at how the log grows. */
-const CHUNK_RECORDS = 2_000
 
 /** Runs it; resolves to its exit code. Throws AssayError, ASSAY_USAGE for a bad command line. */
 export async function snapshotCommand(args: readonly string[]): Promise<number> {
@@ -73,20 +70,13 @@ async function foldLog(dataDir: string, deps: LogStateDeps): Promise<LogState> {
     onRefused: (path, detail) => process.stderr.write(`${path} is passed by: ${detail}\n`),
   })
   const { policy, limits } = deps
-  const pace = createPace({ clock: systemClock, limits, cpuMs, delay })
-  const onRecord: LogVisitor['onRecord'] = (record, at) => {
-    state.fold.take(record, at.sequence)
-    pace.rest()
-  }
+  await foldLive(state, directory, policy, createPace({ clock: systemClock, limits, delay }))
   const records = openRecords(directory, { schema: policy.schema, live: true, from: state.position })
   try {
-    for (let read = CHUNK_RECORDS; read === CHUNK_RECORDS;) {
-      read = records.read({ onRecord }, CHUNK_RECORDS)
-      await pace.follow({ records: read, end: writtenSequence(disk), lag: records.lag() })
-    }
     // Rows that were decided late stand behind others: a few records on, nothing is missing between.
     while (state.fold.waiting() > 0) {
-      if (records.read({ onRecord }, 1) === 0)
+      const read = records.read({ onRecord: (record, at) => state.fold.take(record, at.sequence) }, 1)
+      if (read === 0)
         throw new AssayError('ASSAY_NOT_READY', 'the last records wait for one that is not written: try again')
     }
     state.position = records.position()
@@ -98,11 +88,6 @@ async function foldLog(dataDir: string, deps: LogStateDeps): Promise<LogState> {
 
 function writtenSequence(disk: Disk): number {
   return readHead(disk).head?.writtenSequence ?? -1
-}
-
-function cpuMs(): number {
-  const { user, system } = process.cpuUsage()
-  return (user + system) / 1e3
 }
 
 async function write(dataDir: string, deps: LogStateDeps, state: LogState) {

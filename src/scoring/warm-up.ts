@@ -17,6 +17,8 @@ const REQUESTS = 6_000
 /** A slow model ends it by time. */
 const WARM_MS_MAX = 10_000
 const CONNECTIONS = 16
+/** Beside a server that answers payments: milliseconds between two requests of the one connection, and in all. */
+const BESIDE = { restMs: 2, warmMsMax: 20_000 } as const
 const SCRATCH_IDS = 16_384
 
 export interface WarmUpDeps {
@@ -24,6 +26,8 @@ export interface WarmUpDeps {
   readonly live: Pick<Live, 'identity' | 'serving' | 'lanes'>
   /** Sends the lanes' results to this pipeline from now on. */
   readonly aim: (listener: LaneListener) => void
+  /** Another server needs the cores. */
+  readonly isBeside: boolean
   /** Opens a listener on a free loopback port over this scoring. */
   readonly listen: (scoring: Scoring) => Promise<{ port: number; close(deadlineMs: number): Promise<void> }>
 }
@@ -49,12 +53,13 @@ export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
   const listener = await deps.listen(scratch.scoring)
   try {
     const requests = sampleBodies(policy, REQUESTS, clock.nowMs()).map(toRequest)
-    const share = Math.ceil(requests.length / CONNECTIONS)
-    const untilMs = clock.monoMs() + WARM_MS_MAX
-    const isOver = (): boolean => clock.monoMs() > untilMs
+    const connections = deps.isBeside ? 1 : CONNECTIONS
+    const share = Math.ceil(requests.length / connections)
+    const untilMs = clock.monoMs() + (deps.isBeside ? BESIDE.warmMsMax : WARM_MS_MAX)
+    const how = { isOver: () => clock.monoMs() > untilMs, restMs: deps.isBeside ? BESIDE.restMs : 0 }
     await Promise.all(
-      Array.from({ length: CONNECTIONS }, (_, at) => {
-        return sendAll(listener.port, requests.slice(at * share, (at + 1) * share), isOver)
+      Array.from({ length: connections }, (_, at) => {
+        return sendAll(listener.port, requests.slice(at * share, (at + 1) * share), how)
       }),
     )
   } finally {
@@ -69,7 +74,11 @@ function toRequest(body: string): Buffer {
 }
 
 /** One connection, one request after the other. Answers are counted by their status lines, not read. */
-function sendAll(port: number, requests: readonly Buffer[], isOver: () => boolean): Promise<void> {
+function sendAll(
+  port: number,
+  requests: readonly Buffer[],
+  { isOver, restMs }: { isOver: () => boolean; restMs: number },
+): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1')
     let next = 0
@@ -78,7 +87,7 @@ function sendAll(port: number, requests: readonly Buffer[], isOver: () => boolea
       else socket.write(requests[next++])
     }
     socket.on('connect', send)
-    socket.on('data', send)
+    socket.on('data', () => (restMs === 0 ? send() : setTimeout(send, restMs)))
     socket.on('error', reject)
     socket.on('close', () => resolve())
   })
