@@ -28,7 +28,9 @@ const FULL_READY_MS_MAX = 3_600_000
 mkdirSync(values.folder, { recursive: true })
 const dataDir = mkdtempSync(join(values.folder, 'assay-restart-'))
 const env = { ...process.env, ASSAY_DATA_DIR: dataDir }
-const [stepMs, startMs] = [HISTORY_MS / (decisions + behind), Date.now() - HISTORY_MS - 60_000]
+// Whole milliseconds, as all times of the log.
+const stepMs = Math.floor(HISTORY_MS / (decisions + behind))
+const startMs = Date.now() - HISTORY_MS - 60_000
 
 async function write(count: number, at: number): Promise<void> {
   const place = { startMs: startMs + at * stepMs, stepMs, seed: at + 1, ordinal: at + 1 }

@@ -29,6 +29,8 @@ export interface CommitterOptions {
   readonly keyId: number
   readonly durability: Durability
   readonly segmentBytes: number
+  /** Bytes of the epoch's first segment where others wait for it to begin: fewer zeros to be written before it does. */
+  readonly firstSegmentBytes?: number
   /** Most bytes of one group; at least one record. */
   readonly groupBytesMax: number
   /** Bytes that all segments together may take; Infinity for no bound. */
@@ -80,6 +82,8 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
   /** The segment in use; fd -1 after it was abandoned. */
   let fd = -1
   let capacity = 0
+  /** Of the segment that comes next. */
+  let bytesOfNext = options.firstSegmentBytes ?? options.segmentBytes
   let segment = options.previousSegment.index
   let offset = options.previousSegment.endOffset
   let sequence = options.nextSequence - 1
@@ -201,7 +205,8 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
     next = null
     segment = nextIndex++
     sequence = last
-    capacity = Math.max(options.segmentBytes, header.length + options.segmentBytes / 2)
+    capacity = Math.max(bytesOfNext, header.length + bytesOfNext / 2)
+    bytesOfNext = options.segmentBytes
     carried = Buffer.alloc(0)
     markSynced()
     gauges.add('segments', 1)
@@ -291,8 +296,8 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
       gauges.set('diskBytes', segmentBytesOnDisk(disk))
       const file = takeNext()
       try {
-        while (file.zeroed < options.segmentBytes) {
-          file.zeroed = zeroFill(disk, file.fd, { from: file.zeroed, bytes: options.segmentBytes - file.zeroed })
+        while (file.zeroed < bytesOfNext) {
+          file.zeroed = zeroFill(disk, file.fd, { from: file.zeroed, bytes: bytesOfNext - file.zeroed })
         }
       } catch (error) {
         dropNext()
@@ -308,7 +313,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
       if (fd < 0 || failing || deps.monoMs() < prepareNotBeforeMs) return false
       // Not much ahead of need, and not waited for: zeros synced at once stalled groups by 25 ms
       // (bench/decision-log.ts).
-      const needed = Math.min(options.segmentBytes, 2 * offset)
+      const needed = options.segmentBytes * Math.min(1, (2 * offset) / capacity)
       if (next !== null && next.zeroed >= needed) return false
       try {
         const file = takeNext()

@@ -17,6 +17,7 @@ import { createGauges, createGaugesBuffer } from './gauges.js'
 import type { Counter, Gauges } from './gauges.js'
 import { lockDirectory, takeEpoch } from './lock.js'
 import type { DecisionLog, OnProgress } from './port.js'
+import type { Position } from './reader.js'
 import { recoverLog } from './recover.js'
 import type { Recovered } from './recover.js'
 import type { EpochEnd } from './segment.js'
@@ -38,6 +39,8 @@ export interface OpenOptions {
    */
   readonly onRecovered?: (recovery: Recovery) => void | Promise<void>
   readonly onProgress: OnProgress
+  /** Up to where this process has read the log of the server that it follows; null: it follows none. */
+  readonly readUpTo?: Position | null
   /** Another server wants to go on with this log: close it soon. */
   readonly onAsked?: () => void
   /** A write, sync or rotation failed; at most a few a second. */
@@ -85,6 +88,8 @@ export interface OpenDecisionLog extends DecisionLog {
 }
 
 const GROUP_BYTES_MAX = 256 << 10
+/** Of the first segment of a server that takes over: requests wait for it. */
+const FIRST_SEGMENT_BYTES = 4 << 20
 const BUFFERED_SYNC_MS = 1_000
 /** How long a thread that was told to give up gets to say so; it may hang in a sync. */
 const GIVE_UP_MS = 500
@@ -100,7 +105,7 @@ export async function openDecisionLog(options: OpenOptions, deps: OpenDeps = {})
   try {
     const disk = createDisk(directory)
     const uncountedMax = Math.floor(limits.logRingBytes / ringFrameBytes(FRAME_HEADER_BYTES))
-    const found = fromDisk(() => recoverLog(disk, { uncountedMax }))
+    const found = fromDisk(() => recoverLog(disk, { uncountedMax, from: options.readUpTo ?? null }))
     const epoch = fromDisk(() => takeEpoch(disk, found.previousEpoch.epoch))
     const recovery = recoveryOf(found, epoch)
     await options.onRecovered?.(recovery)
@@ -134,8 +139,10 @@ function recoveryOf(found: Recovered, epoch: number): Recovery {
 function threadOptions(options: OpenOptions, found: Recovered, epoch: number): ThreadData['options'] {
   const { segmentBytes, recordBytesMax } = options.limits
   const groupBytesMax = Math.max(recordBytesMax, Math.min(GROUP_BYTES_MAX, segmentBytes / 4))
+  const isFollowing = (options.readUpTo ?? null) !== null
   return {
     ...{ epoch, keyId: 0, durability: options.durability, segmentBytes, groupBytesMax },
+    ...(isFollowing && { firstSegmentBytes: Math.min(segmentBytes, FIRST_SEGMENT_BYTES) }),
     ...{ nextSequence: found.nextSequence, previousSegment: found.previousSegment, previousEpoch: found.previousEpoch },
     ...{ diskBytesMax: options.diskBytesMax, bufferedSyncMs: BUFFERED_SYNC_MS },
   }

@@ -20,6 +20,14 @@ export interface Position {
   readonly logId: Buffer
   readonly epoch: number
   readonly sequence: number
+  /** Where the next record begins, as far as a reader knew: with it a segment is not read from its beginning again. */
+  readonly place?: Place
+}
+
+/** An offset in the segment of that index. */
+export interface Place {
+  readonly segment: number
+  readonly offset: number
 }
 
 /** One record; the same object each time, its bytes valid until `onRecord` returns. */
@@ -130,7 +138,7 @@ export function openLogReader(source: string | Disk, options: ReadOptions = {}):
       const full = visitor?.onSegment === undefined ? null : readHeader(disk, entry.name)
       if (full !== null && typeof full !== 'string') visitor?.onSegment?.(entry.name, full)
       const fd = disk.open(entry.name, 'read')
-      const from = { offset: entry.headerBytes, sequence: entry.header.firstSequence }
+      const from = beginOf(entry, entry.header, options.from)
       const place = { disk, fd, name: entry.name, epoch, from, bounds: boundsOf(chain, at, live), window }
       open = { entry, header: entry.header, fd, scan: createSegmentScan({ ...place, onFinding: report }) }
       return true
@@ -222,7 +230,11 @@ export function openLogReader(source: string | Disk, options: ReadOptions = {}):
       }
       return records
     },
-    position: () => (logId === null || last < 0 ? null : { logId, epoch, sequence: last }),
+    position() {
+      if (logId === null || last < 0) return null
+      const place = open === null ? {} : { place: { segment: open.entry.index, offset: open.scan.offset() } }
+      return { logId, epoch, sequence: last, ...place }
+    },
     lag: () => Math.max(0, (readHead(disk).head?.writtenSequence ?? 0) - Math.max(last, 0)),
     close: closeSegment,
   }
@@ -232,6 +244,17 @@ export function openLogReader(source: string | Disk, options: ReadOptions = {}):
 function liveChain(disk: Disk): Chain {
   const chain = readChain(disk, readHead(disk).head?.segment ?? 0)
   return { ...chain, findings: chain.findings.filter((finding) => finding.kind !== 'head_damaged') }
+}
+
+/** Where frames of a segment are to be read from, and the sequence of the first. */
+export function beginOf(
+  { index, headerBytes }: Pick<ChainEntry, 'index' | 'headerBytes'>,
+  header: Pick<ChainHeader, 'epoch' | 'firstSequence'>,
+  from?: Pick<Position, 'epoch' | 'sequence' | 'place'> | null,
+): { offset: number; sequence: number } {
+  const isKnown = from?.place !== undefined && from.place.segment === index && from.epoch === header.epoch
+  if (!isKnown) return { offset: headerBytes, sequence: header.firstSequence }
+  return { offset: from.place.offset, sequence: from.sequence + 1 }
 }
 
 /** The last segment that may hold what follows `from`. */

@@ -9,6 +9,7 @@ import type { Chain, ChainEntry } from './chain.js'
 import type { Disk } from './disk.js'
 import type { Finding } from './finding.js'
 import { createHeadWriter } from './head-writer.js'
+import { beginOf, type Position } from './reader.js'
 import { createSegmentScan } from './scan.js'
 import type { Bounds, SegmentScan } from './scan.js'
 import { abandonFile, createUnfinished, finishSegment, quietly, writePiece } from './segment-file.js'
@@ -30,11 +31,17 @@ export interface Recovered {
   readonly adoptedBytes: number
 }
 
+export interface RecoverOptions {
+  readonly uncountedMax: number
+  /** Up to here this process has read the log, and found it whole. */
+  readonly from?: Position | null
+}
+
 /**
  * Reads where the log ends, adopts what is whole beyond the head, and makes that durable. Throws ASSAY_LOG_DAMAGED
  * where the end cannot be found.
  */
-export function recoverLog(disk: Disk, options: { uncountedMax: number }): Recovered {
+export function recoverLog(disk: Disk, options: RecoverOptions): Recovered {
   for (const name of disk.list()) if (isUnfinished(name)) quietly(() => disk.remove(name))
   const chain = readChain(disk)
   const last = chain.entries.at(-1)
@@ -50,7 +57,7 @@ export function recoverLog(disk: Disk, options: { uncountedMax: number }): Recov
       adoptedBytes: 0,
     }
   }
-  return last.header === null ? recoverByHead(chain, last) : recoverByScan(disk, chain, options.uncountedMax)
+  return last.header === null ? recoverByHead(chain, last) : recoverByScan(disk, chain, options)
 }
 
 /** The header of the last segment cannot be read: the head still says where the log ends. */
@@ -69,16 +76,16 @@ function recoverByHead(chain: Chain, last: ChainEntry): Recovered {
   }
 }
 
-function recoverByScan(disk: Disk, chain: Chain, uncountedMax: number): Recovered {
+function recoverByScan(disk: Disk, chain: Chain, { uncountedMax, from: known }: RecoverOptions): Recovered {
   const at = chain.entries.length - 1
   const last = chain.entries[at]
   if (last?.header === null || last === undefined) throw damaged('no last segment')
   const findings: Finding[] = [...chain.findings]
   const bounds = boundsOf(chain, at, false)
-  const { header, headerBytes, name } = last
+  const { header, name } = last
   const fd = disk.open(name, 'read')
   try {
-    const from = { offset: headerBytes, sequence: header.firstSequence }
+    const from = beginOf(last, header, known)
     const onFinding = (finding: Finding): void => void findings.push(finding)
     const scan = createSegmentScan({ disk, fd, name, epoch: header.epoch, from, bounds, onFinding })
     while (scan.next());

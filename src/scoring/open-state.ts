@@ -26,7 +26,7 @@ import { registerLogMetrics } from './log-view.js'
 import { type ModelPool, openModelPool } from './model-pool.js'
 import { inRoles, type LoadedModels } from './models.js'
 import { createRecall } from './recall.js'
-import { lastControlState } from './restore.js'
+import { type ControlAt, lastControlState } from './restore.js'
 import { createServing, type Serving } from './serving.js'
 import { loadLogState } from './snapshot.js'
 
@@ -60,6 +60,8 @@ export interface Prepared {
   readonly loaded: ModelPool
   readonly serving: Serving
   readonly folded: LogState
+  /** What the log was routed by when it was last looked at. */
+  control: ControlAt | null
 }
 
 /** Loads the models and folds the log of a running server as far as it is written. */
@@ -68,19 +70,22 @@ export async function prepareState(config: Config, base: Base, threads: Threads 
   const directory = logDirectoryOf(config)
   const disk = createDisk(directory)
   const restoring = restore(config.process.data_dir, base, readHead(disk).head?.writtenSequence ?? -1)
-  const routing = startRouting(directory, base)
+  const control = lastControlState(directory, { live: true })
+  const routing = startRouting(control, base)
   enter(base, 'models')
   const loaded = await loadModels(config, base, routing, threads)
   enter(base, 'replay')
   const folded = await restoring
   const serving = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
-  return { loaded, serving, folded }
+  return { loaded, serving, folded, control }
 }
 
 /** Folds what the running server has written meanwhile. */
-export async function catchUp(config: Config, { fixed }: Base, { folded }: Prepared): Promise<void> {
+export async function catchUp(config: Config, { fixed }: Base, prepared: Prepared): Promise<void> {
   const pace = createPace({ clock: fixed.clock, limits: fixed.limits, delay })
-  await foldLive(folded, logDirectoryOf(config), fixed.policy, pace)
+  const directory = logDirectoryOf(config)
+  await foldLive(prepared.folded, directory, fixed.policy, pace)
+  prepared.control = lastControlState(directory, { known: prepared.control, live: true })
 }
 
 /**
@@ -113,7 +118,7 @@ export async function openState(
     controlState: () => control().state,
     async onRecovered({ epoch, findings, nextSequence }) {
       for (const finding of findings.filter(isDamage)) logger.event('LogRecovered', { ...finding })
-      const routing = startRouting(directory, base)
+      const routing = startRouting(lastControlState(directory, { known: prepared?.control ?? null }), base)
       const fits = prepared !== null && isOf(prepared.folded, directory, nextSequence - 1)
       // Read while the models are admitted in their threads.
       const restoring = fits ? prepared.folded : restore(config.process.data_dir, base, nextSequence - 1)
@@ -127,6 +132,7 @@ export async function openState(
       opened = { loaded, serving, state: stateOf(routing, loaded), folded }
       logger.event('LogReplayed', { epoch, ...folded.fold.counts(), gaps: folded.fold.gaps.length })
     },
+    readUpTo: prepared?.folded.position ?? null,
     ...(onAsked !== undefined && { onAsked }),
     onProgress: () => progress.call(),
     onFault: (detail) => logger.event('LogFailed', { detail }),
@@ -156,8 +162,8 @@ export function logDirectoryOf({ process: { data_dir: dataDir } }: Config): stri
 }
 
 /** What the log ends with, or the file where there is no log yet; a difference is told. */
-function startRouting(directory: string, { fixed, logger, fromFile }: Base): Routing {
-  const last = lastControlState(directory)
+function startRouting(control: ControlAt | null, { fixed, logger, fromFile }: Base): Routing {
+  const last = control?.state ?? null
   const makeKey = (): Buffer => randomBytes(32)
   const { routes, event } = routesAtStart(fixed.policy, last?.routes ?? null, { fromFile, makeKey })
   if (event !== null) logger.event(event.name, event.fields)

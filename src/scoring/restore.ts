@@ -3,7 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { codecsFromSchemas, type RecordDecoder } from '../contract/record.js'
 import type { DecodedRecord } from '../contract/record-types.js'
 import type { TransactionSchema } from '../contract/transaction.js'
-import { readChain, readHeader } from '../decision-log/chain.js'
+import { readChain, readHead, readHeader } from '../decision-log/chain.js'
 import { createDisk } from '../decision-log/disk.js'
 import type { Finding } from '../decision-log/finding.js'
 import { type LogRecord, openLogReader, type Position } from '../decision-log/reader.js'
@@ -95,20 +95,32 @@ export function openRecords(directory: string, { schema, live = false, from }: R
   }
 }
 
+/** The control state at a place of the log. */
+export interface ControlAt {
+  readonly state: ControlState
+  readonly position: Position | null
+}
+
 /**
  * The control state that the log ends with: that at the head of the newest segment which can be read, after the control
- * records behind it; null where there is no log yet. Reads one segment at most.
+ * records behind it; null where there is no log yet. Reads one segment at most, and of that only what follows `known`.
  */
-export function lastControlState(directory: string): ControlState | null {
+export function lastControlState(
+  directory: string,
+  { known = null, live = false }: { readonly known?: ControlAt | null; readonly live?: boolean } = {},
+): ControlAt | null {
   const disk = createDisk(directory)
-  const last = readChain(disk).entries.findLast((entry) => entry.header !== null)
+  const chain = readChain(disk, live ? (readHead(disk).head?.segment ?? 0) : Infinity)
+  const last = chain.entries.findLast((entry) => entry.header !== null)
   if (last === undefined) return null
   const header = readHeader(disk, last.name)
   if (typeof header === 'string') return null
-  let state = parseControlState(header.controlState.toString('utf8'))
-  const decoder = codecsFromSchemas(header.schemas.toString('utf8'))
+  const isKnown = known?.position?.place?.segment === last.index
   const { logId, epoch, firstSequence } = header
-  const reader = openLogReader(disk, { from: { logId, epoch, sequence: firstSequence - 1 } })
+  let state = isKnown ? known.state : parseControlState(header.controlState.toString('utf8'))
+  const decoder = codecsFromSchemas(header.schemas.toString('utf8'))
+  const from = (isKnown ? known.position : null) ?? { logId, epoch, sequence: firstSequence - 1 }
+  const reader = openLogReader(disk, { from, live })
   const onRecord = ({ type, buffer, start, end }: LogRecord): void => {
     if (type !== 'control') return
     const record = decoder.decode(type, buffer.subarray(start, end))
@@ -116,8 +128,8 @@ export function lastControlState(directory: string): ControlState | null {
   }
   try {
     while (reader.read({ onRecord }, CHUNK_RECORDS) === CHUNK_RECORDS);
+    return { state, position: reader.position() }
   } finally {
     reader.close()
   }
-  return state
 }

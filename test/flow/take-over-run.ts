@@ -23,11 +23,15 @@ export interface TakeOverOptions {
   readonly ratePerSecond: number
   readonly connections: number
   readonly env?: Readonly<Record<string, string>>
+  /** Called on the port of operations before each take-over. */
+  readonly before?: (operationsPort: number) => Promise<void>
 }
 
 /** Milliseconds of payments between a take-over and the next. */
 const BETWEEN_MS = 1_000
 const ANSWER_MS_MAX = 5_000
+const BUSY = '503 ASSAY_OVERLOADED'
+const TRIES_MAX = 100
 
 interface Answered {
   readonly atMs: number
@@ -46,6 +50,7 @@ export async function runTakeOvers(options: TakeOverOptions): Promise<TakeOverRu
   try {
     for (let i = 0; i < times; i++) {
       await delay(BETWEEN_MS)
+      await options.before?.(operations)
       const from = performance.now()
       server = await follow(server, { dataDir, env })
       await delay(BETWEEN_MS)
@@ -89,10 +94,10 @@ function pay(port: number, { ratePerSecond, connections }: { ratePerSecond: numb
       ...{ transaction_id: id, occurred_at: new Date().toISOString(), amount_minor: 100 + (count % 900) },
       ...{ currency: 'EUR', customer_id: `c${count % 997}`, terminal_id: `t${count % 97}` },
     })
-    let outcome = await send(port, agent, body)
+    let outcome = await sendPatiently(port, agent, body)
     if (typeof outcome === 'object') {
       retries.set(outcome.fault, (retries.get(outcome.fault) ?? 0) + 1)
-      outcome = await send(port, agent, body)
+      outcome = await sendPatiently(port, agent, body)
     }
     if (typeof outcome === 'object') failures.push(`${id}: ${outcome.fault}`)
     else {
@@ -122,6 +127,16 @@ function pay(port: number, { ratePerSecond, connections }: { ratePerSecond: numb
       isOver = true
       await running
     },
+  }
+}
+
+/** A busy machine is no take-over: whoever is refused as one too many comes again, and is not counted. */
+async function sendPatiently(port: number, agent: Agent, body: string): Promise<string | { fault: string }> {
+  for (let tries = 1; ; tries++) {
+    const outcome = await send(port, agent, body)
+    const isBusy = typeof outcome === 'object' && outcome.fault === BUSY
+    if (!isBusy || tries === TRIES_MAX) return outcome
+    await delay(20)
   }
 }
 
