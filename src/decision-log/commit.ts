@@ -6,6 +6,7 @@
 
 import type { RingReader } from '../runtime/ring.js'
 import type { Disk } from './disk.js'
+import { type Dropped, dropOldest } from './drop-oldest.js'
 import { EPOCH_END_TYPE, FRAME_FORMAT, FRAME_HEADER_BYTES, sealFrame, writeFrameHeader } from './frame.js'
 import type { Gauges } from './gauges.js'
 import { createHeadWriter } from './head-writer.js'
@@ -18,6 +19,8 @@ import { encodeSegmentHeader, segmentName } from './segment.js'
 import type { EpochEnd, SegmentEnd } from './segment.js'
 
 export type Durability = 'synced' | 'buffered'
+/** At the bound of bytes: take no more records, or let the oldest segments go unarchived. */
+export type OnFull = 'refuse' | 'drop_oldest'
 
 export interface CommitterOptions {
   readonly logId: Buffer
@@ -33,6 +36,7 @@ export interface CommitterOptions {
   readonly groupBytesMax: number
   /** Bytes that all segments together may take; Infinity for no bound. */
   readonly diskBytesMax: number
+  readonly onFull: OnFull
   /** Under `buffered`: longest time that written frames stay unsynced. */
   readonly bufferedSyncMs: number
 }
@@ -47,6 +51,8 @@ export interface CommitterDeps {
   readonly controlState: (firstSequence: number) => Buffer
   /** Told of each failed attempt, in words. */
   readonly onFault: (detail: string) => void
+  /** Told of each segment that made room. */
+  readonly onDropped: (dropped: Dropped) => void
 }
 
 export interface Committer {
@@ -64,6 +70,8 @@ export interface Committer {
 
 const PREPARE_BYTES = 256 << 10
 const PREPARE_AGAIN_MS = 1_000
+/** Others let go of segments: so often the size of the directory is looked at, some 4 µs a segment. */
+const MEASURE_MS = 60_000
 /** Time constant of the recent rate. */
 const RATE_SECONDS = 600
 
@@ -90,6 +98,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
   /** The next segment, zeros written up to `zeroed`. */
   let next: { fd: number; zeroed: number } | null = null
   let prepareNotBeforeMs = 0
+  let measuredAtMs = deps.monoMs()
   let failing = false
   let ratedAtMs = deps.monoMs()
   const startedAtMs = ratedAtMs
@@ -145,14 +154,31 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
     return kept.bytes
   }
 
+  /** The next segment counts with all its bytes, written or not. */
+  function measure(): void {
+    const ahead = next === null ? 0 : options.segmentBytes - next.zeroed
+    gauges.set('diskBytes', segmentBytesOnDisk(disk) + ahead)
+    measuredAtMs = deps.monoMs()
+  }
+
+  /** Throws DiskBoundReached where there is no room for one more segment. */
+  function makeRoom(): void {
+    const isOver = (): boolean => gauges.get('diskBytes') + options.segmentBytes > options.diskBytesMax
+    if (!isOver()) return
+    measure()
+    while (isOver()) {
+      const dropped = options.onFull === 'drop_oldest' ? dropOldest(disk, segment) : null
+      if (dropped === null) throw new DiskBoundReached(options.diskBytesMax)
+      gauges.add('diskBytes', -dropped.bytes)
+      gauges.add('droppedSegments', 1)
+      gauges.add('droppedRecords', dropped.records)
+      deps.onDropped(dropped)
+    }
+  }
+
   function takeNext(): { fd: number; zeroed: number } {
     if (next !== null) return next
-    if (gauges.get('diskBytes') + options.segmentBytes > options.diskBytesMax) {
-      gauges.set('diskBytes', segmentBytesOnDisk(disk))
-      if (gauges.get('diskBytes') + options.segmentBytes > options.diskBytesMax) {
-        throw new DiskBoundReached(options.diskBytesMax)
-      }
-    }
+    makeRoom()
     next = { fd: createUnfinished(disk, nextIndex), zeroed: 0 }
     gauges.add('diskBytes', options.segmentBytes)
     return next
@@ -288,7 +314,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
 
   return {
     start() {
-      gauges.set('diskBytes', segmentBytesOnDisk(disk))
+      measure()
       const file = takeNext()
       try {
         while (file.zeroed < options.segmentBytes) {
@@ -305,6 +331,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
     },
     step,
     prepare() {
+      if (deps.monoMs() - measuredAtMs > MEASURE_MS) quietly(measure)
       if (fd < 0 || failing || deps.monoMs() < prepareNotBeforeMs) return false
       // Not much ahead of need, and not waited for: zeros synced at once stalled groups by 25 ms
       // (bench/decision-log.ts).

@@ -8,8 +8,9 @@ import { RECORD_TYPES } from '../contract/record-types.js'
 import { AssayError } from '../errors.js'
 import type { Limits } from '../limits.js'
 import { createRingBuffer, ringFrameBytes, ringWriter } from '../runtime/ring.js'
-import type { Durability } from './commit.js'
+import type { Durability, OnFull } from './commit.js'
 import { createDisk } from './disk.js'
+import type { Dropped } from './drop-oldest.js'
 import type { Finding } from './finding.js'
 import { FRAME_BYTES_MAX, FRAME_FORMAT, FRAME_HEADER_BYTES, writeFrameHeader } from './frame.js'
 import type { FrameFields } from './frame.js'
@@ -28,6 +29,8 @@ export interface OpenOptions {
   readonly limits: Pick<Limits, 'recordBytesMax' | 'logRingBytes' | 'segmentBytes'>
   /** `log.disk_bytes_max`; Infinity for no bound. */
   readonly diskBytesMax: number
+  /** `log.on_full`; refuses by default. */
+  readonly onFull?: OnFull
   /** Avro schemas of every record type, for the head of each segment. */
   readonly schemas: Buffer
   /** The full control state as it is now. First called after `onRecovered`; then by `controlChanged`. */
@@ -40,6 +43,8 @@ export interface OpenOptions {
   readonly onProgress: OnProgress
   /** A write, sync or rotation failed; at most a few a second. */
   readonly onFault?: (detail: string) => void
+  /** A segment went unarchived at the bound, under `drop_oldest`. */
+  readonly onDropped?: (dropped: Dropped) => void
 }
 
 export interface OpenDeps {
@@ -135,7 +140,8 @@ function threadOptions(options: OpenOptions, found: Recovered, epoch: number): T
   return {
     ...{ epoch, keyId: 0, durability: options.durability, segmentBytes, groupBytesMax },
     ...{ nextSequence: found.nextSequence, previousSegment: found.previousSegment, previousEpoch: found.previousEpoch },
-    ...{ diskBytesMax: options.diskBytesMax, bufferedSyncMs: BUFFERED_SYNC_MS },
+    ...{ diskBytesMax: options.diskBytesMax, onFull: options.onFull ?? 'refuse' },
+    bufferedSyncMs: BUFFERED_SYNC_MS,
   }
 }
 
@@ -176,6 +182,7 @@ function createThread(worker: Worker, gauges: Gauges, options: OpenOptions): Thr
       ended = true
       onStartFailed(new AssayError('ASSAY_LOG_IO', `the decision log cannot be written: ${message.startFailed}`))
     } else if ('fault' in message) options.onFault?.(message.fault)
+    else if ('dropped' in message) options.onDropped?.(message.dropped)
     else {
       ended = true
       onClosed(message.closed)
