@@ -182,7 +182,7 @@ export interface Limits {
   readonly tailGatherMs: number
   /** Milliseconds between two looks of the sidecar at itself: a lag that lasts for three of them is an alert. */
   readonly watchMs: number
-  /** Milliseconds between two looks for segments that may leave the log: at 2,000 decisions a second some 20 are full. */
+  /** Milliseconds between two looks for segments that may leave the log: some 20 at 2,000 decisions a second. */
   readonly pruneMs: number
   /** Milliseconds between two looks at an idle log, where the back-off ends. */
   readonly tailPollMsMax: number

@@ -5,24 +5,20 @@
 // into a new one; what the disk refuses stays staged and is tried again, so nothing is lost while the process lives.
 
 import type { RingReader } from '../runtime/ring.js'
-import type { Disk } from './disk.js'
-import { type Dropped, dropOldest } from './drop-oldest.js'
 import { EPOCH_END_TYPE, FRAME_FORMAT, FRAME_HEADER_BYTES, sealFrame, writeFrameHeader } from './frame.js'
-import type { Gauges } from './gauges.js'
 import { createHeadWriter } from './head-writer.js'
 import type { HeadWriter } from './head-writer.js'
+import { createRoom, type RoomDeps, type RoomOptions } from './room.js'
 import { readTail } from './scan.js'
-import { abandonFile, createUnfinished, DiskBoundReached, finishSegment, writePiece } from './segment-file.js'
-import { quietly, segmentBytesOnDisk, zeroFill } from './segment-file.js'
+import { abandonFile, createUnfinished, finishSegment, writePiece } from './segment-file.js'
+import { quietly, zeroFill } from './segment-file.js'
 import type { Piece } from './segment-file.js'
 import { encodeSegmentHeader, segmentName } from './segment.js'
 import type { EpochEnd, SegmentEnd } from './segment.js'
 
 export type Durability = 'synced' | 'buffered'
-/** At the bound of bytes: take no more records, or let the oldest segments go unarchived. */
-export type OnFull = 'refuse' | 'drop_oldest'
 
-export interface CommitterOptions {
+export interface CommitterOptions extends RoomOptions {
   readonly logId: Buffer
   readonly epoch: number
   readonly nextSequence: number
@@ -31,28 +27,19 @@ export interface CommitterOptions {
   readonly schemas: Buffer
   readonly keyId: number
   readonly durability: Durability
-  readonly segmentBytes: number
   /** Most bytes of one group; at least one record. */
   readonly groupBytesMax: number
-  /** Bytes that all segments together may take; Infinity for no bound. */
-  readonly diskBytesMax: number
-  readonly onFull: OnFull
   /** Under `buffered`: longest time that written frames stay unsynced. */
   readonly bufferedSyncMs: number
 }
 
-export interface CommitterDeps {
-  readonly disk: Disk
+export interface CommitterDeps extends RoomDeps {
   readonly ring: RingReader
-  readonly gauges: Gauges
   readonly nowMs: () => number
-  readonly monoMs: () => number
   /** The full control state before the record of this sequence. */
   readonly controlState: (firstSequence: number) => Buffer
   /** Told of each failed attempt, in words. */
   readonly onFault: (detail: string) => void
-  /** Told of each segment that made room. */
-  readonly onDropped: (dropped: Dropped) => void
 }
 
 export interface Committer {
@@ -70,8 +57,6 @@ export interface Committer {
 
 const PREPARE_BYTES = 256 << 10
 const PREPARE_AGAIN_MS = 1_000
-/** Others let go of segments: so often the size of the directory is looked at, some 4 µs a segment. */
-const MEASURE_MS = 60_000
 /** Time constant of the recent rate. */
 const RATE_SECONDS = 600
 
@@ -79,6 +64,7 @@ const RATE_SECONDS = 600
 export function createCommitter(deps: CommitterDeps, options: CommitterOptions): Committer {
   const { disk, ring, gauges } = deps
   const { epoch, logId, durability } = options
+  const room = createRoom(deps, options)
   const staging = Buffer.allocUnsafeSlow(options.groupBytesMax)
   let head: HeadWriter | null = null
   let stagedBytes = 0
@@ -98,7 +84,6 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
   /** The next segment, zeros written up to `zeroed`. */
   let next: { fd: number; zeroed: number } | null = null
   let prepareNotBeforeMs = 0
-  let measuredAtMs = deps.monoMs()
   let failing = false
   let ratedAtMs = deps.monoMs()
   const startedAtMs = ratedAtMs
@@ -154,31 +139,9 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
     return kept.bytes
   }
 
-  /** The next segment counts with all its bytes, written or not. */
-  function measure(): void {
-    const ahead = next === null ? 0 : options.segmentBytes - next.zeroed
-    gauges.set('diskBytes', segmentBytesOnDisk(disk) + ahead)
-    measuredAtMs = deps.monoMs()
-  }
-
-  /** Throws DiskBoundReached where there is no room for one more segment. */
-  function makeRoom(): void {
-    const isOver = (): boolean => gauges.get('diskBytes') + options.segmentBytes > options.diskBytesMax
-    if (!isOver()) return
-    measure()
-    while (isOver()) {
-      const dropped = options.onFull === 'drop_oldest' ? dropOldest(disk, segment) : null
-      if (dropped === null) throw new DiskBoundReached(options.diskBytesMax)
-      gauges.add('diskBytes', -dropped.bytes)
-      gauges.add('droppedSegments', 1)
-      gauges.add('droppedRecords', dropped.records)
-      deps.onDropped(dropped)
-    }
-  }
-
   function takeNext(): { fd: number; zeroed: number } {
     if (next !== null) return next
-    makeRoom()
+    room.make(segment)
     next = { fd: createUnfinished(disk, nextIndex), zeroed: 0 }
     gauges.add('diskBytes', options.segmentBytes)
     return next
@@ -314,7 +277,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
 
   return {
     start() {
-      measure()
+      room.measure()
       const file = takeNext()
       try {
         while (file.zeroed < options.segmentBytes) {
@@ -331,7 +294,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
     },
     step,
     prepare() {
-      if (deps.monoMs() - measuredAtMs > MEASURE_MS) quietly(measure)
+      room.follow(next === null ? 0 : options.segmentBytes - next.zeroed)
       if (fd < 0 || failing || deps.monoMs() < prepareNotBeforeMs) return false
       // Not much ahead of need, and not waited for: zeros synced at once stalled groups by 25 ms
       // (bench/decision-log.ts).

@@ -38,7 +38,8 @@ const COUNTERS = [
  * segments: brought into use. segmentsAbandoned: given up after a failed write or sync. failures: times that frames
  * could not be written at the first try. recoveries: times that writing went on after failures. headFailures,
  * prepareFailures: head or next segment could not be written. bufferedLost: frames lost after hand-over under
- * `buffered`. droppedSegments, droppedRecords: removed unarchived at the bound. diskBytes: size of all segments. bytesPerSecond: recent rate of frames.
+ * `buffered`. droppedSegments, droppedRecords: removed unarchived at the bound of bytes. diskBytes: size of all
+ * segments. bytesPerSecond: recent rate of frames.
  */
 export type Counter = (typeof COUNTERS)[number]
 

@@ -31,7 +31,8 @@ export interface PrunableSegment {
 }
 
 /** What keeps the first segment that stays. */
-export type Holding = 'it is the newest' | 'the sidecar has not read it' | 'snapshots do not cover it' | 'it is too young'
+export type Holding =
+  'it is the newest' | 'the sidecar has not read it' | 'snapshots do not cover it' | 'it is too young'
 
 export interface PrunePlan {
   /** Oldest first. */
@@ -42,7 +43,8 @@ export interface PrunePlan {
 /** Looks at the log as it is now. */
 export function planPrune(log: Disk, cover: PruneCover): PrunePlan {
   const { entries } = readChain(log, readHead(log).head?.segment ?? 0)
-  const standing = { ...cover, reader: standingOf(entries, cover.reader), snapshot: standingOf(entries, cover.snapshot) }
+  const [reader, snapshot] = [standingOf(entries, cover.reader), standingOf(entries, cover.snapshot)]
+  const standing = { ...cover, reader, snapshot }
   const going = new Map<string, PrunableSegment>()
   /** Since the last readable header; they go together. */
   let waiting: ChainEntry[] = []

@@ -1,4 +1,4 @@
-// How far the sidecar has come, in a file beside its store, for whoever lets go of segments and does not open the store.
+// How far the sidecar has come, in a file beside its store, for whoever lets go of segments and cannot open the store.
 // Invariants: it says no more than the store has committed, and may lag behind it; it goes before the store does.
 
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'

@@ -9,7 +9,7 @@ import { ringReader } from '../runtime/ring.js'
 import { createCommitter } from './commit.js'
 import type { CommitterOptions } from './commit.js'
 import type { Disk } from './disk.js'
-import type { Dropped } from './drop-oldest.js'
+import type { Dropped } from './room.js'
 import { createGauges } from './gauges.js'
 
 /** What the main thread hands over. Buffers arrive as plain byte arrays. */

@@ -23,9 +23,9 @@ export interface PruningDeps {
   readonly limits: Pick<Limits, 'pruneMs'>
   readonly logger: Logger
   /** Of the store's last commit; null while it is closed or new. */
-  position(): Position | null
+  readonly position: () => Position | null
   /** `rest` is to be waited for between pieces of work; it rejects once this is closed. */
-  prune(rest: () => Promise<void>): Promise<Pruned>
+  readonly prune: (rest: () => Promise<void>) => Promise<Pruned>
 }
 
 export interface Pruning {

@@ -24,10 +24,10 @@ assay log prune [--config FILE] [--data DIR] [--dry-run] [--json]
     snapshot covers, and that are older than every window and than the idempotency window; the sidecar does it too
     --dry-run says only which would go; each time it says what keeps the next one
 
-DIR is the data directory (ASSAY_DATA_DIR, else ./data). Fields that the policy declares sensitive are masked;
---reveal shows them.
-exit codes: 0 whole, written, or pruned as far as may be · 1 damage, a vector that differs, or an error, each named on stderr
-            2 the command line is not valid
+DIR is the data directory (ASSAY_DATA_DIR, else ./data; of prune the configuration's). Fields that the policy declares
+sensitive are masked; --reveal shows them.
+exit codes: 0 whole, written, or pruned as far as may be
+            1 damage, a vector that differs, or an error, each named on stderr · 2 the command line is not valid
 `
 
 interface Options {

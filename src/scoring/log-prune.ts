@@ -40,7 +40,7 @@ function planOf(config: Config, nowMs: number): PrunePlan {
   return planPrune(createDisk(join(dataDir, 'decision-log')), cover)
 }
 
-/** Does it; `rest` is waited for between pieces of work. Throws ASSAY_LOG_IO, and ASSAY_INPUT_INVALID as the archive does. */
+/** `rest` is waited for between pieces of work. Throws ASSAY_LOG_IO, and ASSAY_INPUT_INVALID as the archive does. */
 export async function pruneLog(
   config: Config,
   rest: () => Promise<void> = () => Promise.resolve(),

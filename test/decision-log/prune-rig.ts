@@ -1,10 +1,11 @@
-// Logs of several segments, what covers them, and disks that end in the middle. Shared by the tests of pruning; no test.
+// Logs of several segments, what covers them, and disks that end in the middle. Shared by tests of pruning; no test.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { createDisk, type Disk } from '../../src/decision-log/disk.js'
 import type { PruneCover } from '../../src/decision-log/prune.js'
 import { openLogReader } from '../../src/decision-log/reader.js'
+import type { Piece } from '../../src/decision-log/segment-file.js'
 import { openSmallLog } from './small-log.js'
 
 export const segmentsIn = (directory: string): string[] =>
@@ -69,12 +70,12 @@ export function mortalDisks(directories: { log: string; archive: string }, at: n
     }
     return {
       ...disk,
-      create: counted(disk.create),
-      write: counted(disk.write),
-      sync: counted(disk.sync),
-      syncDirectory: counted(disk.syncDirectory),
-      rename: counted(disk.rename),
-      remove: counted(disk.remove),
+      create: counted((name: string) => disk.create(name)),
+      write: counted((fd: number, from: Piece, position: number) => disk.write(fd, from, position)),
+      sync: counted((fd: number) => disk.sync(fd)),
+      syncDirectory: counted(() => disk.syncDirectory()),
+      rename: counted((from: string, to: string) => disk.rename(from, to)),
+      remove: counted((name: string) => disk.remove(name)),
     }
   }
   return { log: mortal(directories.log), archive: mortal(directories.archive) }

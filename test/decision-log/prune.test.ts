@@ -78,7 +78,10 @@ void t.test('what was archived and what is left are the log again, and each alon
   const names = segmentsIn(log)
   t.equal(await pruneAll(log, archive), names.length - 1)
   t.same(segmentsIn(log), names.slice(-1))
-  t.same(readdirSync(archive).sort(), names.slice(0, -1).map((name) => `${name}.gz`))
+  t.same(
+    readdirSync(archive).sort(),
+    names.slice(0, -1).map((name) => `${name}.gz`),
+  )
   const pruned = verifyLog(log)
   t.notOk(pruned.damaged)
   t.match(pruned.findings[0], { kind: 'begins_later', detail: `the log begins with sequence ${91 - pruned.records}: ` })
@@ -96,34 +99,38 @@ void t.test('what was archived and what is left are the log again, and each alon
   t.match(verifyLog(putTogether({ log, archive }, path.join(folder, 'later'))), { damaged: false, records: 130 })
 })
 
-void t.test('a process killed at any call leaves each record in one place at least, and a repeat finishes', async (t) => {
-  const folder = t.testdir()
-  const model = path.join(folder, 'model')
-  await writeSegments(model, 35)
-  const { bodies } = readBodies(model)
-  const names = segmentsIn(model)
-  t.ok(names.length >= 3)
-  let kills = 0
-  for (let at = 1; ; at++) {
-    const [log, archive] = [path.join(folder, `${at}/log`), path.join(folder, `${at}/archive`)]
-    cpSync(model, log, { recursive: true })
-    mkdirSync(archive)
-    const plan = planPrune(createDisk(log), fullCover(log))
-    const killed = await prune(plan, { ...archiving(log, archive), ...mortalDisks({ log, archive }, at) }, () => undefined)
-      .then(() => false)
-      .catch((error: unknown) => error instanceof Error && error.message === 'killed')
-    const after = putTogether({ log, archive }, path.join(folder, `${at}/after`))
-    t.same(readBodies(after).bodies, bodies, `killed at call ${at}`)
-    t.notOk(verifyLog(log).damaged, 'no hole in what is left')
-    await pruneAll(log, archive)
-    t.same(segmentsIn(log), names.slice(-1))
-    const finished = putTogether({ log, archive }, path.join(folder, `${at}/finished`))
-    t.match(verifyLog(finished), { damaged: false, records: bodies.length })
-    if (!killed) break
-    kills++
-  }
-  t.ok(kills >= 7 * (names.length - 1), `${kills} kills`)
-})
+void t.test(
+  'a process killed at any call leaves each record in one place at least, and a repeat finishes',
+  async (t) => {
+    const folder = t.testdir()
+    const model = path.join(folder, 'model')
+    await writeSegments(model, 35)
+    const { bodies } = readBodies(model)
+    const names = segmentsIn(model)
+    t.ok(names.length >= 3)
+    let kills = 0
+    for (let at = 1; ; at++) {
+      const [log, archive] = [path.join(folder, `${at}/log`), path.join(folder, `${at}/archive`)]
+      cpSync(model, log, { recursive: true })
+      mkdirSync(archive)
+      const plan = planPrune(createDisk(log), fullCover(log))
+      const mortal = { ...archiving(log, archive), ...mortalDisks({ log, archive }, at) }
+      const killed = await prune(plan, mortal, () => undefined)
+        .then(() => false)
+        .catch((error: unknown) => error instanceof Error && error.message === 'killed')
+      const after = putTogether({ log, archive }, path.join(folder, `${at}/after`))
+      t.same(readBodies(after).bodies, bodies, `killed at call ${at}`)
+      t.notOk(verifyLog(log).damaged, 'no hole in what is left')
+      await pruneAll(log, archive)
+      t.same(segmentsIn(log), names.slice(-1))
+      const finished = putTogether({ log, archive }, path.join(folder, `${at}/finished`))
+      t.match(verifyLog(finished), { damaged: false, records: bodies.length })
+      if (!killed) break
+      kills++
+    }
+    t.ok(kills >= 7 * (names.length - 1), `${kills} kills`)
+  },
+)
 
 void t.test('an archived file that is not the segment, or does not read back, costs nothing', async (t) => {
   const folder = t.testdir()
@@ -178,7 +185,11 @@ void t.test('who reads while segments leave is told: at rest that the log begins
   await writeSegments(at('log'), 70)
   const names = segmentsIn(at('log'))
   const gone = names.slice(1, 3)
-  for (const [live, kind, isLoss] of [[false, 'begins_later', false], [true, 'gap', true]] as const) {
+  const cases = [
+    [false, 'begins_later', false],
+    [true, 'gap', true],
+  ] as const
+  for (const [live, kind, isLoss] of cases) {
     cpSync(at('log'), at(kind), { recursive: true })
     const findings: string[] = []
     let [records, damaged] = [0, false]
@@ -235,7 +246,8 @@ void t.test('under drop_oldest the log goes on at its bound and counts what it d
   const log = t.testdir()
   const told: { segment: string; records: number }[] = []
   const bound = 4 * 64 * 1024
-  const options = { diskBytesMax: bound, onFull: 'drop_oldest' as const, onDropped: (one: (typeof told)[0]) => void told.push(one) }
+  const onDropped = (one: (typeof told)[0]): void => void told.push(one)
+  const options = { diskBytesMax: bound, onFull: 'drop_oldest' as const, onDropped }
   const { log: open, put, until, faults } = await openSmallLog(log, options)
   const reader = openLogReader(log, { live: true })
   const findings: string[] = []
@@ -257,7 +269,10 @@ void t.test('under drop_oldest the log goes on at its bound and counts what it d
   t.ok(droppedSegments > 5)
   t.equal(droppedRecords, first - 1, 'every record that is not there was counted')
   t.equal(told.length, droppedSegments)
-  t.equal(told.reduce((sum, { records }) => sum + records, 0), droppedRecords)
+  t.equal(
+    told.reduce((sum, { records }) => sum + records, 0),
+    droppedRecords,
+  )
   t.equal(told[0]?.segment, '0000000001.segment')
   t.match(verifyLog(log), { damaged: false, records: 200 - droppedRecords })
   reader.read(visitor)

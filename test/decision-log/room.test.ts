@@ -2,10 +2,11 @@
 import { rmSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
-import { createCommitter, type OnFull } from '../../src/decision-log/commit.js'
+import { createCommitter } from '../../src/decision-log/commit.js'
 import { createDisk } from '../../src/decision-log/disk.js'
 import { writeFrameHeader } from '../../src/decision-log/frame.js'
 import { createGauges, createGaugesBuffer } from '../../src/decision-log/gauges.js'
+import type { OnFull } from '../../src/decision-log/room.js'
 import { NO_EPOCH } from '../../src/decision-log/segment.js'
 import { createRingBuffer, ringReader, ringWriter } from '../../src/runtime/ring.js'
 import { segmentsIn } from './prune-rig.js'
@@ -45,7 +46,7 @@ function openCommitter(directory: string, bound: { diskBytesMax: number; onFull:
   return { committer, gauges, clock, dropped, put }
 }
 
-void t.test('what others take out of the directory is room again, seen within a minute', async (t) => {
+void t.test('what others take out of the directory is room again, seen within a minute', (t) => {
   const log = t.testdir()
   const { committer, gauges, clock, put } = openCommitter(log, { diskBytesMax: Infinity, onFull: 'refuse' })
   committer.start()
@@ -60,12 +61,13 @@ void t.test('what others take out of the directory is room again, seen within a 
   const after = gauges.get('diskBytes')
   t.ok(after <= before - 2 * SEGMENT_BYTES && after >= 2 * SEGMENT_BYTES, `${before} bytes, then ${after}`)
   t.ok(committer.finish())
+  t.end()
 })
 
-void t.test('at the bound the log refuses until there is room, or makes it, as it is told', async (t) => {
+void t.test('at the bound the log refuses until there is room, or makes it, as it is told', (t) => {
   const diskBytesMax = 4 * SEGMENT_BYTES
-  const refusing = t.testdir({ refusing: {}, dropping: {} })
-  const [first, second] = [path.join(refusing, 'refusing'), path.join(refusing, 'dropping')]
+  const folder = t.testdir({ refusing: {}, dropping: {}, small: {} })
+  const [first, second] = [path.join(folder, 'refusing'), path.join(folder, 'dropping')]
   const one = openCommitter(first, { diskBytesMax, onFull: 'refuse' })
   one.committer.start()
   while (one.put() === 'committed');
@@ -85,8 +87,9 @@ void t.test('at the bound the log refuses until there is room, or makes it, as i
   t.same(other.dropped, [...other.dropped].sort(), 'the oldest first')
   other.committer.finish()
 
-  const small = openCommitter(t.testdir(), { diskBytesMax: SEGMENT_BYTES, onFull: 'drop_oldest' })
+  const small = openCommitter(path.join(folder, 'small'), { diskBytesMax: SEGMENT_BYTES, onFull: 'drop_oldest' })
   small.committer.start()
   while (small.put() === 'committed');
   t.equal(small.dropped.length, 0, 'the segment in use is never dropped: a bound of one refuses')
+  t.end()
 })

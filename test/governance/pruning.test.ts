@@ -110,7 +110,10 @@ void t.test('what cannot be archived is told and stays; what was dropped unread 
   await more.decisions(300)
   await more.close()
   const first = (): number => firstSequenceOf(createDisk(logDir)) ?? 0
-  const oldest = (): string => readdirSync(logDir).filter((name) => name.endsWith('.segment')).sort()[0] ?? ''
+  const oldest = (): string =>
+    readdirSync(logDir)
+      .filter((name) => name.endsWith('.segment'))
+      .sort()[0] ?? ''
   while (first() <= 301) rmSync(join(logDir, oldest()))
   const again = await startSidecar(t, dataDir)
   await reached(again, 600)
