@@ -31,12 +31,14 @@ const UNFINISHED = /^\d{10}\.segment\.gz\.(\d+)\.new$/
 const archivedName = (segment: string): string => `${segment}.gz`
 
 /**
- * Moves a segment into the archive. Throws ASSAY_INPUT_INVALID where the archive holds another segment of this name,
- * ASSAY_LOG_IO where the archived file reads back otherwise, and what the disks throw; the segment then stays.
+ * Moves a segment into the archive; false where it has left the log already. Throws ASSAY_INPUT_INVALID where the
+ * archive holds another segment of this name, ASSAY_LOG_IO where the archived file reads back otherwise, and what the
+ * disks throw; the segment then stays.
  */
-export async function archiveSegment(at: Archiving, segment: { name: string; newestMs: number }): Promise<void> {
+export async function archiveSegment(at: Archiving, segment: { name: string; newestMs: number }): Promise<boolean> {
   const { log, archive } = at
   const { name } = segment
+  if (sizeOf(log, name) === 0) return false
   if (sizeOf(archive, archivedName(name)) > 0) {
     const [own, archived] = [await digestOf(pieces(log, name, at)), await archivedDigest(at, archivedName(name))]
     const detail = `${archivedName(name)} in the archive is not this segment: name another process.log.archive_dir`
@@ -44,12 +46,15 @@ export async function archiveSegment(at: Archiving, segment: { name: string; new
   } else {
     await compress(at, segment)
   }
+  // Also where it was there: the process that renamed it may have ended before this.
+  archive.syncDirectory()
   try {
     log.remove(name)
   } catch (error) {
     if (!isMissing(error)) throw error
   }
   log.syncDirectory()
+  return true
 }
 
 async function compress(at: Archiving, { name, newestMs }: { name: string; newestMs: number }): Promise<void> {
@@ -74,7 +79,6 @@ async function compress(at: Archiving, { name, newestMs }: { name: string; newes
       throw new AssayError('ASSAY_LOG_IO', `${name} does not read back from the archive as it was written`)
     }
     archive.rename(unfinished, archivedName(name))
-    archive.syncDirectory()
   } catch (error) {
     quietly(() => archive.remove(unfinished))
     throw error

@@ -101,7 +101,6 @@ export async function prune(
   onMoved: (segment: PrunableSegment) => void,
 ): Promise<void> {
   for (const segment of plan.segments) {
-    await archiveSegment(archiving, segment)
-    onMoved(segment)
+    if (await archiveSegment(archiving, segment)) onMoved(segment)
   }
 }

@@ -132,6 +132,30 @@ void t.test(
   },
 )
 
+void t.test('a segment leaves only after the name of its archived file is durable, made now or found', async (t) => {
+  const folder = t.testdir()
+  const [log, archive] = [path.join(folder, 'log'), path.join(folder, 'archive')]
+  await writeSegments(log, 20)
+  const [name = ''] = segmentsIn(log)
+  const at = archiving(log, archive)
+  const segment = readFileSync(path.join(log, name))
+  for (const found of [false, true]) {
+    writeFileSync(path.join(log, name), segment)
+    const calls: string[] = []
+    const told = (disk: Disk, of: string): Disk => ({
+      ...disk,
+      rename: (from, to) => (calls.push(`${of} rename`), disk.rename(from, to)),
+      remove: (file) => (calls.push(`${of} remove`), disk.remove(file)),
+      syncDirectory: () => (calls.push(`${of} sync`), disk.syncDirectory()),
+    })
+    await archiveSegment(
+      { ...at, log: told(at.log, 'log'), archive: told(at.archive, 'archive') },
+      { name, newestMs: 0 },
+    )
+    t.same(calls, [...(found ? [] : ['archive rename']), 'archive sync', 'log remove', 'log sync'])
+  }
+})
+
 void t.test('an archived file that is not the segment, or does not read back, costs nothing', async (t) => {
   const folder = t.testdir()
   const [log, archive] = [path.join(folder, 'log'), path.join(folder, 'archive')]
@@ -156,6 +180,9 @@ void t.test('an archived file that is not the segment, or does not read back, co
   t.same(readdirSync(archive), [])
   t.ok(segmentsIn(log).includes(name))
   t.equal(readBodies(log).bodies.length, 40)
+  rmSync(path.join(log, name))
+  t.equal(await archiveSegment(at, { name, newestMs: 0 }), false, 'another process was faster')
+  t.same(readdirSync(archive), [])
 })
 
 void t.test('archived segments leave by the time of their newest record, the oldest first', async (t) => {
