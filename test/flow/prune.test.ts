@@ -16,6 +16,7 @@ import { LIMITS } from '../../src/limits.js'
 import { keepMs, pruneLog } from '../../src/scoring/log-prune.js'
 import { verifyReplay } from '../../src/scoring/verify-replay.js'
 import { child } from '../governance/child.js'
+import { openWriter } from '../governance/written-log.js'
 import { readLog, type Rig, startRig, until } from './server-rig.js'
 
 // Four starts of a whole server.
@@ -138,6 +139,29 @@ void t.test('a pruned log answers as the whole one does', async (t) => {
   t.notSame(vectors[2], vectors[0], 'which they are not where younger segments went')
   await tools(t, pruned, { old: oldIds[0] ?? '', recent: ids[EACH - 1] ?? '', first: moved.records + 1 })
 })
+
+void t.test(
+  'a vector whose windows do not reach back to what left the log is still a fault where it differs',
+  async (t) => {
+    for (const [days, result] of [
+      [0, 'unrecomputable'],
+      [60, 'unexplained'],
+    ] as const) {
+      const directory = join(folder, result)
+      const writer = await openWriter(directory, {
+        segmentBytes: limits.segmentBytes,
+        startMs: Date.now() + days * DAY_MS,
+      })
+      await writer.decisions(300)
+      await writer.close()
+      const [first = ''] = readdirSync(directory).filter((name) => name.endsWith('.segment'))
+      rmSync(join(directory, first))
+      const report = await verifyReplay(directory)
+      // The writer draws its vectors.
+      t.ok(report.compared > 50 && report[result] === report.compared, JSON.stringify(report).slice(0, 200))
+    }
+  },
+)
 
 async function tools(t: Test, dataDir: string, known: { old: string; recent: string; first: number }): Promise<void> {
   const run = async (...args: string[]): Promise<{ code: number | null; output: string }> => {
