@@ -42,6 +42,11 @@ export const ProcessConfig = Type.Object(
     log: Type.Object(
       {
         disk_bytes_max: Type.Integer({ minimum: 1 << 20 }),
+        /** At the bound: take no more records, or let the oldest segments go unarchived, counted as dropped. */
+        on_full: Type.Union([Type.Literal('refuse'), Type.Literal('drop_oldest')]),
+        /** null: `archive` under data_dir. Segments stay there for so many days; 0 keeps them for ever. */
+        archive_dir: File,
+        archive_days: Type.Integer({ minimum: 0, maximum: 36_500 }),
         unready_ms: Type.Integer({ minimum: 100, maximum: 600_000 }),
         write_version: Type.Literal(1),
       },
@@ -134,11 +139,12 @@ export function packageVersion(): string {
 const PROCESS_DEFAULTS: ProcessConfig = {
   http: { host: '127.0.0.1', port: 8080, insecure: false, keys_file: null, tls: null },
   operations: { host: '127.0.0.1', port: 8081, insecure: false, tokens_file: null, tls: null },
-  data_dir: './data',
-  models_dir: path.join(packageRoot, 'models'),
-  log: { disk_bytes_max: 64 * 2 ** 30, unready_ms: 5_000, write_version: 1 },
+  ...{ data_dir: './data', models_dir: path.join(packageRoot, 'models'), drain_ms: 10_000 },
+  log: {
+    ...{ disk_bytes_max: 64 * 2 ** 30, on_full: 'refuse', archive_dir: null, archive_days: 0 },
+    ...{ unready_ms: 5_000, write_version: 1 },
+  },
   logger: { level: 'info' },
-  drain_ms: 10_000,
   kafka: KAFKA_DEFAULTS,
   governance: {
     ...{ host: '127.0.0.1', port: 8090, insecure: false, tokens_file: null, tls: null, data_dir: null },

@@ -8,7 +8,10 @@ import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from './config.js'
 import { instantMs } from './contract/time.js'
 import { AssayError } from './errors.js'
-import { govern, type GovernDeps, type Sidecar, storeDirectory } from './govern.js'
+import { firstSequenceOf } from './decision-log/chain.js'
+import { createDisk } from './decision-log/disk.js'
+import { storeDirectory } from './decision-log/reader-position.js'
+import { govern, type GovernDeps, type Sidecar } from './govern.js'
 import { createAlerter } from './governance/alerter.js'
 import { openGovernanceApi } from './governance/api/open.js'
 import { createDriftMonitor } from './governance/monitors/drift.js'
@@ -22,6 +25,7 @@ import { createShadowHost } from './governance/shadow/host.js'
 import { removeStore } from './governance/store/open.js'
 import { LIMITS } from './limits.js'
 import { systemClock } from './runtime/clock.js'
+import { pruneLog } from './scoring/log-prune.js'
 import { loggerOf } from './serve-command.js'
 import type { Logger } from './telemetry/logger.js'
 
@@ -90,11 +94,18 @@ async function rebuild(config: Config): Promise<number> {
     const wasTold = await Promise.race([told, look(), sidecar.ended.then(() => true)])
     const { sequence, findingsTotal } = sidecar.facts()
     const end = wasTold ? 'ended early' : 'rebuilt'
-    process.stdout.write(`${end}: up to sequence ${sequence}, ${findingsTotal} findings, in ${directory}\n`)
+    const from = firstSequence(config)
+    process.stdout.write(`${end}: sequences ${from} to ${sequence}, ${findingsTotal} findings, in ${directory}\n`)
     return 0
   } finally {
     await sidecar.close(CLOSE_MS)
   }
+}
+
+/** What was archived is not in the new store. */
+function firstSequence({ process: { data_dir: dataDir } }: Config): number {
+  const directory = join(dataDir, 'decision-log')
+  return existsSync(directory) ? (firstSequenceOf(createDisk(directory)) ?? 0) : 0
 }
 
 /** Joins the parts that this release has; offline there is nobody to show anything to. */
@@ -109,7 +120,7 @@ async function start(
     logger,
     ...(await derivingParts(config, { logger, lag })),
     publishers,
-    ...(isOffline ? { isOffline } : { createApi: openGovernanceApi, createEvents: eventsOf }),
+    ...(isOffline ? { isOffline } : { createApi: openGovernanceApi, createEvents: eventsOf, prune: pruneLog }),
   })
   return sidecar
 }

@@ -7,12 +7,15 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from './config.js'
 import { type Finding, isDamage } from './decision-log/finding.js'
+import type { Position } from './decision-log/reader.js'
+import { storeDirectory } from './decision-log/reader-position.js'
 import { AssayError } from './errors.js'
 import type { Alerter } from './governance/alerter.js'
 import { createHealth, type GovernFacts, type Health } from './governance/health.js'
 import { type Committed, type Ended, type Publisher, runPipeline, type ShadowScorer } from './governance/pipeline.js'
 import { createPace, type Pace } from './runtime/pace.js'
 import type { Monitor } from './governance/port.js'
+import { createPruning, type Pruned, type Pruning } from './governance/pruning.js'
 import { createLake, takePartitionsBack } from './governance/store/lake.js'
 import { openStore, removeStore, type Store } from './governance/store/open.js'
 import { createQueries, type Queries } from './governance/store/queries.js'
@@ -57,6 +60,8 @@ export interface GovernDeps {
   /** Of what was derived to brokers; null where that is off. */
   readonly createEvents?: (config: Config, deps: EventsDeps) => EventPublisher | null
   readonly createApi?: (deps: ApiDeps) => Promise<Api>
+  /** Lets go of what nobody needs in the log; waits for `rest` between pieces of work. */
+  readonly prune?: (config: Config, rest: () => Promise<void>) => Promise<Pruned>
   /** A rebuild beside which nobody waits: it does not look at itself. */
   readonly isOffline?: boolean
   /** Bytes that can still be written to the store's file system. */
@@ -72,11 +77,6 @@ export interface Sidecar {
   readonly ended: Promise<void>
   /** Ends after the transaction under way. */
   close(deadlineMs: number): Promise<void>
-}
-
-/** Where the sidecar keeps what it derives. */
-export function storeDirectory({ process }: Config): string {
-  return process.governance.data_dir ?? join(process.data_dir, 'governance')
 }
 
 /** Milliseconds between two looks at a full disk. */
@@ -130,7 +130,9 @@ export async function govern(config: Config, deps: GovernDeps): Promise<Sidecar>
   base.events =
     deps.createEvents?.(config, { directory, limits, clock, logger: deps.logger, queries, facts, durable }) ?? null
   if (base.events !== null) base.publishers.push(base.events)
-  const shown = { queries, facts, metrics: [...journal.metrics(), ...(base.events?.metrics() ?? [])] }
+  const pruning = pruningOf(base)
+  const metrics = [...journal.metrics(), ...(base.events?.metrics() ?? []), ...(pruning?.metrics() ?? [])]
+  const shown = { queries, facts, metrics }
   const api = (await deps.createApi?.({ config, limits, clock, logger: deps.logger, ...shown })) ?? null
   if (api !== null) base.publishers.push(api)
   base.logger.event('SidecarStarted', { directory, url: api?.url ?? null })
@@ -145,6 +147,7 @@ export async function govern(config: Config, deps: GovernDeps): Promise<Sidecar>
     ended,
     async close(deadlineMs) {
       if (watching !== null) clearInterval(watching)
+      await pruning?.close()
       base.stop.abort()
       base.open?.tail.close()
       await Promise.race([ended.catch(() => undefined), delay(deadlineMs, undefined, { ref: false })])
@@ -153,6 +156,14 @@ export async function govern(config: Config, deps: GovernDeps): Promise<Sidecar>
       base.logger.flush()
     },
   }
+}
+
+function pruningOf(base: Base): Pruning | null {
+  const { config, deps, directory, limits, logger } = base
+  const { prune } = deps
+  if (prune === undefined) return null
+  const position = (): Position | null => base.open?.store.resume()?.position ?? null
+  return createPruning({ directory, limits, logger, position, prune: (rest) => prune(config, rest) })
 }
 
 /** While the store cannot be used there is nobody to tell: a loss is then told by the first look after it. */

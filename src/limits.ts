@@ -186,6 +186,8 @@ export interface Limits {
   readonly tailGatherMs: number
   /** Milliseconds between two looks of the sidecar at itself: a lag that lasts for three of them is an alert. */
   readonly watchMs: number
+  /** Milliseconds between two looks for segments that may leave the log: some 20 at 2,000 decisions a second. */
+  readonly pruneMs: number
   /** Milliseconds between two looks at an idle log, where the back-off ends. */
   readonly tailPollMsMax: number
   /** Milliseconds before the sidecar tries again what a disk, a lock or a log refused; doubles. */
@@ -305,7 +307,7 @@ export const LIMITS: Limits = Object.freeze({
   tailTurnRecordsMax: 512,
   ...{ heldMsMax: 2_000, paceRestMs: 2, paceSliceUs: 250, snapshotEveryMs: 300_000, tailGatherMs: 1_000 },
   tailPollMsMax: 200,
-  watchMs: 5_000,
+  ...{ watchMs: 5_000, pruneMs: 600_000 },
   governRetryMs: 500,
   governRetryMsMax: 30_000,
   pageRowsMax: 1_000,
@@ -379,7 +381,7 @@ export const TINY: Limits = Object.freeze({
   tailTurnRecordsMax: 4,
   ...{ heldMsMax: 100, paceRestMs: 1, paceSliceUs: 100, snapshotEveryMs: 10, tailGatherMs: 5 },
   tailPollMsMax: 10,
-  watchMs: 10,
+  ...{ watchMs: 10, pruneMs: 10 },
   governRetryMs: 10,
   governRetryMsMax: 100,
   pageRowsMax: 8,

@@ -4,14 +4,14 @@
 // hold. It refuses a copy of another log, and of another history of the same one.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { AssayError } from '../errors.js'
-import { boundsOf, readChain, readHead } from './chain.js'
-import { type Disk, readWhole } from './disk.js'
+import { boundsOf, type ChainEntry, readChain, readHead } from './chain.js'
+import { type Disk, readWhole, sizeOf } from './disk.js'
 import { isDamage } from './finding.js'
 import type { Head } from './head.js'
 import { createHeadWriter } from './head-writer.js'
 import { epochName } from './lock.js'
 import { quietly, writePiece } from './segment-file.js'
-import { segmentName } from './segment.js'
+import { indexOfName, segmentName } from './segment.js'
 import { verifyLog } from './verify.js'
 
 /** The end of the copy after a pass. */
@@ -72,8 +72,19 @@ export function createLogBackup(from: Disk, to: Disk): LogBackup {
     if (!isPart) throw refused(`${name} is another segment there`)
   }
 
+  /** What left the log before it was copied would be a hole in the copy; what left it afterwards stays there. */
+  function refuseHole(first: ChainEntry | undefined): void {
+    if (first === undefined || first.header === null) return
+    const { index, endOffset } = first.header.previousSegment
+    const isBehind = to.list().some((name) => indexOfName(name) > 0 && indexOfName(name) < first.index)
+    if (isBehind && sizeOf(to, segmentName(index)) < endOffset) {
+      throw refused(`the log begins with ${first.name} now, and what lies before it was not copied`)
+    }
+  }
+
   async function copyChain(head: Head): Promise<void> {
     const chain = readChain(from, head.segment)
+    refuseHole(chain.entries[0])
     for (const [at, entry] of chain.entries.entries()) {
       const { exactEnd, softEnd } = boundsOf(chain, at, true)
       await copySegment(entry.name, entry.headerBytes, at === chain.entries.length - 1 ? exactEnd : softEnd)

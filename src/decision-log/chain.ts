@@ -2,7 +2,7 @@
 // Invariant: the chain is found backwards by what each header says of the segment before it, so files that were given
 // up before use (a failed rotation) are left out, and bytes after a segment's stated end are void.
 
-import { readWhole } from './disk.js'
+import { isMissing, readWhole } from './disk.js'
 import type { Disk } from './disk.js'
 import type { Finding } from './finding.js'
 import { HEAD_NAME, HEAD_SLOT_BYTES, readHeadFile } from './head.js'
@@ -44,10 +44,28 @@ export function readHeader(disk: Disk, name: string): SegmentHeader | string {
   return decodeSegmentHeader(readWhole(disk, name, bytes) ?? Buffer.alloc(0))
 }
 
+/** Looks at a directory whose oldest segments are let go of meanwhile. */
+const LOOKS_MAX = 16
+
 /**
  * Finds the chain that ends with `lastIndex` (for a live reader: the segment of the head), or with the newest segment.
  */
 export function readChain(disk: Disk, lastIndex = Infinity): Chain {
+  for (let look = 1; ; look++) {
+    try {
+      return lookAtChain(disk, lastIndex)
+    } catch (error) {
+      if (!isMissing(error) || look === LOOKS_MAX) throw error
+    }
+  }
+}
+
+/** The first sequence that the log holds: 1 unless older segments were let go of; null where there is no log. */
+export function firstSequenceOf(disk: Disk): number | null {
+  return readChain(disk).entries.find(({ header }) => header !== null)?.header?.firstSequence ?? null
+}
+
+function lookAtChain(disk: Disk, lastIndex: number): Chain {
   const headFile = readHead(disk)
   const findings: Finding[] = headFile.damaged.map((slot) => headFinding(slot, headFile.head))
   const indexes = disk
@@ -66,7 +84,7 @@ export function readChain(disk: Disk, lastIndex = Infinity): Chain {
       const after = entries[0]?.header
       const older = indexes.filter((index) => index < wanted)
       const sequence = after === undefined || after === null ? 0 : after.firstSequence
-      if (older.length === 0) findings.push({ ...missing(wanted, sequence, after?.epoch ?? 0), kind: 'begins_later' })
+      if (older.length === 0) findings.push(beginsLater(wanted, sequence, after?.epoch ?? 0))
       else findings.push(missing(wanted, sequence, after?.epoch ?? 0))
       wanted = older.at(-1) ?? 0
       continue
@@ -130,6 +148,11 @@ function headFinding(slot: number, head: Head | null): Finding {
     epoch: head?.epoch ?? 0,
     detail,
   }
+}
+
+function beginsLater(index: number, sequence: number, epoch: number): Finding {
+  const detail = `the log begins with sequence ${sequence}: what is older was archived, dropped or lost`
+  return { ...missing(index, sequence, epoch), kind: 'begins_later', detail }
 }
 
 function missing(index: number, sequence: number, epoch: number): Finding {

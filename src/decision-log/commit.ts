@@ -5,21 +5,20 @@
 // into a new one; what the disk refuses stays staged and is tried again, so nothing is lost while the process lives.
 
 import type { RingReader } from '../runtime/ring.js'
-import type { Disk } from './disk.js'
 import { EPOCH_END_TYPE, FRAME_FORMAT, FRAME_HEADER_BYTES, sealFrame, writeFrameHeader } from './frame.js'
-import type { Gauges } from './gauges.js'
 import { createHeadWriter } from './head-writer.js'
 import type { HeadWriter } from './head-writer.js'
+import { createRoom, type RoomDeps, type RoomOptions } from './room.js'
 import { readTail } from './scan.js'
-import { abandonFile, createUnfinished, DiskBoundReached, finishSegment, writePiece } from './segment-file.js'
-import { quietly, segmentBytesOnDisk, zeroFill } from './segment-file.js'
+import { abandonFile, createUnfinished, finishSegment, writePiece } from './segment-file.js'
+import { quietly, zeroFill } from './segment-file.js'
 import type { Piece } from './segment-file.js'
 import { encodeSegmentHeader, segmentName } from './segment.js'
 import type { EpochEnd, SegmentEnd } from './segment.js'
 
 export type Durability = 'synced' | 'buffered'
 
-export interface CommitterOptions {
+export interface CommitterOptions extends RoomOptions {
   readonly logId: Buffer
   readonly epoch: number
   readonly nextSequence: number
@@ -28,23 +27,17 @@ export interface CommitterOptions {
   readonly schemas: Buffer
   readonly keyId: number
   readonly durability: Durability
-  readonly segmentBytes: number
   /** Bytes of the epoch's first segment where others wait for it to begin: fewer zeros to be written before it does. */
   readonly firstSegmentBytes?: number
   /** Most bytes of one group; at least one record. */
   readonly groupBytesMax: number
-  /** Bytes that all segments together may take; Infinity for no bound. */
-  readonly diskBytesMax: number
   /** Under `buffered`: longest time that written frames stay unsynced. */
   readonly bufferedSyncMs: number
 }
 
-export interface CommitterDeps {
-  readonly disk: Disk
+export interface CommitterDeps extends RoomDeps {
   readonly ring: RingReader
-  readonly gauges: Gauges
   readonly nowMs: () => number
-  readonly monoMs: () => number
   /** The full control state before the record of this sequence. */
   readonly controlState: (firstSequence: number) => Buffer
   /** Told of each failed attempt, in words. */
@@ -73,10 +66,10 @@ const RATE_SECONDS = 600
 export function createCommitter(deps: CommitterDeps, options: CommitterOptions): Committer {
   const { disk, ring, gauges } = deps
   const { epoch, logId, durability } = options
+  const room = createRoom(deps, options)
   const staging = Buffer.allocUnsafeSlow(options.groupBytesMax)
   let head: HeadWriter | null = null
-  let stagedBytes = 0
-  let stagedFrames = 0
+  let [stagedBytes, stagedFrames] = [0, 0]
   /** Under `buffered`: frames of an abandoned segment that were handed over and are not durable. */
   let carried: Buffer = Buffer.alloc(0)
   /** The segment in use; fd -1 after it was abandoned. */
@@ -87,8 +80,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
   let segment = options.previousSegment.index
   let offset = options.previousSegment.endOffset
   let sequence = options.nextSequence - 1
-  let syncedOffset = offset
-  let syncedSequence = sequence
+  let [syncedOffset, syncedSequence] = [offset, sequence]
   let syncedAtMs = deps.monoMs()
   let nextIndex = segment + 1
   /** The next segment, zeros written up to `zeroed`. */
@@ -151,12 +143,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
 
   function takeNext(): { fd: number; zeroed: number } {
     if (next !== null) return next
-    if (gauges.get('diskBytes') + options.segmentBytes > options.diskBytesMax) {
-      gauges.set('diskBytes', segmentBytesOnDisk(disk))
-      if (gauges.get('diskBytes') + options.segmentBytes > options.diskBytesMax) {
-        throw new DiskBoundReached(options.diskBytesMax)
-      }
-    }
+    room.make(segment)
     next = { fd: createUnfinished(disk, nextIndex), zeroed: 0 }
     gauges.add('diskBytes', options.segmentBytes)
     return next
@@ -293,7 +280,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
 
   return {
     start() {
-      gauges.set('diskBytes', segmentBytesOnDisk(disk))
+      room.measure()
       const file = takeNext()
       try {
         while (file.zeroed < bytesOfNext) {
@@ -310,6 +297,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
     },
     step,
     prepare() {
+      room.follow(next === null ? 0 : options.segmentBytes - next.zeroed)
       if (fd < 0 || failing || deps.monoMs() < prepareNotBeforeMs) return false
       // Not much ahead of need, and not waited for: zeros synced at once stalled groups by 25 ms
       // (bench/decision-log.ts).

@@ -63,6 +63,24 @@ export function createDisk(directory: string): Disk {
   }
 }
 
+/** Bytes of a file; 0 where there is none: another process may let go of a segment at any time. */
+export function sizeOf(disk: Disk, name: string): number {
+  try {
+    const fd = disk.open(name, 'read')
+    const bytes = disk.size(fd)
+    disk.close(fd)
+    return bytes
+  } catch (error) {
+    if (isMissing(error)) return 0
+    throw error
+  }
+}
+
+/** True for what the disk throws where a file is not there. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+}
+
 /** Reads all of a file, or null where there is none. */
 export function readWhole(disk: Disk, name: string, bytesMax: number): Buffer | null {
   if (!disk.list().includes(name)) return null

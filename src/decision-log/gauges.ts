@@ -27,6 +27,8 @@ const COUNTERS = [
   'headFailures',
   'prepareFailures',
   'bufferedLost',
+  'droppedSegments',
+  'droppedRecords',
   'diskBytes',
   'bytesPerSecond',
 ] as const
@@ -36,7 +38,8 @@ const COUNTERS = [
  * segments: brought into use. segmentsAbandoned: given up after a failed write or sync. failures: times that frames
  * could not be written at the first try. recoveries: times that writing went on after failures. headFailures,
  * prepareFailures: head or next segment could not be written. bufferedLost: frames lost after hand-over under
- * `buffered`. diskBytes: size of all segments. bytesPerSecond: recent rate of frames.
+ * `buffered`. droppedSegments, droppedRecords: removed unarchived at the bound of bytes. diskBytes: size of all
+ * segments. bytesPerSecond: recent rate of frames.
  */
 export type Counter = (typeof COUNTERS)[number]
 
@@ -111,6 +114,7 @@ export function createGauges(sab: SharedArrayBuffer): Gauges {
         ...{ frameBytes: get('frameBytes'), segments: get('segments'), segmentsAbandoned: get('segmentsAbandoned') },
         ...{ failures: get('failures'), recoveries: get('recoveries'), headFailures: get('headFailures') },
         ...{ prepareFailures: get('prepareFailures'), bufferedLost: get('bufferedLost') },
+        ...{ droppedSegments: get('droppedSegments'), droppedRecords: get('droppedRecords') },
         ...{ diskBytes: get('diskBytes'), bytesPerSecond: get('bytesPerSecond'), syncSeconds, groupFrames },
       }
     },

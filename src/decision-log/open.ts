@@ -20,6 +20,7 @@ import type { DecisionLog, OnProgress } from './port.js'
 import type { Position } from './reader.js'
 import { recoverLog } from './recover.js'
 import type { Recovered } from './recover.js'
+import type { Dropped, OnFull } from './room.js'
 import type { EpochEnd } from './segment.js'
 import type { ControlChange, ThreadData, ThreadMessage } from './thread.js'
 
@@ -29,6 +30,8 @@ export interface OpenOptions {
   readonly limits: Pick<Limits, 'recordBytesMax' | 'logRingBytes' | 'segmentBytes'>
   /** `log.disk_bytes_max`; Infinity for no bound. */
   readonly diskBytesMax: number
+  /** `log.on_full`; refuses by default. */
+  readonly onFull?: OnFull
   /** Avro schemas of every record type, for the head of each segment. */
   readonly schemas: Buffer
   /** The full control state as it is now. First called after `onRecovered`; then by `controlChanged`. */
@@ -45,6 +48,8 @@ export interface OpenOptions {
   readonly onAsked?: () => void
   /** A write, sync or rotation failed; at most a few a second. */
   readonly onFault?: (detail: string) => void
+  /** A segment went unarchived at the bound, under `drop_oldest`. */
+  readonly onDropped?: (dropped: Dropped) => void
 }
 
 export interface OpenDeps {
@@ -144,7 +149,8 @@ function threadOptions(options: OpenOptions, found: Recovered, epoch: number): T
     ...{ epoch, keyId: 0, durability: options.durability, segmentBytes, groupBytesMax },
     ...(isFollowing && { firstSegmentBytes: Math.min(segmentBytes, FIRST_SEGMENT_BYTES) }),
     ...{ nextSequence: found.nextSequence, previousSegment: found.previousSegment, previousEpoch: found.previousEpoch },
-    ...{ diskBytesMax: options.diskBytesMax, bufferedSyncMs: BUFFERED_SYNC_MS },
+    ...{ diskBytesMax: options.diskBytesMax, onFull: options.onFull ?? 'refuse' },
+    bufferedSyncMs: BUFFERED_SYNC_MS,
   }
 }
 
@@ -185,6 +191,7 @@ function createThread(worker: Worker, gauges: Gauges, options: OpenOptions): Thr
       ended = true
       onStartFailed(new AssayError('ASSAY_LOG_IO', `the decision log cannot be written: ${message.startFailed}`))
     } else if ('fault' in message) options.onFault?.(message.fault)
+    else if ('dropped' in message) options.onDropped?.(message.dropped)
     else {
       ended = true
       onClosed(message.closed)

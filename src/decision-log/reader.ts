@@ -6,7 +6,7 @@ import type { RecordType } from '../contract/record-types.js'
 import { AssayError } from '../errors.js'
 import { boundsOf, readChain, readHead, readHeader } from './chain.js'
 import type { Chain, ChainEntry, ChainHeader } from './chain.js'
-import { createDisk } from './disk.js'
+import { createDisk, isMissing } from './disk.js'
 import type { Disk } from './disk.js'
 import type { Finding } from './finding.js'
 import { recordTypeOf } from './frame.js'
@@ -108,8 +108,16 @@ export function openLogReader(source: string | Disk, options: ReadOptions = {}):
     open = null
   }
 
-  /** Says what changes with this segment: epoch, lost sequences. */
-  function enter(entry: ChainEntry, header: ChainHeader): void {
+  /** That the log begins later concerns only who wants its beginning. */
+  function reportChain(): void {
+    for (const finding of chain.findings) if (finding.kind !== 'begins_later' || last < 0) report(finding)
+  }
+
+  /**
+   * Says what changes with this segment: epoch, lost sequences. `isGone`: segments before it left while they waited to
+   * be read. That is no damage, but whoever follows the log has lost what it had not read.
+   */
+  function enter(entry: ChainEntry, header: ChainHeader, isGone: boolean): void {
     if (logId !== null && !logId.equals(header.logId)) throw invalid(`${entry.name} belongs to another log`)
     logId = header.logId
     const { previousEpoch } = header
@@ -122,8 +130,11 @@ export function openLogReader(source: string | Disk, options: ReadOptions = {}):
       note('epoch_changed', entry.name, describeEnd(previousEpoch))
     }
     epoch = header.epoch
-    if (last >= 0 && header.firstSequence > last + 1) {
-      note('gap', entry.name, `sequences ${last + 1} to ${header.firstSequence - 1} are missing`)
+    if ((last >= 0 || isGone) && header.firstSequence > last + 1) {
+      const isHarmless = isGone && (last < 0 || !live)
+      const sequences = `sequences ${Math.max(last + 1, 1)} to ${header.firstSequence - 1}`
+      if (isHarmless) note('begins_later', entry.name, `${sequences} left the log while it was read`)
+      else note('gap', entry.name, `${sequences} are missing`)
       last = header.firstSequence - 1
     }
   }
@@ -131,16 +142,22 @@ export function openLogReader(source: string | Disk, options: ReadOptions = {}):
   /** Opens the next readable segment of the chain; false where there is none. */
   function openNext(): boolean {
     closeSegment()
+    let isGone = false
     for (; at < chain.entries.length; at++) {
       const entry = chain.entries[at]
       if (entry === undefined || entry.header === null) continue
-      enter(entry, entry.header)
       const full = visitor?.onSegment === undefined ? null : readHeader(disk, entry.name)
+      const fd = typeof full === 'string' ? null : openIfThere(disk, entry.name)
+      if (fd === null) {
+        isGone = true
+        continue
+      }
+      const { header } = entry
+      const from = beginOf(entry, header, options.from)
+      const place = { disk, fd, name: entry.name, epoch: header.epoch, from, bounds: boundsOf(chain, at, live), window }
+      open = { entry, header, fd, scan: createSegmentScan({ ...place, onFinding: report }) }
+      enter(entry, header, isGone)
       if (full !== null && typeof full !== 'string') visitor?.onSegment?.(entry.name, full)
-      const fd = disk.open(entry.name, 'read')
-      const from = beginOf(entry, entry.header, options.from)
-      const place = { disk, fd, name: entry.name, epoch, from, bounds: boundsOf(chain, at, live), window }
-      open = { entry, header: entry.header, fd, scan: createSegmentScan({ ...place, onFinding: report }) }
       return true
     }
     return false
@@ -181,7 +198,7 @@ export function openLogReader(source: string | Disk, options: ReadOptions = {}):
     }
     const index = chain.entries[at]?.index
     chain = liveChain(disk)
-    for (const finding of chain.findings) report(finding)
+    reportChain()
     const same = chain.entries.findIndex((entry) => entry.index === index)
     at = same >= 0 ? same : startOf(chain, logId === null ? undefined : { logId, epoch, sequence: last })
     return true
@@ -209,7 +226,7 @@ export function openLogReader(source: string | Disk, options: ReadOptions = {}):
       visitor = to
       let records = 0
       try {
-        if (!live || reported.size === 0) for (const finding of chain.findings) report(finding)
+        if (!live || reported.size === 0) reportChain()
         while (records < recordsMax) {
           if (open === null || !open.scan.next()) {
             if (goOn()) continue
@@ -255,6 +272,15 @@ export function beginOf(
   const isKnown = from?.place !== undefined && from.place.segment === index && from.epoch === header.epoch
   if (!isKnown) return { offset: headerBytes, sequence: header.firstSequence }
   return { offset: from.place.offset, sequence: from.sequence + 1 }
+}
+
+function openIfThere(disk: Disk, name: string): number | null {
+  try {
+    return disk.open(name, 'read')
+  } catch (error) {
+    if (isMissing(error)) return null
+    throw error
+  }
 }
 
 /** The last segment that may hold what follows `from`. */

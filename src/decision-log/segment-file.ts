@@ -2,7 +2,7 @@
 // nothing. Invariant: the name `*.segment` is given only after the content was synced; a file whose sync failed is
 // never synced again and never used. A write that takes fewer bytes than asked is a failure, not a reason to go on.
 
-import type { Disk } from './disk.js'
+import { type Disk, sizeOf } from './disk.js'
 import { indexOfName, isUnfinished, segmentName, unfinishedName } from './segment.js'
 
 /** A piece of a buffer. */
@@ -86,12 +86,6 @@ export function quietly(cleanUp: () => void): void {
 
 /** Bytes of all segments, finished or not. */
 export function segmentBytesOnDisk(disk: Disk): number {
-  let bytes = 0
-  for (const name of disk.list()) {
-    if (indexOfName(name) === 0 && !isUnfinished(name)) continue
-    const file = disk.open(name, 'read')
-    bytes += disk.size(file)
-    disk.close(file)
-  }
-  return bytes
+  const names = disk.list().filter((name) => indexOfName(name) > 0 || isUnfinished(name))
+  return names.reduce((sum, name) => sum + sizeOf(disk, name), 0)
 }

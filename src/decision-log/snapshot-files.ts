@@ -1,5 +1,5 @@
-// The names of state snapshots: files in `<data_dir>/snapshots/`, each the state after every record up to its sequence.
-// Pure but for the listing. A file that is still being written ends in `.new` and counts for nothing, as does any other.
+// The names of state snapshots: files in `<data_dir>/snapshots/`, each the state after every record up to a sequence.
+// Pure but for the listing. A file that is being written ends in `.new` and counts for nothing, as does any other.
 
 import fs from 'node:fs'
 import path from 'node:path'

@@ -9,6 +9,7 @@ import { ringReader } from '../runtime/ring.js'
 import { createCommitter } from './commit.js'
 import type { CommitterOptions } from './commit.js'
 import type { Disk } from './disk.js'
+import type { Dropped } from './room.js'
 import { createGauges } from './gauges.js'
 
 /** What the main thread hands over. Buffers arrive as plain byte arrays. */
@@ -36,6 +37,7 @@ export type ThreadMessage =
   | 'started'
   | { readonly startFailed: string }
   | { readonly fault: string }
+  | { readonly dropped: Dropped }
   | { readonly closed: { readonly clean: boolean; readonly staged: number } }
 
 const BACK_OFF_MS_MIN = 10
@@ -58,6 +60,7 @@ export async function runLogThread(
       monoMs: () => performance.now(),
       controlState: createControlStates(data),
       onFault: (fault) => post({ fault }),
+      onDropped: (dropped) => post({ dropped }),
     },
     { ...data.options, logId: bufferOf(data.logId), schemas: bufferOf(data.schemas) },
   )

@@ -103,6 +103,8 @@ export function createImageWriter(file: FileHandle, onBlock: (bytes: number) => 
 export interface ImageReader extends Image {
   /** Throws unless everything was taken. */
   end(): Promise<void>
+  /** Reads to the end for the checksums alone. */
+  skip(): Promise<void>
 }
 
 /** Its calls throw an Error that says what is wrong with the file. */
@@ -168,6 +170,10 @@ export function createImageReader(file: FileHandle): ImageReader {
     async end() {
       if (used === length) await nextBlock()
       if (length !== 0) throw new Error('it holds more than the state has')
+    },
+    async skip() {
+      do await nextBlock()
+      while (length > 0)
     },
   }
 }

@@ -1,9 +1,9 @@
-// The pace of the sidecar, or of any other reader, beside a server that writes: a share of one core, in short slices with rests between them.
-// Idle priority alone does not do. Linux gives an idle thread a small share, not none: it puts a thread of the server
-// aside for one that has waited, until the next tick, some 4 ms, while the other core stands idle (scheduler's trace).
-// Rests bound that to a slice: with slices of 0.25 ms in place of 2, all parts resting, the server's threads waited for
-// the sidecar some 16 in place of 25 ms a second while it caught up. Hence also one thread at a time (pipeline.ts), and
-// no more than what it takes to come nearer to the log's end.
+// The pace of the sidecar, or of any other reader, beside a server that writes: a share of one core, in short slices
+// with rests between them. Idle priority alone does not do. Linux gives an idle thread a small share, not none: it puts
+// a thread of the server aside for one that has waited, until the next tick, some 4 ms, while the other core stands
+// idle (scheduler's trace). Rests bound that to a slice: with slices of 0.25 ms in place of 2, all parts resting, the
+// server's threads waited for the sidecar some 16 in place of 25 ms a second while it caught up. Hence also one thread
+// at a time (governance/pipeline.ts), and no more than what it takes to come nearer to the log's end.
 import type { Limits } from '../limits.js'
 import type { Clock } from './clock.js'
 

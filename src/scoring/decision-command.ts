@@ -2,6 +2,8 @@
 import { parseArgs } from 'node:util'
 import { loadConfig } from '../config.js'
 import { parseDecisionId } from '../contract/decision.js'
+import { firstSequenceOf } from '../decision-log/chain.js'
+import { createDisk } from '../decision-log/disk.js'
 import { AssayError } from '../errors.js'
 import { logDirectory } from './log-command.js'
 import { type Selection, verifyDecisions, type Verdict } from './verify-decision.js'
@@ -30,7 +32,7 @@ export async function decisionCommand(args: readonly string[]): Promise<number> 
   const json = values.json === true
   const summary = await verifyDecisions(places, selection, (verdict) => print(verdict, json, 'id' in selection))
   const total = summary.equal + summary.differs + summary.unverifiable
-  if (total === 0) throw new AssayError('ASSAY_INPUT_INVALID', 'the log holds no such decision')
+  if (total === 0) throw new AssayError('ASSAY_INPUT_INVALID', `the log holds no such decision${begins(places)}`)
   const { equal, differs, unverifiable } = summary
   if (!('id' in selection)) {
     process.stderr.write(
@@ -38,6 +40,12 @@ export async function decisionCommand(args: readonly string[]): Promise<number> 
     )
   }
   return equal === total ? 0 : 1
+}
+
+/** In words, where older segments are not in the log any more. */
+function begins({ directory }: { readonly directory: string }): string {
+  const first = firstSequenceOf(createDisk(directory)) ?? 1
+  return first === 1 ? '' : `; it begins with sequence ${first}, what is older may be in the archive`
 }
 
 function parse(args: readonly string[]) {

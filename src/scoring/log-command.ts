@@ -1,5 +1,5 @@
-// `assay log verify | cat | export`: checks, prints and exports a decision log at rest or beside a running server.
-// It writes nothing into the log's directory and needs no server.
+// `assay log verify | cat | export | prune`: checks, prints and exports a decision log at rest or beside a running
+// server, and lets go of what nobody needs in it. The first three write nothing into the log's directory.
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util'
 import { RECORD_TYPES } from '../contract/record-types.js'
 import { AssayError } from '../errors.js'
 import { verifyLog } from '../decision-log/verify.js'
+import { pruneCommand } from './log-prune.js'
 import { createRowMaker, exportLog, type ExportFormat } from './log-export.js'
 import { readDecisionLog } from './restore.js'
 import { type ReplayReport, verifyReplay } from './verify-replay.js'
@@ -18,11 +19,15 @@ assay log cat [--data DIR] [--type decision,label,…] [--limit N]
     print records as JSON lines
 assay log export --out FILE.jsonl|.parquet|.avro [--data DIR] [--type decision,…] [--json]
     write records to a file, JSON lines of every type, Parquet and Avro of decisions and observed transactions
+assay log prune [--config FILE] [--data DIR] [--dry-run] [--json]
+    move the oldest segments to the archive (process.log.archive_dir) that the sidecar has read, the second-newest
+    snapshot covers, and that are older than every window and than the idempotency window; the sidecar does it too
+    --dry-run says only which would go; each time it says what keeps the next one
 
-DIR is the data directory (ASSAY_DATA_DIR, else ./data). Fields that the policy declares sensitive are masked;
---reveal shows them.
-exit codes: 0 whole, or written · 1 damage, a vector that differs, or an error, each named on stderr
-            2 the command line is not valid
+DIR is the data directory (ASSAY_DATA_DIR, else ./data; of prune the configuration's). Fields that the policy declares
+sensitive are masked; --reveal shows them.
+exit codes: 0 whole, written, or pruned as far as may be
+            1 damage, a vector that differs, or an error, each named on stderr · 2 the command line is not valid
 `
 
 interface Options {
@@ -43,8 +48,13 @@ export async function logCommand(args: readonly string[]): Promise<number> {
     process.stdout.write(HELP)
     return 0
   }
-  if (positionals.length !== 1 || verb === undefined || !['verify', 'cat', 'export'].includes(verb)) {
-    throw new AssayError('ASSAY_USAGE', 'expected `log verify`, `log cat` or `log export`; see `assay log --help`')
+  if (positionals.length !== 1 || verb === undefined || !['verify', 'cat', 'export', 'prune'].includes(verb)) {
+    const verbs = '`log verify`, `log cat`, `log export` or `log prune`'
+    throw new AssayError('ASSAY_USAGE', `expected ${verbs}; see \`assay log --help\``)
+  }
+  if (verb === 'prune') {
+    const { config, data } = values
+    return pruneCommand({ config, data, dryRun: values['dry-run'] === true, json: values.json === true })
   }
   const options: Options = {
     directory: logDirectory(values.data ?? process.env.ASSAY_DATA_DIR ?? './data'),
@@ -85,7 +95,10 @@ function limitOf(text: string): number {
 function parse(args: readonly string[]) {
   const text = { type: 'string' } as const
   const flag = { type: 'boolean' } as const
-  const options = { data: text, type: text, limit: text, out: text, json: flag, replay: flag, reveal: flag }
+  const options = {
+    ...{ data: text, type: text, limit: text, out: text, config: text },
+    ...{ json: flag, replay: flag, reveal: flag, 'dry-run': flag },
+  }
   try {
     return parseArgs({
       args: [...args],
@@ -120,15 +133,23 @@ function describe(bytes: ReturnType<typeof verifyLog>, replay: ReplayReport | nu
   const state = bytes.damaged ? 'DAMAGED' : 'whole'
   const head = `log ${bytes.logId ?? '(empty)'}: ${bytes.records} records in ${bytes.segments} segments, ${state}`
   if (replay === null) return [head, ...rows, ''].join('\n')
-  const { compared, equal, unrecomputable, unexplained, gaps, decided } = replay
+  const { compared, equal, unrecomputable, unexplained, gaps, begins, decided } = replay
   const result = `replay: ${compared} vectors, ${equal} equal, ${unrecomputable} not recomputable, ${unexplained} differ`
+  const rest =
+    begins === null
+      ? []
+      : [`  the log begins with sequence ${begins.sequence}: vectors before ${isoOf(begins.untilMs)} may rest on more`]
   const died = gaps.map(({ epoch, from, to }) => `  epoch ${epoch}: ordinals ${from} to ${to} died unlogged`)
   const offsets = decided.map(
     ({ topic, topic_id: id, partition, from, bound, ranges_above: above, end }) =>
       `  ${topic} (${id}) partition ${partition}: offsets ${from} to ${bound - 1} decided` +
       (above > 0 ? `, and ${above} ranges up to ${end - 1}` : ''),
   )
-  return [head, ...rows, result, ...died, ...offsets, ''].join('\n')
+  return [head, ...rows, result, ...rest, ...died, ...offsets, ''].join('\n')
+}
+
+function isoOf(ms: number): string {
+  return new Date(ms).toISOString()
 }
 
 class LimitReached extends Error {}
@@ -139,6 +160,7 @@ async function cat(options: Options): Promise<number> {
   try {
     await readDecisionLog(options.directory, {
       onSegment: (header, { policy }) => rows.under(header.logId, policy),
+      onFinding: ({ kind, detail }) => void (kind === 'begins_later' && process.stderr.write(`${kind}: ${detail}\n`)),
       onRecord(record, at) {
         if (options.types !== null && !options.types.has(record.type)) return
         if (left-- <= 0) throw new LimitReached()

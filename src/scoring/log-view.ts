@@ -50,6 +50,11 @@ export function registerLogMetrics(metrics: Metrics, log: OpenDecisionLog): void
       return [{ labels: {}, counted: countedIn(SYNC_SECONDS_BOUNDS, syncSeconds, syncSecondsSum) }]
     },
   })
+  metrics.counter({
+    name: 'assay_log_dropped_records_total',
+    help: 'Records removed unarchived at the bound of bytes (on_full: drop_oldest)',
+    read: () => stats().droppedRecords,
+  })
   metrics.gauge({
     name: 'assay_log_hours_left',
     help: 'Hours until disk or bound are full at the recent rate',

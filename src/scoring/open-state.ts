@@ -114,6 +114,7 @@ export async function openState(
     durability: policy.durability,
     limits,
     diskBytesMax: config.process.log.disk_bytes_max,
+    onFull: config.process.log.on_full,
     schemas: Buffer.from(codecs.schemas),
     controlState: () => control().state,
     async onRecovered({ epoch, findings, nextSequence }) {
@@ -136,6 +137,7 @@ export async function openState(
     ...(onAsked !== undefined && { onAsked }),
     onProgress: () => progress.call(),
     onFault: (detail) => logger.event('LogFailed', { detail }),
+    onDropped: (dropped) => logger.event('SegmentDropped', { ...dropped }),
   }
   const log = await openDecisionLog(options, threads.log)
   registerLogMetrics(fixed.metrics, log)

@@ -35,8 +35,9 @@ export interface WrittenSnapshot {
 }
 
 /**
- * Writes the state down and removes what is older than the two newest. Gives way: after each 8 MiB it syncs and rests
- * as long as that took. The state must not change meanwhile. Throws Node's own errors.
+ * Writes the state down, reads it back for its checksums, and removes what is older than the two newest. Gives way:
+ * after each 8 MiB it syncs and rests as long as that took. The state must not change meanwhile. Throws Node's own
+ * errors.
  */
 export async function writeSnapshot(dataDir: string, deps: LogStateDeps, state: LogState): Promise<WrittenSnapshot> {
   const { position, keys } = state
@@ -44,7 +45,7 @@ export async function writeSnapshot(dataDir: string, deps: LogStateDeps, state: 
   const folder = join(dataDir, SNAPSHOTS_FOLDER)
   await mkdir(folder, { recursive: true, mode: 0o750 })
   const path = join(folder, snapshotName(position))
-  const file = await open(`${path}.new`, 'w', 0o600)
+  const file = await open(`${path}.new`, 'w+', 0o600)
   let bytes: number
   try {
     let syncedBytes = 0
@@ -60,6 +61,7 @@ export async function writeSnapshot(dataDir: string, deps: LogStateDeps, state: 
     await serializeLogState(state, writer)
     bytes = await writer.end()
     await file.sync()
+    await createImageReader(file).skip()
   } catch (error) {
     await rm(`${path}.new`, { force: true })
     throw error

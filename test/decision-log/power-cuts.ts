@@ -118,14 +118,15 @@ function start(disk: FakeDisk, plan: Plan): Started | null {
     const tick = (): number => (clockMs += 400)
     const committer = createCommitter(
       {
-        ...{ disk, gauges, ring: ringReader(sab), nowMs: tick, monoMs: tick, onFault: () => undefined },
+        ...{ disk, gauges, ring: ringReader(sab), nowMs: tick, monoMs: tick },
+        ...{ onFault: () => undefined, onDropped: () => undefined },
         controlState: (sequence) => Buffer.from(`state before ${sequence}`),
       },
       {
         ...{ logId: found.logId ?? Buffer.from('seedseed'), epoch, keyId: 0, nextSequence: found.nextSequence },
         ...{ previousSegment: found.previousSegment, previousEpoch: found.previousEpoch, schemas: Buffer.from('{}') },
         ...{ durability: plan.durability ?? 'synced', segmentBytes: SEGMENT_BYTES, groupBytesMax: 1024 },
-        ...{ diskBytesMax: Infinity, bufferedSyncMs: 1_000 },
+        ...{ diskBytesMax: Infinity, onFull: 'refuse', bufferedSyncMs: 1_000 },
       },
     )
     committer.start()

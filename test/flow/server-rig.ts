@@ -15,6 +15,7 @@ import type {
   SupersededRecord,
 } from '../../src/contract/record-types.js'
 import type { Limits } from '../../src/limits.js'
+import type { Clock } from '../../src/runtime/clock.js'
 import { readDecisionLog } from '../../src/scoring/restore.js'
 import { serve, type ServeDeps, type Server } from '../../src/serve.js'
 import type { EventName, Fields } from '../../src/telemetry/logger.js'
@@ -28,6 +29,7 @@ export interface RigOptions {
   /** Changes the built-in configuration; ports, data directory and the logger are the rig's. */
   readonly edit?: Edit
   readonly limits?: Limits
+  readonly clock?: Clock
   readonly threads?: ServeDeps['threads']
   /** An existing data directory; by default a new one that `remove` deletes. */
   readonly dataDir?: string
@@ -84,6 +86,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const server = await serve(config, {
     logger: { event, flush: () => undefined },
     ...(options.limits !== undefined && { limits: options.limits }),
+    ...(options.clock !== undefined && { clock: options.clock }),
     ...(options.threads !== undefined && { threads: options.threads }),
     routesFromFile: options.routesFromFile ?? false,
   })

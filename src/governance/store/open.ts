@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { parseControlState } from '../../contract/control-state.js'
 import { type Finding, isDamage } from '../../decision-log/finding.js'
 import type { Position } from '../../decision-log/reader.js'
+import { READER_POSITION_NAME } from '../../decision-log/reader-position.js'
 import type { Batch, Cell, Control, DerivedRow, TailRecord } from '../port.js'
 import { createRowAppender, createTableAppender, isColumnType, type TableAppender } from './append.js'
 import { type Database, guarded, openDatabase, refused } from './database.js'
@@ -84,7 +85,7 @@ const NO_LOG = new Uint8Array(8)
 
 /** Removes the store; the lake's partitions stay. */
 export function removeStore(directory: string): void {
-  for (const name of [STORE_FILE, `${STORE_FILE}.wal`, 'temporary']) {
+  for (const name of [READER_POSITION_NAME, STORE_FILE, `${STORE_FILE}.wal`, 'temporary']) {
     rmSync(join(directory, name), { recursive: true, force: true })
   }
 }
