@@ -238,7 +238,8 @@ void t.test('who reads while segments leave is told: at rest that the log begins
     const lost = firstOf(at('log'), names[3] ?? '') - firstOf(at('log'), gone[0] ?? '')
     t.equal(records, 70 - lost, 'the open one is read to its end, and those that are left')
   }
-  const from = { ...endOf(at('log')), sequence: firstOf(at('log'), names[3] ?? '') - 1 }
+  const { logId, epoch } = endOf(at('log'))
+  const from = { logId, epoch, sequence: firstOf(at('log'), names[3] ?? '') - 1 }
   t.same(readBodies(at('gap'), { live: true, from }).findings, [], 'whoever had read them has nothing to hear')
   const behind = readBodies(at('gap'), { live: true, from: { ...from, sequence: from.sequence - 1 } })
   t.match(behind.findings, [{ kind: 'gap', sequence: from.sequence - 1 }])

@@ -51,7 +51,7 @@ for (const [name, limits] of Object.entries({ roomy: ROOMY, cramped: CRAMPED }))
         })
         if (copy.digest() !== state.digest()) throw new Error('the digests differ afterwards')
       }),
-      { numRuns: Math.ceil(RUNS.numRuns / 3) },
+      { numRuns: Math.ceil(RUNS.numRuns / 10) },
     )
     t.pass('equal')
   })

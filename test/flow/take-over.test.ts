@@ -25,15 +25,13 @@ void t.test('a server follows another under load, and a third one that', async (
     // A busy machine must not turn an answer into a 503: what is tested here is not time.
     env: { ASSAY_POLICY__BUDGETS__DEADLINE_MS: '1000', ASSAY_POLICY__BUDGETS__LOG_WAIT_MS: '10000' },
     async before(port) {
-      share += 0.25
+      share += 2_500
       const url = `http://127.0.0.1:${port}/v1/routes`
       const shown = await fetch(url)
-      const { routes } = (await shown.json()) as { routes: Record<string, unknown> }
       const headers = { 'content-type': 'application/json', 'if-match': shown.headers.get('etag') ?? '' }
-      const { champion, challenger } = routes
-      const body = JSON.stringify({ champion, challenger, share, reason: 'test' })
+      const body = JSON.stringify({ share, reason: 'test' })
       const changed = await fetch(url, { method: 'PUT', headers, body })
-      t.equal(changed.status, 200, await changed.text())
+      t.ok(changed.ok, await changed.text())
     },
   })
   t.same(run.failures, [])
