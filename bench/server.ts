@@ -26,6 +26,8 @@ export interface RunningServer {
   output(): string
   /** SIGKILL, and waits until it is gone. */
   kill(): Promise<void>
+  /** Waits until it ends by itself; the exit code. */
+  ended(): Promise<number>
   /** SIGTERM, and waits for the drain; the exit code. */
   stop(): Promise<number>
 }
@@ -71,6 +73,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
         readyMs: performance.now() - beganMs,
         output: () => output,
         kill: () => end(child, exited, 'SIGKILL').then(() => undefined),
+        ended: () => exited.then(codeOf),
         stop: () => end(child, exited, 'SIGTERM'),
       }
     }
@@ -95,7 +98,11 @@ export async function endRun(server: RunningServer, folder: string): Promise<voi
 
 async function end(child: ChildProcess, exited: Promise<unknown[]>, signal: 'SIGKILL' | 'SIGTERM'): Promise<number> {
   child.kill(signal)
-  const [code] = await exited
+  return codeOf(await exited)
+}
+
+/** 128 where a signal ended it. */
+function codeOf([code]: unknown[]): number {
   return typeof code === 'number' ? code : 128
 }
 

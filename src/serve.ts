@@ -34,8 +34,10 @@ import type { Serving } from './scoring/serving.js'
 import { createStatus, isServing, type Status } from './scoring/status.js'
 import { createAdmit } from './scoring/transport/http/auth.js'
 import type { Listener } from './scoring/transport/http/listener.js'
+import type { Relay } from './scoring/transport/http/http-exchange.js'
 import { createOperationsListener } from './scoring/transport/http/operations-listener.js'
 import { createScoreListener } from './scoring/transport/http/score-listener.js'
+import { createRelay } from './scoring/transport/http/relay.js'
 import { openStream } from './scoring/transport/kafka/open.js'
 import { warmUp } from './scoring/warm-up.js'
 
@@ -81,7 +83,8 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
     const beside = { shared: prepared !== null }
     const operations = await openOperations(config, base, () => shown, beside)
     ends.push(() => operations.close(0))
-    const score = await openScore({ ...config.process.http, ...beside }, base, port)
+    const { http } = config.process
+    const score = await openScore({ ...http, ...beside }, base, port)
     ends.push(
       () => score.close(0),
       () => Promise.resolve(port.refuse()),
@@ -103,7 +106,8 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
     port.give(running.assembly.scoring)
     logger.event('ServerReady', { score_port: score.port, operations_port: operations.port })
     const leaveStream = joinStream(config, base, running.assembly.scoring)
-    const parts = { ...running, score, operations, leaveStream }
+    const relay = http.tls === null ? createRelay({ host: http.host, port: score.port }) : undefined
+    const parts = { ...running, score, operations, leaveStream, relay }
     let ended: Promise<{ stuck: boolean }> | null = null
     const close = (how: 'drain' | 'leave'): Promise<{ stuck: boolean }> =>
       (ended ??= drain(parts, config.process.drain_ms, how))
@@ -321,6 +325,8 @@ interface Draining extends Running {
   readonly score: Listener
   readonly operations: Listener
   readonly leaveStream: () => Promise<void>
+  /** Undefined behind a certificate: late requests are then refused. */
+  readonly relay: Relay | undefined
 }
 
 /**
@@ -335,7 +341,7 @@ async function drain(running: Draining, drainMs: number, how: 'drain' | 'leave')
   const leaving = leaveStream()
   if (how === 'leave') {
     operations.leave()
-    score.leave()
+    score.leave(running.relay)
     await delay(LEAVE_MS)
   } else await Promise.all([score.close(drainMs), leaving])
   base.starting.phase = 'ended'

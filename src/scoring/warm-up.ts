@@ -18,7 +18,7 @@ const REQUESTS = 6_000
 const WARM_MS_MAX = 10_000
 const CONNECTIONS = 16
 /** Beside a server that answers payments: milliseconds between two requests of the one connection, and in all. */
-const BESIDE = { restMs: 2, warmMsMax: 20_000 } as const
+const BESIDE = { restMs: 2, warmMsMax: 10_000 } as const
 const SCRATCH_IDS = 16_384
 
 export interface WarmUpDeps {

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { Agent, request } from 'node:http'
 import { createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { CLI, type RunningServer, startServer } from '../../bench/server.js'
+import { CLI, startServer } from '../../bench/server.js'
 
 export interface TakeOverRun {
   /** Answered with a decision, and the decision of each transaction. */
@@ -27,6 +27,7 @@ export interface TakeOverOptions {
   readonly before?: (operationsPort: number) => Promise<void>
 }
 
+const FOLLOWS = [process.execPath, CLI, 'serve', '--take-over']
 /** Milliseconds of payments between a take-over and the next. */
 const BETWEEN_MS = 1_000
 const ANSWER_MS_MAX = 5_000
@@ -52,7 +53,10 @@ export async function runTakeOvers(options: TakeOverOptions): Promise<TakeOverRu
       await delay(BETWEEN_MS)
       await options.before?.(operations)
       const from = performance.now()
-      server = await follow(server, { dataDir, env })
+      const old = server
+      server = await startServer({ dataDir, env, command: FOLLOWS })
+      const code = await old.ended()
+      if (code !== 0) throw new Error(`the server before it ended with ${code}:\n${old.output()}`)
       await delay(BETWEEN_MS)
       takeOvers.push(worstOf(paying.answered, from))
     }
@@ -62,13 +66,6 @@ export async function runTakeOvers(options: TakeOverOptions): Promise<TakeOverRu
   }
   const { decisions, retries, failures } = paying
   return { decisions, retries, failures, takeOvers }
-}
-
-async function follow(old: RunningServer, how: { dataDir: string; env: Record<string, string> }) {
-  const next = await startServer({ ...how, command: [process.execPath, CLI, 'serve', '--take-over'] })
-  const code = await old.stop()
-  if (code !== 0) throw new Error(`the server before it ended with ${code}:\n${old.output()}`)
-  return next
 }
 
 function worstOf(answered: readonly Answered[], fromMs: number) {

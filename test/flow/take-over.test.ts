@@ -17,11 +17,11 @@ t.setTimeout(170_000)
 const folder = mkdtempSync(join(tmpdir(), 'assay-take-over-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
-void t.test('a server follows another under load, and a third one that', async (t) => {
+void t.test('a server follows another under load', async (t) => {
   const dataDir = join(folder, 'data')
   let share = 0
   const run = await runTakeOvers({
-    ...{ dataDir, times: 2, ratePerSecond: 60, connections: 8 },
+    ...{ dataDir, times: 1, ratePerSecond: 60, connections: 8 },
     // A busy machine must not turn an answer into a 503: what is tested here is not time.
     env: { ASSAY_POLICY__BUDGETS__DEADLINE_MS: '1000', ASSAY_POLICY__BUDGETS__LOG_WAIT_MS: '10000' },
     async before(port) {
@@ -36,7 +36,7 @@ void t.test('a server follows another under load, and a third one that', async (
   })
   t.same(run.failures, [])
   t.equal(run.retries.get('ECONNREFUSED'), undefined)
-  t.equal(run.takeOvers.length, 2)
+  t.equal(run.takeOvers.length, 1)
   const logDir = join(dataDir, 'decision-log')
   const { decisions } = await readLog(logDir)
   const logged = new Set(decisions.map(({ personal }) => personal.transaction.transactionId))
@@ -45,11 +45,11 @@ void t.test('a server follows another under load, and a third one that', async (
     [...run.decisions.keys()].filter((id) => !logged.has(id)),
     [],
   )
-  t.equal(new Set(decisions.map(({ facts }) => facts.epoch)).size, 3)
+  t.equal(new Set(decisions.map(({ facts }) => facts.epoch)).size, 2)
   const report = await verifyReplay(logDir)
   t.match(report, { compared: decisions.length, unexplained: 0, unrecomputable: 0, gaps: [] })
   t.equal(lastControlState(logDir)?.state.routes.share, share)
-  t.equal(lastControlState(logDir)?.state.routes.revision, 2)
+  t.equal(lastControlState(logDir)?.state.routes.revision, 1)
 })
 
 void t.test('where nobody runs it is a plain start', async (t) => {

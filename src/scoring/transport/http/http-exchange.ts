@@ -40,10 +40,15 @@ export interface Host {
   begun: number
   /** While true every answer closes its connection. */
   draining: boolean
+  /** Takes what comes when nothing is scored here any more; null: it is refused. */
+  relay: Relay | null
   onRejected(code: ErrorCode): void
   /** A bug of ours, caught at the boundary. */
   onFault(error: unknown): void
 }
+
+/** Takes a request that nothing is scored for here any more; inside its handler. */
+export type Relay = (exchange: HttpExchange, req: UwsRequest) => void
 
 /** Takes a complete body; `bytes` are valid until it returns. Answers now or later. */
 export type Consume = (bytes: Uint8Array, exchange: HttpExchange) => void
@@ -94,6 +99,10 @@ export class HttpExchange implements Exchange {
   /** Refusals made at start. */
   get refusals(): Refusals {
     return this.host.refusals
+  }
+
+  get relay(): Relay | null {
+    return this.host.relay
   }
 
   /** Bytes held for bodies that are under way. */

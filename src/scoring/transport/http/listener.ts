@@ -10,7 +10,7 @@ import type { ListenerTls } from '../../../contract/tls.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { ListenSocket, Uws, UwsApp, UwsHandler, UwsRequest } from './binding.js'
-import { type Host, HttpExchange } from './http-exchange.js'
+import { type Host, HttpExchange, type Relay } from './http-exchange.js'
 import { prepareRefusal } from './reply.js'
 
 /** Answers a request, now or later. The request object is dead when it returns. */
@@ -25,8 +25,11 @@ export interface Route {
 export interface Listener {
   /** The port really bound. */
   readonly port: number
-  /** Stops listening: from here on every answer closes its connection. */
-  leave(): void
+  /**
+   * Stops listening: from here on every answer closes its connection. What comes when nothing is scored here any more
+   * goes to `relay`.
+   */
+  leave(relay?: Relay): void
   /**
    * Leaves at once; connections that are open are answered with `Connection: close` until nobody asks any
    * more or the deadline is over; then everything is closed.
@@ -70,9 +73,10 @@ export async function openListener(deps: ListenerDeps, address: Address, routes:
   if (socket === false) throw new AssayError('ASSAY_ADDRESS_REFUSED', `cannot listen on ${address.host}:${port}`)
   const sweep = setInterval(() => sweepSlow(host), SWEEP_MS)
   sweep.unref()
-  const leave = (): void => {
+  const leave = (relay: Relay | null = null): void => {
     if (!host.draining) deps.uws.us_listen_socket_close(socket)
     host.draining = true
+    host.relay ??= relay
   }
   return {
     port: deps.uws.us_socket_local_port(socket),
@@ -115,6 +119,7 @@ function createHost(deps: ListenerDeps): Host {
     open: 0,
     begun: 0,
     draining: false,
+    relay: null,
     onRejected: (code) => deps.onRejected(code),
     onFault: (error) => deps.onFault(error),
   }

@@ -87,6 +87,7 @@ function createBegin(deps: ScoreListenerDeps): (exchange: HttpExchange, req: Uws
     const { refusals } = exchange
     if (admit !== null && admit(exchange, req) === null) return
     const refused = exchange.pendingBytes >= limits.pendingBytesMax ? 'ASSAY_OVERLOADED' : scoring.gate(1)
+    if (refused === 'ASSAY_NOT_READY' && exchange.relay !== null) return exchange.relay(exchange, req)
     if (refused !== null) {
       return exchange.refuse(refused, refused === 'ASSAY_NOT_READY' ? refusals.notReady : refusals.overloaded, req)
     }
