@@ -1,7 +1,7 @@
 // What a transport gives the pipeline for one transaction, and what it gets back, once.
 import type { StreamSource } from '../contract/record-types.js'
 import type { Mode } from '../contract/transaction.js'
-import type { ErrorCode } from '../errors.js'
+import type { ErrorCode, Rejection } from '../errors.js'
 import type { DecidedOffsets } from './decided.js'
 
 export interface Exchange {
@@ -35,8 +35,8 @@ export interface Scoring {
   submitValue(value: unknown, exchange: Exchange): void
   /** Labels, one or many, parsed JSON; answered 202 once logged. */
   submitLabels(value: unknown, exchange: Exchange): void
-  /** The JSON body of the answer that a held decision got (with its state of logging), or null. */
-  findDecision(by: { decisionId: string } | { transactionId: string }): string | null
+  /** The JSON body of the answer that a held decision got (with its state of logging), null, or why it is not known. */
+  findDecision(by: { decisionId: string } | { transactionId: string }): string | null | Rejection
 }
 
 /** What the log says of a place: the answer of its transaction, or that nothing of it is left to be sent. */

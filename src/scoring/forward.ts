@@ -68,7 +68,8 @@ export function forward({ clock, limits, metrics }: ForwardDeps): Forward {
     },
     submitValue: (value, exchange) => take(exchange, (to) => to.submitValue(value, exchange)),
     submitLabels: (value, exchange) => take(exchange, (to) => to.submitLabels(value, exchange)),
-    findDecision: (by) => scoring?.findDecision(by) ?? null,
+    findDecision: (by) =>
+      scoring === null ? reject('ASSAY_NOT_READY', 'the log is not read yet') : scoring.findDecision(by),
     hold() {
       isHolding = true
       setTimeout(() => (scoring === null ? refuse() : undefined), limits.heldMsMax).unref()

@@ -32,6 +32,8 @@ export interface ReadRecords {
   readonly live?: boolean
   /** Only what follows this place. */
   readonly from?: Position | null
+  /** Made before for the same `schema`, by the schemas of segments; those that are missing are added. */
+  readonly decoders?: Map<string, RecordDecoder>
 }
 
 /**
@@ -70,9 +72,9 @@ export interface RecordReader {
   close(): void
 }
 
-export function openRecords(directory: string, { schema, live = false, from }: ReadRecords = {}): RecordReader {
+export function openRecords(directory: string, options: ReadRecords = {}): RecordReader {
+  const { schema, live = false, from, decoders = new Map<string, RecordDecoder>() } = options
   const reader = openLogReader(directory, { live, ...(from && { from }) })
-  const decoders = new Map<string, RecordDecoder>()
   let decoder: RecordDecoder | null = null
   return {
     read(visitor, recordsMax) {

@@ -12,7 +12,7 @@ import { child } from '../governance/child.js'
 import { readLog } from './server-rig.js'
 import { runTakeOvers } from './take-over-run.js'
 
-t.setTimeout(170_000)
+t.setTimeout(400_000)
 
 const folder = mkdtempSync(join(tmpdir(), 'assay-take-over-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
