@@ -281,9 +281,8 @@ void t.test('a held decision is found by its id and by its transaction, and noth
   settle(h)
   const id = String(answers[0].body.decision_id)
   const { scoring } = h.assembly
-  const parsed = (found: unknown): unknown => (typeof found === 'string' ? JSON.parse(found) : found)
-  t.same(parsed(scoring.findDecision({ decisionId: id })), answers[0].body)
-  t.same(parsed(scoring.findDecision({ transactionId: 't-1' })), answers[0].body)
+  t.equal(scoring.findDecision({ decisionId: id }), JSON.stringify(answers[0].body))
+  t.equal(scoring.findDecision({ transactionId: 't-1' }), JSON.stringify(answers[0].body))
   t.equal(scoring.findDecision({ transactionId: 't-2' }), null)
   t.equal(scoring.findDecision({ decisionId: `${id.slice(0, -1)}${id.endsWith('a') ? 'b' : 'a'}` }), null)
   t.end()
