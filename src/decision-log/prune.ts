@@ -40,6 +40,15 @@ export interface PrunePlan {
   readonly holding: Holding
 }
 
+/** What left the log. */
+export interface Pruned {
+  readonly segments: number
+  readonly records: number
+  readonly bytes: number
+  /** Archived segments that left the archive. */
+  readonly removed: number
+}
+
 /** Looks at the log as it is now. */
 export function planPrune(log: Disk, cover: PruneCover): PrunePlan {
   const { entries } = readChain(log, readHead(log).head?.segment ?? 0)

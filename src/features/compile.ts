@@ -130,6 +130,9 @@ function createPlan(catalogue: Catalogue, schema: TransactionSchema, currencies:
     }
   })
   const fields = [...entities].map(([name, specs]) => createFieldPlan(name, specs, gathering))
+  const spansMs = catalogue.features.map((spec) =>
+    spec.kind === 'aggregate' ? durationMs(spec.window) + delayMs(spec) : 0,
+  )
   return {
     masks: gathering.masks,
     sources: gathering.sources,
@@ -139,9 +142,8 @@ function createPlan(catalogue: Catalogue, schema: TransactionSchema, currencies:
     missing: Float64Array.from(catalogue.features, (spec) =>
       spec.kind === 'calendar' || spec.missing === 'nan' ? NaN : spec.missing,
     ),
-    spansMs: Float64Array.from(catalogue.features, (spec) =>
-      spec.kind === 'aggregate' ? durationMs(spec.window) + delayMs(spec) : 0,
-    ),
+    spansMs: Float64Array.from(spansMs),
+    spanMs: Math.max(0, ...spansMs),
     inputs: Int32Array.from(gathering.inputs),
   }
 }

@@ -105,6 +105,8 @@ export interface Plan {
   readonly missing: Float64Array
   /** Per feature how far back it looks, ms; 0 where it needs no history. */
   readonly spansMs: Float64Array
+  /** The longest of them. */
+  readonly spanMs: number
   /**
    * Declared fields, and AMOUNT_FIELD, that some feature reads: absent in a transaction, they set the flag `missing`.
    */

@@ -134,7 +134,7 @@ class WindowState implements FeatureState {
       values: new Float64Array(plan.sources.length),
     }
     this.#raw = new Float64Array(compiled.size)
-    this.#spanMs = Math.max(0, ...plan.spansMs)
+    this.#spanMs = plan.spanMs
     this.#present = new Uint8Array(plan.fields.length)
     this.#low = new Uint32Array(plan.fields.length)
     this.#high = new Uint32Array(plan.fields.length)

@@ -2,20 +2,13 @@
 // It says first how far its store has come, since nothing that it has not read may go. What fails is told, counted and
 // tried again at the next look; the log keeps what was not archived.
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Pruned } from '../decision-log/prune.js'
 import type { Position } from '../decision-log/reader.js'
 import { writeReaderPosition } from '../decision-log/reader-position.js'
 import { errorOf } from '../errors.js'
 import type { Limits } from '../limits.js'
 import type { Exposed } from '../telemetry/exposition.js'
 import type { Logger } from '../telemetry/logger.js'
-
-/** What left the log, and how many archived segments left the archive. */
-export interface Pruned {
-  readonly segments: number
-  readonly records: number
-  readonly bytes: number
-  readonly removed: number
-}
 
 export interface PruningDeps {
   /** Of the store. */

@@ -5,7 +5,7 @@ import { parseDecisionId } from '../contract/decision.js'
 import { firstSequenceOf } from '../decision-log/chain.js'
 import { createDisk } from '../decision-log/disk.js'
 import { AssayError } from '../errors.js'
-import { logDirectory } from './log-command.js'
+import { logDirectory } from './restore.js'
 import { type Selection, verifyDecisions, type Verdict } from './verify-decision.js'
 
 const HELP = `assay decision verify ID [--data DIR] [--models DIR] [--json]

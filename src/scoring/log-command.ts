@@ -1,15 +1,13 @@
 // `assay log verify | cat | export | prune`: checks, prints and exports a decision log at rest or beside a running
 // server, and lets go of what nobody needs in it. The first three write nothing into the log's directory.
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { RECORD_TYPES } from '../contract/record-types.js'
 import { AssayError } from '../errors.js'
 import { verifyLog } from '../decision-log/verify.js'
 import { pruneCommand } from './log-prune.js'
 import { createRowMaker, exportLog, type ExportFormat } from './log-export.js'
-import { readDecisionLog } from './restore.js'
+import { logDirectory, readDecisionLog } from './restore.js'
 import { type ReplayReport, verifyReplay } from './verify-replay.js'
 
 const HELP = `assay log verify [--replay] [--data DIR] [--json]
@@ -67,16 +65,6 @@ export async function logCommand(args: readonly string[]): Promise<number> {
   }
   if (verb === 'verify') return verify(options)
   return verb === 'cat' ? cat(options) : runExport(options)
-}
-
-/** The decision log under a data directory. Throws ASSAY_INPUT_INVALID where there is none. */
-export function logDirectory(dataDir: string): string {
-  const directory = join(dataDir, 'decision-log')
-  if (existsSync(directory)) return directory
-  throw new AssayError(
-    'ASSAY_INPUT_INVALID',
-    `there is no decision log at ${directory}: name its data directory by --data`,
-  )
 }
 
 function typesOf(text: string): ReadonlySet<string> {

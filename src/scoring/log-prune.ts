@@ -6,28 +6,20 @@ import { dirname, join } from 'node:path'
 import { type Config, loadConfig } from '../config.js'
 import { removeArchived } from '../decision-log/archive.js'
 import { createDisk } from '../decision-log/disk.js'
-import { planPrune, type PrunePlan, prune } from '../decision-log/prune.js'
+import { planPrune, prune, type Pruned, type PrunePlan } from '../decision-log/prune.js'
 import { readReaderPosition, storeDirectory } from '../decision-log/reader-position.js'
 import { listSnapshots } from '../decision-log/snapshot-files.js'
 import { AssayError } from '../errors.js'
 import { compileCatalogue } from '../features/compile.js'
 import { LIMITS } from '../limits.js'
+import { logDirectory } from './restore.js'
 
 const DAY_MS = 86_400_000
-
-export interface Pruned {
-  readonly segments: number
-  readonly records: number
-  readonly bytes: number
-  /** Archived segments that were older than `archive_days`. */
-  readonly removed: number
-}
 
 /** Milliseconds for which a start of this configuration still folds a record, or answers a repeat with it. */
 export function keepMs({ policy }: Config): number {
   const { plan } = compileCatalogue(policy.catalogue, policy.schema, policy.currencies)
-  const span = Math.max(0, ...plan.spansMs) + LIMITS.lateMsMax
-  return Math.max(span, policy.idempotency.window_ms)
+  return Math.max(plan.spanMs + LIMITS.lateMsMax, policy.idempotency.window_ms)
 }
 
 function planOf(config: Config, nowMs: number): PrunePlan {
@@ -89,10 +81,7 @@ export async function pruneCommand({ config: file, data, dryRun, json }: PruneAr
   const { ASSAY_DATA_DIR: dataDir } = process.env
   const env = { ...process.env, ASSAY_DATA_DIR: data ?? dataDir }
   const config = loadConfig({ ...(file !== undefined && { file }), env })
-  const directory = join(config.process.data_dir, 'decision-log')
-  if (!existsSync(directory)) {
-    throw new AssayError('ASSAY_INPUT_INVALID', `there is no decision log at ${directory}`)
-  }
+  logDirectory(config.process.data_dir)
   const { segments, holding } = planOf(config, Date.now())
   const planned = {
     segments: segments.length,

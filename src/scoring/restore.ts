@@ -1,4 +1,6 @@
 // Reads the decision log at a start: the control state that it ends with, and the state that it folds into.
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { codecsFromSchemas, type RecordDecoder } from '../contract/record.js'
 import type { DecodedRecord } from '../contract/record-types.js'
@@ -8,6 +10,7 @@ import { createDisk } from '../decision-log/disk.js'
 import type { Finding } from '../decision-log/finding.js'
 import { type LogRecord, openLogReader, type Position } from '../decision-log/reader.js'
 import type { SegmentHeader } from '../decision-log/segment.js'
+import { AssayError } from '../errors.js'
 import { type ControlState, parseControlState, stateAfter } from '../contract/control-state.js'
 
 /** Records between two turns of the event loop, so that probes are answered meanwhile: about 30 ms of work. */
@@ -23,6 +26,16 @@ export interface LogVisitor {
   onProgress?(records: number): void
   /** Between chunks: the reading waits for it. `lag`: records that are there and not read yet. */
   onChunk?(chunk: { readonly records: number; readonly lag: number }): Promise<void>
+}
+
+/** The decision log under a data directory. Throws ASSAY_INPUT_INVALID where there is none. */
+export function logDirectory(dataDir: string): string {
+  const directory = join(dataDir, 'decision-log')
+  if (existsSync(directory)) return directory
+  throw new AssayError(
+    'ASSAY_INPUT_INVALID',
+    `there is no decision log at ${directory}: name its data directory by --data`,
+  )
 }
 
 export interface ReadRecords {

@@ -13,9 +13,8 @@ import { compileCatalogue } from '../features/compile.js'
 import { LIMITS } from '../limits.js'
 import { systemClock } from '../runtime/clock.js'
 import { createPace } from '../runtime/pace.js'
-import { logDirectory } from './log-command.js'
 import { foldLive, type LogState, type LogStateDeps } from './log-state.js'
-import { openRecords } from './restore.js'
+import { logDirectory, openRecords } from './restore.js'
 import { loadLogState, writeSnapshot } from './snapshot.js'
 
 const HELP = `assay features snapshot [--config FILE] [--data DIR] [--json]
@@ -71,7 +70,9 @@ async function foldLog(dataDir: string, deps: LogStateDeps): Promise<LogState> {
   })
   const { policy, limits } = deps
   await foldLive(state, directory, policy, createPace({ clock: systemClock, limits, delay }))
-  const records = openRecords(directory, { schema: policy.schema, live: true, from: state.position })
+  if (state.fold.waiting() === 0) return state
+  const { position: from, decoders } = state
+  const records = openRecords(directory, { schema: policy.schema, live: true, from, decoders })
   try {
     // Rows that were decided late stand behind others: a few records on, nothing is missing between.
     while (state.fold.waiting() > 0) {

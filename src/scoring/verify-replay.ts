@@ -90,7 +90,7 @@ async function replaySpan(
   const catalogue = compileCatalogue(policy.catalogue, policy.schema, policy.currencies)
   const features = createFeatureState(catalogue, { limits: LIMITS })
   const isPruned = first !== null && first.sequence > 1
-  const spanMs = Math.max(0, ...catalogue.plan.spansMs) + LIMITS.lateMsMax
+  const spanMs = catalogue.plan.spanMs + LIMITS.lateMsMax
   const untilMs = isPruned ? first.createdAtMs + spanMs : -Infinity
   // What left the log with its first segments is the first gap, of no epoch's making.
   const gaps = (): readonly OrdinalGap[] => (isPruned && fold.gaps.at(0)?.from === 1 ? fold.gaps.slice(1) : fold.gaps)

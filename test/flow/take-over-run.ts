@@ -1,10 +1,9 @@
 // Payments that do not stop while one server after the other takes over: what each client saw, after one retry as the
 // page for clients has it. Shared by the test and the proof.
-import { once } from 'node:events'
 import { Agent, request } from 'node:http'
-import { createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { CLI, startServer } from '../../bench/server.js'
+import { freePort } from '../clients/clients.js'
 
 export interface TakeOverRun {
   /** Answered with a decision, and the decision of each transaction. */
@@ -155,13 +154,4 @@ function send(port: number, agent: Agent, body: string): Promise<string | { faul
     })
     sent.end(body)
   })
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const bound = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof bound === 'object' && bound !== null ? bound.port : 0
 }

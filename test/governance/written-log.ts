@@ -49,7 +49,6 @@ export function copyLog(from: string, to: string): void {
   cpSync(from, to, { recursive: true, filter: (path) => !path.endsWith('.sock') })
 }
 
-/** The policy that the package ships. */
 /**
  * A log at rest that holds so many records more than it keeps. The call that it gives takes those back, as a volume
  * does that loses what it had not written.
@@ -71,6 +70,7 @@ export async function writeToTakeBack(
   }
 }
 
+/** The policy that the package ships. */
 export function referencePolicy(): Policy {
   return structuredClone(loadConfig({ env: {} }).policy)
 }
