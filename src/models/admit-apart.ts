@@ -14,6 +14,8 @@ export interface GateWire {
   readonly identity: { readonly name: string; readonly version: string }
   readonly facts: CatalogueFacts
   readonly limits: Limits
+  /** Payments are answered on these cores meanwhile: in slices, at rest for most of the time. */
+  readonly isBeside: boolean
 }
 
 export interface Admitted {

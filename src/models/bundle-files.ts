@@ -7,7 +7,7 @@ import { join, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { TSchema } from '@sinclair/typebox'
 import type { TypeCheck } from '@sinclair/typebox/compiler'
-import type { InputFault } from '../errors.js'
+import { AssayError, type InputFault } from '../errors.js'
 
 /** A file that the manifest names, found and hashed. */
 export interface Found {
@@ -77,6 +77,14 @@ async function digestFile(path: string): Promise<string> {
 /** Every fault of a value against its schema. */
 export function schemaFaults<T extends TSchema>(check: TypeCheck<T>, value: unknown): InputFault[] {
   return [...check.Errors(value)].map(({ path, message }) => ({ path, message }))
+}
+
+/** The refusal of a bundle, its misfits named. */
+export function refusal(directory: string, faults: readonly InputFault[], cause?: unknown): AssayError {
+  const listed = faults
+    .map((fault) => (fault.path === '' ? fault.message : `${fault.path}: ${fault.message}`))
+    .join('; ')
+  return new AssayError('ASSAY_BUNDLE_REFUSED', `bundle ${directory}: ${listed}`, { cause, errors: faults })
 }
 
 /** The system's code of a failed file operation, such as ENOENT. */

@@ -1,14 +1,13 @@
 // A model bundle on disk: models/<name>/<version>/. Reads the manifest, confines its paths, checks digests and sizes,
 // loads the golden rows. What this returns is whole and unaltered; whether the model behaves is the gate's question.
 // It refuses a path that leaves the bundle, files over their bound, and names every fault it can see at once.
-import { createHash } from 'node:crypto'
-import { readdir, readFile, realpath, stat } from 'node:fs/promises'
+import { readdir, realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { Manifest } from '../contract/manifest.js'
 import { AssayError, type InputFault } from '../errors.js'
 import { LIMITS, type Limits } from '../limits.js'
-import { codeOf, findFile, readJson, schemaFaults } from './bundle-files.js'
+import { codeOf, findFile, readJson, refusal, schemaFaults } from './bundle-files.js'
 import { type Golden, readGolden } from './golden-file.js'
 
 /** A larger difference of scores than this is another model. */
@@ -96,24 +95,6 @@ async function listOne(place: { name: string; version: string; directory: string
     if (!(error instanceof AssayError)) throw error
     return { ...place, bundle: null, error }
   }
-}
-
-/** The model file's bytes, hashed again: what runs is what the manifest names, whatever happened since. */
-export async function readModelBytes(bundle: Bundle): Promise<Uint8Array> {
-  const bytes = await readFile(bundle.modelPath)
-  const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`
-  if (digest !== bundle.digest) {
-    throw refusal(bundle.directory, [{ path: '/file/digest', message: `changed since it was read: now ${digest}` }])
-  }
-  return bytes
-}
-
-/** The refusal of a bundle, its misfits named. */
-export function refusal(directory: string, faults: readonly InputFault[], cause?: unknown): AssayError {
-  const listed = faults
-    .map((fault) => (fault.path === '' ? fault.message : `${fault.path}: ${fault.message}`))
-    .join('; ')
-  return new AssayError('ASSAY_BUNDLE_REFUSED', `bundle ${directory}: ${listed}`, { cause, errors: faults })
 }
 
 async function readManifest(root: string, limits: Limits): Promise<Manifest> {

@@ -5,7 +5,8 @@
 import { AssayError, type InputFault } from '../errors.js'
 import { LIMITS, type Limits } from '../limits.js'
 import { type Clock, systemClock } from '../runtime/clock.js'
-import { type Bundle, refusal } from './bundle.js'
+import type { Bundle } from './bundle.js'
+import { refusal } from './bundle-files.js'
 import { bindColumns, type CatalogueFacts, type FeatureDtype } from './columns.js'
 import { checkGolden, checkMissing, createRunner, type Runner } from './golden-rows.js'
 import { type ModelSession, openSession } from './session.js'
@@ -34,11 +35,14 @@ export interface Timing {
 export interface GateOptions {
   readonly limits?: Limits
   readonly clock?: Clock
+  /** Called before each run: keeps the thread for a rest where others need the cores. */
+  readonly rest?: () => void
 }
 
 /** Batch sizes that are measured: one row, and where nearly all of the gain of batching is reached. */
 const SIZES = [1, 8, 32]
-const RUNS_MAX = 2_000
+/** Runs of a size at most: the median of so many moves by less than one start differs from another. */
+const RUNS_MAX = 200
 /** Column types that lose nothing on the way into a model of that type, so that what is logged is what was fed. */
 const TYPES_FOR: Record<FeatureDtype, readonly FeatureDtype[]> = {
   float32: ['float32', 'float64', 'int64'],
@@ -64,7 +68,7 @@ export async function openAdmitted(
   const faults: InputFault[] = []
   const columns = bindFeatures(bundle, facts, faults)
   const startedMs = clock.monoMs()
-  const runner = await openRunner(bundle, limits, faults)
+  const runner = await openRunner(bundle, { ...options, limits }, faults)
   const loadMs = clock.monoMs() - startedMs
   if (runner === null) throw refusal(bundle.directory, faults)
   try {
@@ -84,11 +88,15 @@ export async function openAdmitted(
   }
 }
 
-async function openRunner(bundle: Bundle, limits: Limits, faults: InputFault[]): Promise<Runner | null> {
+async function openRunner(
+  bundle: Bundle,
+  { limits, rest }: GateOptions & { readonly limits: Limits },
+  faults: InputFault[],
+): Promise<Runner | null> {
   try {
     const session =
       bundle.manifest.kind === 'onnx' ? await openSession(bundle, { rowsMax: limits.flightRowsMax }) : null
-    return await createRunner(bundle, session, limits.flightRowsMax)
+    return await createRunner(bundle, session, limits.flightRowsMax, rest)
   } catch (error) {
     if (!(error instanceof AssayError) || error.code !== 'ASSAY_BUNDLE_REFUSED') throw error
     faults.push(...error.errors)
@@ -125,12 +133,14 @@ async function measure(bundle: Bundle, runner: Runner, deps: { clock: Clock; lim
   const timings: Timing[] = []
   for (const rows of SIZES.filter((size) => size <= runner.rowsMax)) {
     const micros: number[] = []
-    const endMs = clock.monoMs() + limits.gateMeasureMs
-    for (let at = 0; micros.length === 0 || (clock.monoMs() < endMs && micros.length < RUNS_MAX); at += rows) {
+    const maxMicros = limits.gateMeasureMs * 1000
+    for (let at = 0, sum = 0; micros.length === 0 || (sum < maxMicros && micros.length < RUNS_MAX); at += rows) {
       runner.stage(bundle.golden.values, at % bundle.golden.count, rows)
       const beganMs = clock.monoMs()
       await runner.run(rows)
-      micros.push((clock.monoMs() - beganMs) * 1000)
+      const took = (clock.monoMs() - beganMs) * 1000
+      micros.push(took)
+      sum += took
     }
     micros.sort((a, b) => a - b)
     timings.push({ rows, microsPerRow: micros[micros.length >> 1] / rows })

@@ -1,8 +1,10 @@
 // Golden rows run through a loaded model: scores equal to the trainer's within the tolerance, and missing values
 // taken as the manifest says. A runner stands for both kinds of model; only the first few wrong rows are spelt out.
 import { AssayError, type InputFault } from '../errors.js'
-import { type Bundle, readModelBytes, refusal } from './bundle.js'
-import type { Golden } from './golden-file.js'
+import type { Bundle } from './bundle.js'
+import { refusal } from './bundle-files.js'
+import { goldenDifference } from './golden-difference.js'
+import { readModelBytes } from './model-bytes.js'
 import { compileScorecard, type Scorecard } from './scorecard.js'
 import type { ModelSession, ScoresOut } from './session.js'
 
@@ -22,8 +24,13 @@ export interface Runner {
 
 const SPELT_OUT_MAX = 5
 
-/** A runner over a session, or over the bundle's scorecard where `session` is null. */
-export async function createRunner(bundle: Bundle, session: ModelSession | null, rowsMax: number): Promise<Runner> {
+/** A runner over a session, or over the bundle's scorecard where `session` is null; rests before each batch. */
+export async function createRunner(
+  bundle: Bundle,
+  session: ModelSession | null,
+  rowsMax: number,
+  rest: () => void = () => undefined,
+): Promise<Runner> {
   const columns = bundle.manifest.features.length
   const rows = new Float64Array(rowsMax * columns)
   const out = { raw: new Float64Array(rowsMax), scores: new Float64Array(rowsMax) }
@@ -33,6 +40,7 @@ export async function createRunner(bundle: Bundle, session: ModelSession | null,
     rows,
     out,
     stage(values, first, count) {
+      rest()
       const size = values.length / columns
       for (let row = 0; row < count; row += 1) {
         const from = ((first + row) % size) * columns
@@ -123,26 +131,6 @@ export async function checkGolden(bundle: Bundle, runner: Runner): Promise<Golde
     faults.push({ path: '/golden/rows', message: `${wrong - SPELT_OUT_MAX} more comparisons fail` })
   }
   return { faults, errorMax, threw: false }
-}
-
-/** How far a row's result is from what the trainer gave; `message` is null within the tolerance. */
-export function goldenDifference(
-  golden: Golden,
-  row: number,
-  out: ScoresOut,
-  at = row,
-): { readonly score: number; readonly message: string | null } {
-  const { tolerance } = golden
-  const score = Math.abs(out.scores[at] - golden.scores[row])
-  if (!(score <= tolerance)) {
-    const got = Number.isNaN(out.scores[at]) ? `no score (raw ${out.raw[at]})` : `${out.scores[at]}`
-    return { score, message: `expected score ${golden.scores[row]} within ${tolerance}, got ${got}` }
-  }
-  if (golden.raw === null) return { score, message: null }
-  const expected = golden.raw[row]
-  const off = Math.abs(out.raw[at] - expected)
-  const fits = off <= tolerance * Math.max(1, Math.abs(expected))
-  return { score, message: fits ? null : `expected raw output ${expected} within ${tolerance}, got ${out.raw[at]}` }
 }
 
 /** A model that takes NaN answers within [0, 1] when everything is missing, and when any one feature is. */

@@ -6,6 +6,7 @@
 // at a time (governance/pipeline.ts), and no more than what it takes to come nearer to the log's end.
 import type { Limits } from '../limits.js'
 import type { Clock } from './clock.js'
+import { wait } from './rests.js'
 
 export interface Pace {
   /** Between two pieces of work, a record or a column: keeps the thread for a rest where a slice is over. */
@@ -88,10 +89,4 @@ export function createPace(options: PaceOptions): Pace {
 function processCpuMs(): number {
   const { user, system } = process.cpuUsage()
   return (user + system) / 1e3
-}
-
-const cell = new Int32Array(new SharedArrayBuffer(4))
-
-function wait(ms: number): void {
-  Atomics.wait(cell, 0, 0, ms)
 }

@@ -26,6 +26,8 @@ export interface LoadDeps {
   readonly metrics: Metrics
   readonly catalogue: CatalogueFacts
   readonly modelsDir: string
+  /** Payments are answered on these cores while it loads. */
+  readonly isBeside: boolean
   readonly hangs: Hangs
   readonly listener: LaneListener
   readonly onLaneEvent: (lane: Lane, event: LaneEvent) => void
@@ -90,14 +92,14 @@ export async function loadLaneModel(
   deps: LoadDeps,
   check: (bundle: Bundle) => void = () => undefined,
 ): Promise<LoadedModel & { readonly lane: Lane }> {
-  const { policy, limits, catalogue: facts, hangs, clock, listener, onLaneEvent: onEvent, spawn } = deps
-  const wire = { ...placeOf(reference, deps), facts, limits }
+  const { policy, limits, catalogue: facts, hangs, clock, listener, isBeside, onLaneEvent: onEvent, spawn } = deps
+  const wire = { ...placeOf(reference, deps), facts, limits, isBeside }
   const { bundle, admission } = await admitApart(wire, { hangs })
   check(bundle)
   const model = served(reference, bundle, deps)
   const { columns } = admission
   const lane = await createLane(
-    { bundle, columns, breaker: policy.breaker, deadlineMs: policy.budgets.deadline_ms, limits },
+    { bundle, columns, breaker: policy.breaker, deadlineMs: policy.budgets.deadline_ms, isBeside, limits },
     { clock, listener, hangs, onEvent, spawn },
   )
   deps.onAdmitted(reference, admission)

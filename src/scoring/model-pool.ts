@@ -8,6 +8,8 @@ import type { Lane } from './lane/port.js'
 import { loadAtStart, loadBaseline, type LoadDeps, loadLaneModel } from './load-models.js'
 import type { LoadedModel, LoadedModels } from './models.js'
 
+export type PoolDeps = Omit<LoadDeps, 'isBeside'>
+
 export interface ModelPool extends LoadedModels {
   /** Throws what the bundle is refused with; ASSAY_CHANGE_CONFLICT where it is loaded, or another is being loaded. */
   load(reference: string): Promise<void>
@@ -23,11 +25,13 @@ export interface StartModels {
   readonly baseline: string
   readonly models: readonly string[]
   readonly approvals: readonly Approval[]
+  /** Another server answers payments on these cores meanwhile. */
+  readonly isBeside: boolean
 }
 
 /** Loads what a start needs. Throws ASSAY_BUNDLE_REFUSED where the baseline does not pass. */
-export async function openModelPool(start: StartModels, deps: LoadDeps): Promise<ModelPool> {
-  const baseline = await loadBaseline(start.baseline, deps)
+export async function openModelPool(start: StartModels, deps: PoolDeps): Promise<ModelPool> {
+  const baseline = await loadBaseline(start.baseline, { ...deps, isBeside: start.isBeside })
   const models = new Map<string, LoadedModel>()
   const lanes: Lane[] = []
   let loading: string | null = null
@@ -42,15 +46,20 @@ export async function openModelPool(start: StartModels, deps: LoadDeps): Promise
     lanes.splice(lanes.indexOf(lane), 1)
   }
 
-  async function ensure(references: readonly string[], approvals: readonly Approval[]): Promise<void> {
+  async function ensure(
+    references: readonly string[],
+    approvals: readonly Approval[],
+    isBeside = false,
+  ): Promise<void> {
     for (const reference of references) {
-      if (!models.has(reference)) add(await loadAtStart(reference, approvals, deps))
+      if (!models.has(reference)) add(await loadAtStart(reference, approvals, { ...deps, isBeside }))
     }
   }
 
-  await ensure(start.models, start.approvals)
+  await ensure(start.models, start.approvals, start.isBeside)
   return {
-    ...{ baseline, models, lanes, ensure },
+    ...{ baseline, models, lanes },
+    ensure: (references, approvals) => ensure(references, approvals),
     async load(reference) {
       if (loading !== null) throw new AssayError('ASSAY_CHANGE_CONFLICT', `${loading} is being loaded: retry`)
       if ((models.get(reference)?.lane ?? null) !== null) {
@@ -58,7 +67,7 @@ export async function openModelPool(start: StartModels, deps: LoadDeps): Promise
       }
       loading = reference
       try {
-        add(await loadLaneModel(reference, deps))
+        add(await loadLaneModel(reference, { ...deps, isBeside: true }))
       } finally {
         loading = null
       }

@@ -20,10 +20,10 @@ import { controlStateOf, routesAtStart, routingAtStart } from './control-state.j
 import type { Fold } from './fold.js'
 import { laneEvent } from './lane/events.js'
 import type { SpawnLane } from './lane/port.js'
-import { type LoadDeps, modelsToLoad } from './load-models.js'
+import { modelsToLoad } from './load-models.js'
 import { foldLive, foldRest, type LogState } from './log-state.js'
 import { registerLogMetrics } from './log-view.js'
-import { type ModelPool, openModelPool } from './model-pool.js'
+import { type ModelPool, openModelPool, type PoolDeps } from './model-pool.js'
 import { inRoles, type LoadedModels } from './models.js'
 import { createRecall } from './recall.js'
 import { type ControlAt, lastControlState } from './restore.js'
@@ -73,7 +73,7 @@ export async function prepareState(config: Config, base: Base, threads: Threads 
   const control = lastControlState(directory, { live: true })
   const routing = startRouting(control, base)
   enter(base, 'models')
-  const loaded = await loadModels(config, base, routing, threads)
+  const loaded = await loadModels(config, base, routing, { threads, isBeside: true })
   enter(base, 'replay')
   const folded = await restoring
   const serving = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
@@ -124,7 +124,7 @@ export async function openState(
       // Read while the models are admitted in their threads.
       const restoring = fits ? prepared.folded : restore(config.process.data_dir, base, nextSequence - 1)
       enter(base, 'models')
-      const loaded = prepared?.loaded ?? (await loadModels(config, base, routing, threads))
+      const loaded = prepared?.loaded ?? (await loadModels(config, base, routing, { threads, isBeside: false }))
       await loaded.ensure(modelsToLoad(routing, policy.routes, limits.modelsMax), routing.approvals)
       const serving = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
       enter(base, 'replay')
@@ -172,11 +172,17 @@ function startRouting(control: ControlAt | null, { fixed, logger, fromFile }: Ba
   return routingAtStart(last === null ? null : routingOf(last), routes)
 }
 
-function loadModels(config: Config, base: Base, routing: Routing, threads: Threads): Promise<ModelPool> {
+interface Loading {
+  readonly threads: Threads
+  readonly isBeside: boolean
+}
+
+function loadModels(config: Config, base: Base, routing: Routing, { threads, isBeside }: Loading): Promise<ModelPool> {
   const { policy, limits } = base.fixed
   const models = modelsToLoad(routing, policy.routes, limits.modelsMax)
   const loading = { ...loadDeps(config, base), spawn: threads.lane }
-  return openModelPool({ baseline: routing.routes.baseline, models, approvals: routing.approvals }, loading)
+  const { routes, approvals } = routing
+  return openModelPool({ baseline: routes.baseline, models, approvals, isBeside }, loading)
 }
 
 /** False where the log, at rest, has ended before what was folded of it. */
@@ -184,7 +190,7 @@ function isOf({ position }: LogState, directory: string, lastSequence: number): 
   return position === null || misfitOf(createDisk(directory), position, lastSequence) === null
 }
 
-function loadDeps(config: Config, base: Base): LoadDeps {
+function loadDeps(config: Config, base: Base): PoolDeps {
   const { fixed, logger, refused, relay } = base
   return {
     ...fixed,

@@ -14,7 +14,7 @@ const limits = { ...LIMITS, gateMeasureMs: 5 }
 const counts = { abandoned: 0, returned: 0 }
 const hangs = { abandoned: () => void counts.abandoned++, returned: () => void counts.returned++ }
 const wire = (name: string, more: Partial<GateWire> = {}): GateWire => {
-  return { directory: fixture(name), identity: { name, version: '1' }, facts, limits, ...more }
+  return { directory: fixture(name), identity: { name, version: '1' }, facts, limits, isBeside: false, ...more }
 }
 
 void t.test('what passes the gate here passes it there, with the same bundle', async (t) => {
@@ -23,6 +23,8 @@ void t.test('what passes the gate here passes it there, with the same bundle', a
   const apart = await admitApart(wire('trees'), { hangs })
   t.same(apart.bundle, bundle)
   t.match(apart.admission, own)
+  const gently = await admitApart(wire('trees', { isBeside: true }), { hangs })
+  t.match(gently.admission, own, 'also where it gives way to payments')
 })
 
 void t.test('what is refused here is refused there, with every misfit', async (t) => {

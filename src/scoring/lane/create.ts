@@ -25,6 +25,8 @@ export interface LaneOptions {
   readonly breaker: Policy['breaker']
   /** The policy's `deadline_ms`: a probe with a run slower than this does not close the breaker. */
   readonly deadlineMs: number
+  /** Payments are answered while it loads: the first thread takes its time. One that replaces another does not. */
+  readonly isBeside?: boolean
   readonly limits?: Limits
 }
 
@@ -70,9 +72,12 @@ export function createLane(options: LaneOptions, deps: LaneDeps): Promise<Lane> 
       },
     },
   )
-  const connect: Parameters<typeof createKeeper>[0]['connect'] = (life) =>
-    startLink(
-      { bundle: options.bundle, columns: options.columns, limits },
+  let isFirst = true
+  const connect: Parameters<typeof createKeeper>[0]['connect'] = (life) => {
+    const isBeside = isFirst && options.isBeside === true
+    isFirst = false
+    return startLink(
+      { bundle: options.bundle, columns: options.columns, limits, isBeside },
       { counters, batchRows, spawn },
       {
         ...life,
@@ -91,6 +96,7 @@ export function createLane(options: LaneOptions, deps: LaneDeps): Promise<Lane> 
         onThrew: (detail) => emit({ kind: 'run_threw', detail }),
       },
     )
+  }
   let onFirst: Parameters<typeof createKeeper>[0]['onFirst'] = () => undefined
   const keeper = createKeeper({
     limits,

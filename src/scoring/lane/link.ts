@@ -22,6 +22,7 @@ export interface LinkOptions {
   readonly bundle: Bundle
   readonly columns: Int32Array
   readonly limits: Limits
+  readonly isBeside: boolean
 }
 
 export interface LinkDeps {
@@ -84,6 +85,7 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
     batchRowsMax: Math.min(limits.laneBatchRowsMax, rowsMax),
     batchMicrosMax: limits.laneBatchMicrosMax,
     warmMs: limits.laneWarmMs,
+    isBeside: options.isBeside,
   }
   const control = new Int32Array(wire.control)
   const rows = ringWriter(wire.rows)

@@ -7,9 +7,10 @@
 import assert from 'node:assert'
 import { AssayError } from '../../errors.js'
 import type { Bundle } from '../../models/bundle.js'
-import { goldenDifference } from '../../models/golden-rows.js'
+import { goldenDifference } from '../../models/golden-difference.js'
 import type { ModelSession, SessionOptions } from '../../models/session.js'
 import type { OnFrame } from '../../runtime/ring.js'
+import { createRests } from '../../runtime/rests.js'
 import { ringReader, ringWriter } from '../../runtime/ring.js'
 import { createBatch } from './batch.js'
 import type { Batch } from './batch.js'
@@ -90,9 +91,11 @@ async function prepare(wire: LaneWire, deps: ThreadDeps, stopped: () => boolean)
     cost.add(count, tookMs * 1000)
     return tookMs
   }
+  let rest = wire.isBeside ? createRests(deps) : null
   /** Of golden rows: a thread that nobody waits for any more stops between two of them. */
   const timedUnlessStopped: Timed = (rows, count, out) => {
     if (stopped()) throw new AssayError('ASSAY_MODEL_FAILED', 'stopped while loading')
+    rest?.()
     return timed(rows, count, out)
   }
   const publish = (): void => {
@@ -106,12 +109,9 @@ async function prepare(wire: LaneWire, deps: ThreadDeps, stopped: () => boolean)
   if (!first.matched) {
     throw new AssayError('ASSAY_BUNDLE_REFUSED', `${bundle.directory}: the golden rows do not score as the bundle says`)
   }
-  await warm(bundle.golden, {
-    batchRowsMax,
-    warmMs: wire.warmMs,
-    timed: timedUnlessStopped,
-    monoMs: () => deps.monoMs(),
-  })
+  await warm(bundle.golden, { batchRowsMax, warmMs: wire.warmMs, timed: timedUnlessStopped })
+  // A probe is waited for.
+  rest = null
   publish()
   return {
     rowsNow,
@@ -188,19 +188,17 @@ async function matchGolden(
 /** Runs of one row and of a full batch in turn, golden rows rotated: the same row over and over is twice too fast. */
 async function warm(
   golden: Bundle['golden'],
-  rest: { batchRowsMax: number; warmMs: number; timed: Timed; monoMs: () => number },
+  { batchRowsMax, warmMs, timed }: { batchRowsMax: number; warmMs: number; timed: Timed },
 ): Promise<void> {
-  const { batchRowsMax, warmMs, timed, monoMs } = rest
   const { columns, count, values } = golden
   const rows = new Float64Array(batchRowsMax * columns)
   const out = { raw: new Float64Array(batchRowsMax), scores: new Float64Array(batchRowsMax) }
-  const until = monoMs() + warmMs
-  for (let run = 0, next = 0; run < WARM_RUNS && monoMs() < until; run++) {
+  for (let run = 0, next = 0, leftMs = warmMs; run < WARM_RUNS && leftMs > 0; run++) {
     const size = run % 2 === 0 ? 1 : batchRowsMax
     for (let i = 0; i < size; i++, next = (next + 1) % count) {
       rows.set(values.subarray(next * columns, (next + 1) * columns), i * columns)
     }
-    await timed(rows, size, out)
+    leftMs -= await timed(rows, size, out)
   }
 }
 

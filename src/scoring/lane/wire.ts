@@ -33,6 +33,8 @@ export interface LaneWire {
   readonly batchRowsMax: number
   readonly batchMicrosMax: number
   readonly warmMs: number
+  /** Payments are answered on these cores while the model loads: in slices, at rest for most of the time. */
+  readonly isBeside: boolean
 }
 
 /** Whether a thread's data came from `startLink`. */
