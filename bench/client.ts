@@ -5,13 +5,24 @@ import { connect, type Socket } from 'node:net'
 
 const REPLY_BYTES_MAX = 64 << 10
 const REOPEN_MS = 5
+const CLOSE = /\r\nconnection: *close/i
 const LENGTH = /\r\ncontent-length: *(\d+)/i
 
+export interface More {
+  /** Only where asked for. */
+  readonly body: string
+  /** The server lets go of the connection: it takes no more requests, and is opened again. */
+  readonly closes: boolean
+}
+
 export interface ClientListener {
-  /** A whole reply on this connection. `decided`: the body carries a decision_id. `body` only where asked for. */
-  onReply(connection: number, status: number, decided: boolean, body: string): void
-  /** The connection was lost; `busy`: with a request out, which gets no reply. A new one is being opened. */
-  onLost(connection: number, busy: boolean): void
+  /** A whole reply on this connection. `decided`: the body carries a decision_id. */
+  onReply(connection: number, status: number, decided: boolean, more: More): void
+  /**
+   * The connection was lost, or not opened; `busy`: with a request out, which gets no reply. `code`: of the socket's
+   * error, if there was one. A new one is being opened.
+   */
+  onLost(connection: number, busy: boolean, code: string | null): void
   /** The connection is open again after a loss. */
   onOpen(connection: number): void
 }
@@ -56,12 +67,8 @@ export async function openClient(options: ClientOptions, listener: ClientListene
     line.busy = false
     const status = Number(text.slice(9, 12))
     const decided = text.indexOf('"decision_id":"d_', bodyAt) !== -1
-    listener.onReply(
-      connection,
-      status,
-      decided,
-      options.bodies === true ? line.held.toString('utf8', bodyAt, bodyAt + Number(length[1])) : '',
-    )
+    const body = options.bodies === true ? line.held.toString('utf8', bodyAt, bodyAt + Number(length[1])) : ''
+    listener.onReply(connection, status, decided, { body, closes: CLOSE.test(text.slice(0, headEnd)) })
   }
 
   /** Resolves with whether the connection stands. */
@@ -84,11 +91,12 @@ export async function openClient(options: ClientOptions, listener: ClientListene
       socket.once('connect', () => {
         resolve(true)
       })
-      socket.on('error', () => undefined)
+      let code: string | null = null
+      socket.on('error', (error: NodeJS.ErrnoException) => (code = error.code ?? error.message))
       socket.once('close', () => {
         resolve(false)
         if (closing) return
-        listener.onLost(connection, line.busy)
+        listener.onLost(connection, line.busy, code)
         if (options.reopen !== false) setTimeout(reopen, REOPEN_MS, connection)
       })
     })

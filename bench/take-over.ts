@@ -3,14 +3,15 @@
 // log gives again. test/flow/take-over.test.ts is the short form.
 //   node dist/bench/take-over.js [--times 10] [--rate 2000] [--connections 64] [--folder DIR]
 //                                                                        → bench/results/take-over.txt
+import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { parseArgs, promisify } from 'node:util'
 import { verifyReplay } from '../src/scoring/verify-replay.js'
 import { readLog } from '../test/flow/server-rig.js'
 import { runTakeOvers } from '../test/flow/take-over-run.js'
 import { targetLine, writeReport } from './report.js'
-import { ROOT } from './server.js'
+import { CLI, ROOT } from './server.js'
 
 const { values } = parseArgs({
   options: {
@@ -25,7 +26,12 @@ const PAUSE_MS_MAX = 200
 
 mkdirSync(values.folder, { recursive: true })
 const dataDir = mkdtempSync(join(values.folder, 'take-over-'))
-const run = await runTakeOvers({ dataDir, times, ratePerSecond, connections })
+const execute = promisify(execFile)
+const run = await runTakeOvers({
+  ...{ dataDir, times, ratePerSecond, connections },
+  // As the sidecar has it done now and then: else each server would fold the whole log.
+  before: async () => void (await execute(process.execPath, [CLI, 'features', 'snapshot', '--data', dataDir])),
+})
 const logDir = join(dataDir, 'decision-log')
 const { decisions } = await readLog(logDir)
 const logged = new Set(decisions.map(({ personal }) => personal.transaction.transactionId))
@@ -37,7 +43,7 @@ const lines = [
   ...run.takeOvers.map(({ pauseMs, slowestMs }, at) => {
     return `  ${at + 1}: no answer for ${pauseMs.toFixed(0)} ms; the slowest payment took ${slowestMs.toFixed(0)} ms`
   }),
-  `  sent again: ${retries.join(', ') || 'none'}`,
+  `  sent again: ${retries.join(', ') || 'none'}; answers that the server was busy: ${run.busy}`,
   `  replay of the log: ${replay.compared} vectors, ${replay.equal} equal, ${replay.unrecomputable} not recomputable`,
   '',
   targetLine('connections refused', refused, { max: 0 }),

@@ -79,7 +79,7 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
   try {
     checkTls(config)
     const prepared = deps.takeOver === true ? await prepare(config, base, deps.threads) : null
-    if (prepared !== null) ends.push(() => prepared.loaded.close())
+    if (prepared !== null) ends.push(() => prepared.close())
     const beside = { shared: prepared !== null }
     const operations = await openOperations(config, base, () => shown, beside)
     ends.push(() => operations.close(0))
@@ -161,7 +161,7 @@ async function prepare(config: Config, base: Base, threads: Threads | undefined)
     for (let i = 0; i < CATCH_UPS; i++) await catchUp(config, base, prepared)
     return prepared
   } catch (error) {
-    await prepared.loaded.close()
+    await prepared.close()
     throw error
   }
 }

@@ -13,7 +13,7 @@ import { readTail } from './scan.js'
 import { abandonFile, createUnfinished, finishSegment, writePiece } from './segment-file.js'
 import { quietly, zeroFill } from './segment-file.js'
 import type { Piece } from './segment-file.js'
-import { encodeSegmentHeader, segmentName } from './segment.js'
+import { encodeSegmentHeader, segmentName, unfinishedName } from './segment.js'
 import type { EpochEnd, SegmentEnd } from './segment.js'
 
 export type Durability = 'synced' | 'buffered'
@@ -53,6 +53,8 @@ export interface Committer {
   prepare(): boolean
   /** After the last step: marks the end of the epoch. True where everything is on disk and the mark too. */
   finish(): boolean
+  /** After all else: gives the room of the next segment back. By now another may write the log. */
+  letGo(): void
   /** Frames taken from the ring and not written. */
   stagedFrames(): number
 }
@@ -333,9 +335,15 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
       } finally {
         quietly(() => disk.close(fd))
         fd = -1
-        dropNext()
+        // Only its name: to give a whole segment's room back takes some 40 ms, and whoever follows waits.
+        quietly(() => disk.remove(unfinishedName(nextIndex)))
         head?.close()
       }
+    },
+    letGo() {
+      const file = next
+      next = null
+      if (file !== null) quietly(() => disk.close(file.fd))
     },
     stagedFrames: () => stagedFrames,
   }

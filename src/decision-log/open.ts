@@ -56,6 +56,8 @@ export interface OpenDeps {
   /** Another entry for the thread, for tests that put a failing disk under it. */
   readonly threadEntry?: URL
   readonly threadExtra?: unknown
+  /** A thread that was started before it is needed, by `startLogThread`. */
+  readonly thread?: Worker | null
 }
 
 /** What the start found and did. */
@@ -99,6 +101,14 @@ const BUFFERED_SYNC_MS = 1_000
 /** How long a thread that was told to give up gets to say so; it may hang in a sync. */
 const GIVE_UP_MS = 500
 
+/** Starts a thread that waits for its log: loading its code takes longer than everything else about an open. */
+export function startLogThread({ threadEntry }: Pick<OpenDeps, 'threadEntry'> = {}): Worker {
+  const worker = new Worker(threadEntry ?? new URL('./thread-entry.js', import.meta.url), { name: 'decision-log' })
+  // Whoever opens the log sees that it is gone.
+  worker.on('error', () => undefined)
+  return worker
+}
+
 /** Locks the directory, recovers, starts the thread. Throws ASSAY_LOG_LOCKED, ASSAY_LOG_DAMAGED or ASSAY_LOG_IO. */
 export async function openDecisionLog(options: OpenOptions, deps: OpenDeps = {}): Promise<OpenDecisionLog> {
   const { limits, directory } = options
@@ -107,6 +117,10 @@ export async function openDecisionLog(options: OpenOptions, deps: OpenDeps = {})
     throw new RangeError('log ring and records do not fit: a record may take a quarter of the ring')
   }
   const lock = await lockDirectory(directory, options.onAsked)
+  const gauges = createGaugesBuffer()
+  const isStarted = deps.thread !== undefined && deps.thread !== null && deps.thread.threadId !== -1
+  const worker = isStarted ? deps.thread : startLogThread(deps)
+  const thread = createThread(worker, createGauges(gauges), options)
   try {
     const disk = createDisk(directory)
     const uncountedMax = Math.floor(limits.logRingBytes / ringFrameBytes(FRAME_HEADER_BYTES))
@@ -114,23 +128,18 @@ export async function openDecisionLog(options: OpenOptions, deps: OpenDeps = {})
     const epoch = fromDisk(() => takeEpoch(disk, found.previousEpoch.epoch))
     const recovery = recoveryOf(found, epoch)
     await options.onRecovered?.(recovery)
-    const gauges = createGaugesBuffer()
     const channel = new MessageChannel()
     const data: ThreadData = {
       ...{ directory, ring, gauges, controlPort: channel.port2 },
       options: threadOptions(options, found, epoch),
       ...{ logId: recovery.logId, schemas: options.schemas, controlState: options.controlState() },
     }
-    const worker = new Worker(deps.threadEntry ?? new URL('./thread-entry.js', import.meta.url), {
-      workerData: { ...data, extra: deps.threadExtra },
-      transferList: [channel.port2],
-      name: 'decision-log',
-    })
-    const thread = createThread(worker, createGauges(gauges), options)
+    worker.postMessage({ ...data, extra: deps.threadExtra }, [channel.port2])
     await thread.started
     const postControl = (change: ControlChange): void => channel.port1.postMessage(change)
     return createLog(options, { recovery, ring, gauges: createGauges(gauges), thread, postControl, lock, disk })
   } catch (error) {
+    thread.abandon()
     await lock.release()
     throw error
   }
@@ -160,6 +169,8 @@ interface Thread {
   readonly dead: () => boolean
   /** Settles with what the thread said last. */
   readonly closed: Promise<{ readonly clean: boolean; readonly staged: number }>
+  /** Ends it, where there will be no log. */
+  abandon(): void
   unref(): void
 }
 
@@ -199,7 +210,16 @@ function createThread(worker: Worker, gauges: Gauges, options: OpenOptions): Thr
   })
   worker.on('error', (error) => die(`the decision-log thread failed: ${error.message}`))
   worker.on('exit', () => die('the decision-log thread ended'))
-  return { started, dead: () => dead, closed, unref: () => worker.unref() }
+  started.catch(() => undefined)
+  return {
+    ...{ started, closed },
+    dead: () => dead,
+    abandon() {
+      ended = true
+      void worker.terminate()
+    },
+    unref: () => worker.unref(),
+  }
 }
 
 interface Parts {

@@ -2,6 +2,7 @@
 // Invariant: the main thread is told of every move of the durable sequence or the health, with at most one message
 // under way. The thread ends when the ring was closed and is empty, or when it was told to stop while the disk fails.
 
+import { once } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import { receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
@@ -94,6 +95,7 @@ export async function runLogThread(
   const clean = committer.finish()
   tell()
   post({ closed: { clean, staged: committer.stagedFrames() } })
+  committer.letGo()
 }
 
 /** The control state that holds before a sequence, out of those sent so far; older ones are let go. */
@@ -117,7 +119,13 @@ function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-/** True for what `openDecisionLog` hands to its thread. */
-export function isThreadData(data: unknown): data is ThreadData {
+/** What `openDecisionLog` hands to a thread that it has started. */
+export async function threadData(port: MessagePort | null): Promise<ThreadData & { readonly extra?: unknown }> {
+  const data: unknown = port === null ? null : (await once(port, 'message'))[0]
+  if (!isThreadData(data)) throw new TypeError('the decision-log thread was started without its data')
+  return data
+}
+
+function isThreadData(data: unknown): data is ThreadData {
   return typeof data === 'object' && data !== null && 'ring' in data && data.ring instanceof SharedArrayBuffer
 }

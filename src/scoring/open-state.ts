@@ -4,12 +4,19 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Worker } from 'node:worker_threads'
 import type { Config } from '../config.js'
 import { type Routing, routingOf } from '../contract/control-state.js'
 import { misfitOf, readHead } from '../decision-log/chain.js'
 import { createDisk } from '../decision-log/disk.js'
 import { isDamage } from '../decision-log/finding.js'
-import { openDecisionLog, type OpenDecisionLog, type OpenDeps, type OpenOptions } from '../decision-log/open.js'
+import {
+  openDecisionLog,
+  type OpenDecisionLog,
+  type OpenDeps,
+  type OpenOptions,
+  startLogThread,
+} from '../decision-log/open.js'
 import { AssayError, errorOf } from '../errors.js'
 import { catalogueFacts } from '../models/columns.js'
 import type { Live } from './assemble.js'
@@ -60,8 +67,12 @@ export interface Prepared {
   readonly loaded: ModelPool
   readonly serving: Serving
   readonly folded: LogState
+  /** It waits for its log. */
+  readonly logThread: Worker
   /** What the log was routed by when it was last looked at. */
   control: ControlAt | null
+  /** Of what no open state has taken over. */
+  close(): Promise<void>
 }
 
 /** Loads the models and folds the log of a running server as far as it is written. */
@@ -77,7 +88,12 @@ export async function prepareState(config: Config, base: Base, threads: Threads 
   enter(base, 'replay')
   const folded = await restoring
   const serving = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
-  return { loaded, serving, folded, control }
+  const logThread = startLogThread(threads.log)
+  const close = async (): Promise<void> => {
+    await loaded.close()
+    await logThread.terminate()
+  }
+  return { loaded, serving, folded, control, logThread, close }
 }
 
 /** Folds what the running server has written meanwhile. */
@@ -126,7 +142,8 @@ export async function openState(
       enter(base, 'models')
       const loaded = prepared?.loaded ?? (await loadModels(config, base, routing, { threads, isBeside: false }))
       await loaded.ensure(modelsToLoad(routing, policy.routes, limits.modelsMax), routing.approvals)
-      const serving = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
+      const { bucketsHeldMax } = limits
+      const serving = createServing(routing, { policy, loaded, bucketsHeldMax }, prepared?.serving ?? null)
       enter(base, 'replay')
       const folded = await restoring
       await replay(directory, base, folded)
@@ -139,7 +156,7 @@ export async function openState(
     onFault: (detail) => logger.event('LogFailed', { detail }),
     onDropped: (dropped) => logger.event('SegmentDropped', { ...dropped }),
   }
-  const log = await openDecisionLog(options, threads.log)
+  const log = await openDecisionLog(options, { ...threads.log, thread: prepared?.logThread ?? null })
   registerLogMetrics(fixed.metrics, log)
   const { loaded, serving, folded } = control()
   const { features, index, identity, decided, audit, fold } = folded

@@ -133,11 +133,13 @@ export function lastControlState(
   const isKnown = known?.position?.place?.segment === last.index
   const { logId, epoch, firstSequence } = header
   let state = isKnown ? known.state : parseControlState(header.controlState.toString('utf8'))
-  const decoder = codecsFromSchemas(header.schemas.toString('utf8'))
+  // Control records are rare, and the schemas take 20 ms to compile while requests may be held.
+  let decoder: RecordDecoder | null = null
   const from = (isKnown ? known.position : null) ?? { logId, epoch, sequence: firstSequence - 1 }
   const reader = openLogReader(disk, { from, live })
   const onRecord = ({ type, buffer, start, end }: LogRecord): void => {
     if (type !== 'control') return
+    decoder ??= codecsFromSchemas(header.schemas.toString('utf8'))
     const record = decoder.decode(type, buffer.subarray(start, end))
     if (record.type === 'control') state = stateAfter(state, record.control.state)
   }

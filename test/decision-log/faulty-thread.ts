@@ -1,12 +1,12 @@
 // A thread entry whose disk fails or stalls on order: `extra` is a shared Int32Array, [0] 1 = syncs fail, 2 = stall 2 s
 // once.
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import { createDisk } from '../../src/decision-log/disk.js'
 import type { Disk } from '../../src/decision-log/disk.js'
-import { isThreadData, runLogThread } from '../../src/decision-log/thread.js'
+import { runLogThread, threadData } from '../../src/decision-log/thread.js'
 
-const data: unknown = workerData
-if (!isThreadData(data) || !('extra' in data) || !(data.extra instanceof Int32Array)) throw new TypeError('no data')
+const data = await threadData(parentPort)
+if (!(data.extra instanceof Int32Array)) throw new TypeError('no data')
 const order = data.extra
 const real = createDisk(data.directory)
 const disk: Disk = {

@@ -1,11 +1,11 @@
 // A thread entry whose disk stalls on order: `extra` is a shared Int32Array; while [0] is 1 no sync returns, and [1]
 // counts the syncs that had to wait. Everything else is the real disk.
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import { createDisk } from '../../src/decision-log/disk.js'
-import { isThreadData, runLogThread } from '../../src/decision-log/thread.js'
+import { runLogThread, threadData } from '../../src/decision-log/thread.js'
 
-const data: unknown = workerData
-if (!isThreadData(data) || !('extra' in data) || !(data.extra instanceof Int32Array)) throw new TypeError('no data')
+const data = await threadData(parentPort)
+if (!(data.extra instanceof Int32Array)) throw new TypeError('no data')
 const order = data.extra
 const real = createDisk(data.directory)
 const sync = (fd: number): void => {

@@ -123,7 +123,7 @@ async function live(
   const client = await openClient(
     { port: server.scorePort, connections: options.connections, bodies: true, reopen: false },
     {
-      onReply(connection, status, _decided, body) {
+      onReply(connection, status, _decided, { body }) {
         const item = out.get(connection)
         out.delete(connection)
         if (item === undefined) ledger.findings.push(`a reply that nobody waits for: ${status} ${body}`)

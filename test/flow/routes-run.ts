@@ -119,7 +119,7 @@ async function startLoad(server: RunningServer, { run, random, options, nextId }
   const client = await openClient(
     { port: server.scorePort, connections: options.connections, bodies: true, reopen: false },
     {
-      onReply(connection, status, _decided, body) {
+      onReply(connection, status, _decided, { body }) {
         out--
         if (status === 200) {
           const { decision_id: id, routes_revision: revision } = JSON.parse(body) as Record<string, never>

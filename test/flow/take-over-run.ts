@@ -1,17 +1,19 @@
 // Payments that do not stop while one server after the other takes over: what each client saw, after one retry as the
 // page for clients has it. Shared by the test and the proof.
-import { Agent, request } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
+import { type More, openClient } from '../../bench/client.js'
 import { CLI, startServer } from '../../bench/server.js'
 import { freePort } from '../clients/clients.js'
 
 export interface TakeOverRun {
   /** Answered with a decision, and the decision of each transaction. */
   readonly decisions: ReadonlyMap<string, string>
-  /** Requests that were sent again, by what had come: a status or the code of an error. */
+  /** Requests that were sent again, and connections that were opened again, by what had come. */
   readonly retries: ReadonlyMap<string, number>
   /** Of requests that got no decision after that. */
   readonly failures: readonly string[]
+  /** Answers that the server was busy: sent again until there is another. */
+  readonly busy: number
   /** Of each take-over: milliseconds without any answer, and the longest that one payment took, its retry included. */
   readonly takeOvers: readonly { readonly pauseMs: number; readonly slowestMs: number }[]
 }
@@ -29,9 +31,12 @@ export interface TakeOverOptions {
 const FOLLOWS = [process.execPath, CLI, 'serve', '--take-over']
 /** Milliseconds of payments between a take-over and the next. */
 const BETWEEN_MS = 1_000
-const ANSWER_MS_MAX = 5_000
-const BUSY = '503 ASSAY_OVERLOADED'
-const TRIES_MAX = 100
+/** A busy machine is no take-over: whoever is refused as one too many comes again, and is counted apart. */
+const BUSY = 'ASSAY_OVERLOADED'
+const BUSY_MS = 20
+/** What the page for clients tells them to wait. */
+const RETRY_MS = 200
+const DECISION_ID = /"decision_id":"(d_[^"]+)"/
 
 interface Answered {
   readonly atMs: number
@@ -45,7 +50,7 @@ export async function runTakeOvers(options: TakeOverOptions): Promise<TakeOverRu
   const ports = { ASSAY_PROCESS__HTTP__PORT: String(score), ASSAY_PROCESS__OPERATIONS__PORT: String(operations) }
   const env = { ...options.env, ...ports }
   let server = await startServer({ dataDir, env })
-  const paying = pay(score, { ratePerSecond, connections })
+  const paying = await pay(score, { ratePerSecond, connections })
   const takeOvers: { pauseMs: number; slowestMs: number }[] = []
   try {
     for (let i = 0; i < times; i++) {
@@ -64,94 +69,134 @@ export async function runTakeOvers(options: TakeOverOptions): Promise<TakeOverRu
     await server.stop()
   }
   const { decisions, retries, failures } = paying
-  return { decisions, retries, failures, takeOvers }
+  return { decisions, retries, failures, busy: paying.busy(), takeOvers }
 }
 
 function worstOf(answered: readonly Answered[], fromMs: number) {
   const since = answered.filter(({ atMs }) => atMs >= fromMs)
-  const pauses = since.slice(1).map(({ atMs }, at) => atMs - since[at].atMs)
-  return { pauseMs: Math.max(...pauses), slowestMs: Math.max(...since.map(({ tookMs }) => tookMs)) }
+  const worst = { pauseMs: 0, slowestMs: 0 }
+  since.forEach(({ atMs, tookMs }, at) => {
+    worst.pauseMs = Math.max(worst.pauseMs, atMs - (since[at - 1]?.atMs ?? atMs))
+    worst.slowestMs = Math.max(worst.slowestMs, tookMs)
+  })
+  return worst
 }
 
-function pay(port: number, { ratePerSecond, connections }: { ratePerSecond: number; connections: number }) {
-  const agent = new Agent({ keepAlive: true, maxSockets: connections })
+interface Payment {
+  readonly id: string
+  readonly bytes: Buffer
+  /** When it was to be sent. */
+  readonly dueMs: number
+  /** What came in place of a decision; null before. */
+  fault: string | null
+}
+
+/** Sends payments at a rate over kept connections; one is sent again once, at any fault but that of a busy server. */
+async function pay(port: number, { ratePerSecond, connections }: { ratePerSecond: number; connections: number }) {
   const decisions = new Map<string, string>()
   const retries = new Map<string, number>()
   const failures: string[] = []
   const answered: Answered[] = []
-  const under = new Set<Promise<void>>()
-  let count = 0
+  const free = Array.from({ length: connections }, (_, connection) => connection)
+  const sent = new Map<number, Payment>()
+  const waiting: Payment[] = []
+  let busy = 0
+  let open = 0
   let isOver = false
+  let onAllAnswered = (): void => undefined
 
-  async function one(): Promise<void> {
-    const id = `payment-${++count}`
-    const beganMs = performance.now()
-    const body = JSON.stringify({
-      ...{ transaction_id: id, occurred_at: new Date().toISOString(), amount_minor: 100 + (count % 900) },
-      ...{ currency: 'EUR', customer_id: `c${count % 997}`, terminal_id: `t${count % 97}` },
-    })
-    let outcome = await sendPatiently(port, agent, body)
-    if (typeof outcome === 'object') {
-      retries.set(outcome.fault, (retries.get(outcome.fault) ?? 0) + 1)
-      outcome = await sendPatiently(port, agent, body)
-    }
-    if (typeof outcome === 'object') failures.push(`${id}: ${outcome.fault}`)
-    else {
-      decisions.set(id, outcome)
-      answered.push({ atMs: performance.now(), tookMs: performance.now() - beganMs })
+  function end(): void {
+    open--
+    if (isOver && open === 0) onAllAnswered()
+  }
+
+  function next(): void {
+    while (waiting.length > 0 && free.length > 0) {
+      const payment = waiting.shift()
+      const connection = free.pop()
+      if (payment === undefined || connection === undefined) return
+      sent.set(connection, payment)
+      client.send(connection, payment.bytes)
     }
   }
 
-  async function run(): Promise<void> {
-    const startMs = performance.now()
-    for (let sent = 0; !isOver;) {
-      for (; sent < ((performance.now() - startMs) / 1_000) * ratePerSecond; sent++) {
-        const payment = one()
-        under.add(payment)
-        void payment.finally(() => under.delete(payment))
-      }
-      await delay(1)
-    }
-    await Promise.all(under)
-    agent.destroy()
+  function take(connection: number): Payment | null {
+    const payment = sent.get(connection) ?? null
+    sent.delete(connection)
+    return payment
   }
 
-  const running = run()
+  function failed(payment: Payment, fault: string): void {
+    if (payment.fault === null) {
+      payment.fault = fault
+      count(retries, fault)
+      setTimeout(() => waiting.push(payment), RETRY_MS)
+      return
+    }
+    failures.push(`${payment.id}: ${fault}`)
+    end()
+  }
+
+  function onReply(connection: number, status: number, { body, closes }: More): void {
+    const payment = take(connection)
+    if (!closes) free.push(connection)
+    if (payment === null) return
+    const decision = DECISION_ID.exec(body)?.[1]
+    if (status === 200 && decision !== undefined) {
+      decisions.set(payment.id, decision)
+      answered.push({ atMs: performance.now(), tookMs: performance.now() - payment.dueMs })
+      end()
+    } else if (body.includes(BUSY)) {
+      busy++
+      setTimeout(() => waiting.push(payment), BUSY_MS)
+    } else failed(payment, `${status} ${body}`)
+  }
+
+  const client = await openClient(
+    { port, connections, bodies: true },
+    {
+      onReply: (connection, status, _decided, more) => onReply(connection, status, more),
+      onLost(connection, _busy, code) {
+        const at = free.indexOf(connection)
+        if (at >= 0) free.splice(at, 1)
+        const payment = take(connection)
+        if (payment !== null) failed(payment, code ?? 'the connection was closed')
+        else if (code !== null) count(retries, code)
+      },
+      onOpen: (connection) => void free.push(connection),
+    },
+  )
+  const startMs = performance.now()
+  let made = 0
+  const timer = setInterval(() => {
+    const due = ((performance.now() - startMs) / 1_000) * ratePerSecond
+    for (; !isOver && made < due; made++, open++)
+      waiting.push(paymentAt(made, startMs + (made * 1_000) / ratePerSecond))
+    next()
+  }, 1)
   return {
     ...{ decisions, retries, failures, answered },
+    busy: () => busy,
     async stop() {
       isOver = true
-      await running
+      if (open > 0) await new Promise<void>((resolve) => (onAllAnswered = resolve))
+      clearInterval(timer)
+      client.close()
     },
   }
 }
 
-/** A busy machine is no take-over: whoever is refused as one too many comes again, and is not counted. */
-async function sendPatiently(port: number, agent: Agent, body: string): Promise<string | { fault: string }> {
-  for (let tries = 1; ; tries++) {
-    const outcome = await send(port, agent, body)
-    const isBusy = typeof outcome === 'object' && outcome.fault === BUSY
-    if (!isBusy || tries === TRIES_MAX) return outcome
-    await delay(20)
-  }
+function count(counts: Map<string, number>, what: string): void {
+  counts.set(what, (counts.get(what) ?? 0) + 1)
 }
 
-/** The decision, or what came instead. */
-function send(port: number, agent: Agent, body: string): Promise<string | { fault: string }> {
-  return new Promise((resolve) => {
-    const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }
-    const sent = request({ port, host: '127.0.0.1', path: '/v1/score', method: 'POST', agent, headers })
-    sent.setTimeout(ANSWER_MS_MAX, () => sent.destroy(new Error('no answer')))
-    sent.on('error', (error) => resolve({ fault: 'code' in error ? String(error.code) : error.message }))
-    sent.on('response', (response) => {
-      let text = ''
-      response.on('data', (chunk: Buffer) => (text += chunk.toString()))
-      response.on('error', (error) => resolve({ fault: error.message }))
-      response.on('end', () => {
-        const answer = JSON.parse(text) as { decision_id?: string; code?: string }
-        resolve(answer.decision_id ?? { fault: `${response.statusCode ?? 0} ${answer.code ?? ''}` })
-      })
-    })
-    sent.end(body)
+function paymentAt(at: number, dueMs: number): Payment {
+  const id = `payment-${at}`
+  const body = JSON.stringify({
+    ...{ transaction_id: id, occurred_at: new Date().toISOString(), amount_minor: 100 + (at % 900) },
+    ...{ currency: 'EUR', customer_id: `c${at % 997}`, terminal_id: `t${at % 97}` },
   })
+  const head = `POST /v1/score HTTP/1.1\r\nHost: paying\r\nContent-Type: application/json\r\n`
+  const bytes = Buffer.from(`${head}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+  return { id, bytes, dueMs, fault: null }
 }

@@ -137,7 +137,7 @@ async function openLoad(
   const client = await openClient(
     { port: server.scorePort, connections, bodies: true, reopen: false },
     {
-      onReply(connection, status, decided, body) {
+      onReply(connection, status, decided, { body }) {
         if (status === 200 && decided) told.add(/"decision_id":"(d_[a-z2-7]+)"/.exec(body)?.[1] ?? '')
         send(client, connection)
       },
