@@ -1,5 +1,5 @@
 // The bytes of the log against its bound, while another process takes segments out of the directory.
-import { rmSync } from 'node:fs'
+import { readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import { createCommitter } from '../../src/decision-log/commit.js'
@@ -7,7 +7,7 @@ import { createDisk } from '../../src/decision-log/disk.js'
 import { writeFrameHeader } from '../../src/decision-log/frame.js'
 import { createGauges, createGaugesBuffer } from '../../src/decision-log/gauges.js'
 import type { OnFull } from '../../src/decision-log/room.js'
-import { NO_EPOCH } from '../../src/decision-log/segment.js'
+import { isUnfinished, NO_EPOCH, unfinishedName } from '../../src/decision-log/segment.js'
 import { createRingBuffer, ringReader, ringWriter } from '../../src/runtime/ring.js'
 import { segmentsIn } from './prune-rig.js'
 
@@ -63,6 +63,36 @@ void t.test('what others take out of the directory is room again, seen within a 
   t.ok(committer.finish())
   t.end()
 })
+
+void t.test('the next segment has lost its name when the log has ended, and its room afterwards', (t) => {
+  const log = t.testdir()
+  const { committer, put } = openCommitter(log, { diskBytesMax: Infinity, onFull: 'refuse' })
+  committer.start()
+  put()
+  while (committer.prepare());
+  const unfinished = (): string[] => readdirSync(log).filter(isUnfinished)
+  t.same(unfinished(), [unfinishedName(2)])
+  t.ok(committer.finish())
+  t.same(unfinished(), [], 'whoever follows finds nothing to remove')
+  t.equal(openIn(log).length, 1, 'the room is still held')
+  writeFileSync(path.join(log, unfinishedName(2)), 'of whoever follows')
+  committer.letGo()
+  t.same(openIn(log), [])
+  t.same(unfinished(), [unfinishedName(2)], 'nothing of the one that follows is touched')
+  t.end()
+})
+
+/** What this process has open in a folder. */
+function openIn(folder: string): string[] {
+  const open = readdirSync('/proc/self/fd').map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      return ''
+    }
+  })
+  return open.filter((name) => name.startsWith(folder))
+}
 
 void t.test('at the bound the log refuses until there is room, or makes it, as it is told', (t) => {
   const diskBytesMax = 4 * SEGMENT_BYTES

@@ -24,11 +24,14 @@ export interface TakeOverOptions {
   readonly ratePerSecond: number
   readonly connections: number
   readonly env?: Readonly<Record<string, string>>
-  /** Called on the port of operations before each take-over. */
-  readonly before?: (operationsPort: number) => Promise<void>
+  /** The command lines of the builds that take over in turn; this one without. */
+  readonly builds?: readonly string[]
+  /** Called before each take-over: the port of operations, and the build that will follow. */
+  readonly before?: (operationsPort: number, build: string) => Promise<void>
 }
 
-const FOLLOWS = [process.execPath, CLI, 'serve', '--take-over']
+/** Milliseconds that the preparation beside a server under load may take. */
+const READY_MS_MAX = 400_000
 /** Milliseconds of payments between a take-over and the next. */
 const BETWEEN_MS = 1_000
 /** A busy machine is no take-over: whoever is refused as one too many comes again, and is counted apart. */
@@ -45,7 +48,7 @@ interface Answered {
 
 /** Runs it on ports of its own; the last server is stopped. */
 export async function runTakeOvers(options: TakeOverOptions): Promise<TakeOverRun> {
-  const { dataDir, times, ratePerSecond, connections } = options
+  const { dataDir, times, ratePerSecond, connections, builds = [CLI] } = options
   const [score, operations] = [await freePort(), await freePort()]
   const ports = { ASSAY_PROCESS__HTTP__PORT: String(score), ASSAY_PROCESS__OPERATIONS__PORT: String(operations) }
   const env = { ...options.env, ...ports }
@@ -55,10 +58,12 @@ export async function runTakeOvers(options: TakeOverOptions): Promise<TakeOverRu
   try {
     for (let i = 0; i < times; i++) {
       await delay(BETWEEN_MS)
-      await options.before?.(operations)
+      const build = builds[i % builds.length] ?? CLI
+      await options.before?.(operations, build)
       const from = performance.now()
       const old = server
-      server = await startServer({ dataDir, env, command: FOLLOWS })
+      const command = [process.execPath, build, 'serve', '--take-over']
+      server = await startServer({ dataDir, env, command, readyMsMax: READY_MS_MAX })
       const code = await old.ended()
       if (code !== 0) throw new Error(`the server before it ended with ${code}:\n${old.output()}`)
       await delay(BETWEEN_MS)
