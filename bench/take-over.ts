@@ -33,7 +33,7 @@ const FORMATS = [
 function nextBuild(folder: string): string {
   const root = join(folder, 'next-build')
   cpSync(join(ROOT, 'dist'), join(root, 'dist'), { recursive: true })
-  for (const name of ['node_modules', 'package.json']) symlinkSync(join(ROOT, name), join(root, name))
+  for (const name of ['node_modules', 'package.json', 'models']) symlinkSync(join(ROOT, name), join(root, name))
   for (const [file, words] of FORMATS) {
     const path = join(root, 'dist', 'src', file)
     const text = readFileSync(path, 'utf8')
