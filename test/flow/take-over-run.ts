@@ -26,7 +26,7 @@ export interface TakeOverOptions {
   readonly env?: Readonly<Record<string, string>>
   /** The command lines of the builds that take over in turn; this one without. */
   readonly builds?: readonly string[]
-  /** Called before each take-over: the port of operations, and the build that will follow. */
+  /** Called before each take-over, without load: the port of operations, and the build that will follow. */
   readonly before?: (operationsPort: number, build: string) => Promise<void>
 }
 
@@ -57,9 +57,11 @@ export async function runTakeOvers(options: TakeOverOptions): Promise<TakeOverRu
   const takeOvers: { pauseMs: number; slowestMs: number }[] = []
   try {
     for (let i = 0; i < times; i++) {
-      await delay(BETWEEN_MS)
       const build = builds[i % builds.length] ?? CLI
+      paying.pause(true)
       await options.before?.(operations, build)
+      paying.pause(false)
+      await delay(BETWEEN_MS)
       const from = performance.now()
       const old = server
       const command = [process.execPath, build, 'serve', '--take-over']
@@ -107,6 +109,7 @@ async function pay(port: number, { ratePerSecond, connections }: { ratePerSecond
   const waiting: Payment[] = []
   let busy = 0
   let open = 0
+  let isPaused = false
   let isOver = false
   let onAllAnswered = (): void => undefined
 
@@ -171,17 +174,18 @@ async function pay(port: number, { ratePerSecond, connections }: { ratePerSecond
       onOpen: (connection) => void free.push(connection),
     },
   )
-  const startMs = performance.now()
   let made = 0
+  let nextMs = performance.now()
   const timer = setInterval(() => {
-    const due = ((performance.now() - startMs) / 1_000) * ratePerSecond
-    for (; !isOver && made < due; made++, open++)
-      waiting.push(paymentAt(made, startMs + (made * 1_000) / ratePerSecond))
+    const nowMs = performance.now()
+    if (isPaused || isOver) nextMs = nowMs
+    for (; nextMs < nowMs; nextMs += 1_000 / ratePerSecond, open++) waiting.push(paymentAt(made++, nextMs))
     next()
   }, 1)
   return {
     ...{ decisions, retries, failures, answered },
     busy: () => busy,
+    pause: (paused: boolean) => void (isPaused = paused),
     async stop() {
       isOver = true
       if (open > 0) await new Promise<void>((resolve) => (onAllAnswered = resolve))
