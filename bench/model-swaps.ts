@@ -35,7 +35,8 @@ const VERSIONS = ['1', '2', '3']
 const PAUSE_MS = 500
 const P99_RATIO_MAX = 1.2
 /**
- * Swaps at rest; the medians of their last third and of the middle one: one that kept a model would show tens of MB each.
+ * Swaps at rest; the medians of their last third and of the middle one: one that kept a model would show tens of MB
+ * each.
  */
 const SWAPS_AT_REST = 45
 const MEMORY_RATIO_MAX = 1.05

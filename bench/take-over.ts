@@ -1,6 +1,6 @@
-// The proof of `assay serve --take-over`: ten servers, each follows the one before it under load, to the next version of
-// the formats and back. No connection is refused, no payment fails after one retry, and the log holds each payment once,
-// with vectors that a fold of the whole log gives again. test/flow/take-over.test.ts is the short form.
+// The proof of `assay serve --take-over`: ten servers, each follows the one before it under load, to the next version
+// of the formats and back. No connection is refused, no payment fails after one retry, and the log holds each payment
+// once, with vectors that a fold of the whole log gives again. test/flow/take-over.test.ts is the short form.
 //   node dist/bench/take-over.js [--times 10] [--rate 2000] [--connections 64] [--folder DIR]
 //                                                                        → bench/results/take-over.txt
 import { execFile } from 'node:child_process'
@@ -23,7 +23,7 @@ const { values } = parseArgs({
 })
 const [times, ratePerSecond, connections] = [Number(values.times), Number(values.rate), Number(values.connections)]
 const PAUSE_MS_MAX = 200
-/** What a release with other formats has in other words: each takes the log of the other, and passes its snapshots by. */
+/** What a release with other formats says in other words: it takes the log of this one, and passes its snapshots by. */
 const FORMATS = [
   ['decision-log/frame.js', 'FRAME_FORMAT = 1'],
   ['scoring/snapshot.js', 'SNAPSHOT_FORMAT = 1'],

@@ -53,7 +53,10 @@ export interface Committer {
   prepare(): boolean
   /** After the last step: marks the end of the epoch. True where everything is on disk and the mark too. */
   finish(): boolean
-  /** After all else: gives the room of the next segment back. By now another may write the log. */
+  /**
+   * After all else: gives the room of the next segment back, which has lost its name already. That takes some 40 ms,
+   * for which whoever follows need not wait: by now another may write the log.
+   */
   letGo(): void
   /** Frames taken from the ring and not written. */
   stagedFrames(): number
@@ -335,15 +338,13 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
       } finally {
         quietly(() => disk.close(fd))
         fd = -1
-        // Only its name: to give a whole segment's room back takes some 40 ms, and whoever follows waits.
         quietly(() => disk.remove(unfinishedName(nextIndex)))
         head?.close()
       }
     },
     letGo() {
-      const file = next
-      next = null
-      if (file !== null) quietly(() => disk.close(file.fd))
+      const { fd: spare } = next ?? { fd: -1 }
+      if (spare >= 0) quietly(() => disk.close(spare))
     },
     stagedFrames: () => stagedFrames,
   }
