@@ -78,8 +78,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
   /** Under `buffered`: frames of an abandoned segment that were handed over and are not durable. */
   let carried: Buffer = Buffer.alloc(0)
   /** The segment in use; fd -1 after it was abandoned. */
-  let fd = -1
-  let capacity = 0
+  let [fd, capacity] = [-1, 0]
   /** Of the segment that comes next. */
   let bytesOfNext = options.firstSegmentBytes ?? options.segmentBytes
   let segment = options.previousSegment.index
