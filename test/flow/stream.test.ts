@@ -72,8 +72,8 @@ async function sendStream(rig: Rig, next: Source, answered: Answered): Promise<v
 /** Ends the threads of both lanes and sends a batch before they are replaced, until the baseline has decided enough. */
 async function forceBaseline(rig: Rig, next: Source, answered: Answered): Promise<void> {
   const ended = (): number => rig.events.filter(({ name }) => name === 'LaneRestarted').length
-  // The decision log's thread starts when the lanes are there; a thread that ended has no id.
-  const logThread = rig.workers.at(-1)
+  // The decision log's thread starts before the lanes do; a thread that ended has no id.
+  const logThread = rig.workers.at(0)
   for (let tries = 0, decided = 0; decided < BASELINE_ROWS; tries++) {
     if (tries === 20) throw new Error(`${decided} decisions by the baseline after ${tries} batches`)
     const before = ended()
