@@ -118,8 +118,9 @@ export async function openDecisionLog(options: OpenOptions, deps: OpenDeps = {})
   }
   const lock = await lockDirectory(directory, options.onAsked)
   const gauges = createGaugesBuffer()
-  const isStarted = deps.thread !== undefined && deps.thread !== null && deps.thread.threadId !== -1
-  const worker = isStarted ? deps.thread : startLogThread(deps)
+  const given = deps.thread ?? null
+  // A thread that has ended has no id.
+  const worker = given !== null && given.threadId !== -1 ? given : startLogThread(deps)
   const thread = createThread(worker, createGauges(gauges), options)
   try {
     const disk = createDisk(directory)
