@@ -156,7 +156,7 @@ const PROCESS_DEFAULTS: ProcessConfig = {
 }
 
 /** Maps whose keys are the user's own: a file that gives one replaces it as a whole. */
-const REPLACED = new Set(['/policy/currencies/list', '/policy/thresholds'])
+const REPLACED = new Set(['/policy/currencies/list', '/policy/thresholds', '/policy/lists'])
 
 /** Reads, merges, checks and freezes. Throws ASSAY_CONFIG_INVALID with every fault and its path. */
 export function loadConfig(options: { file?: string; env: Environment }): Config {

@@ -228,6 +228,24 @@ export interface Limits {
   readonly driftSegmentsMax: number
   /** Values that one of them may name: more of them are a field of their own. */
   readonly segmentValuesMax: number
+  /** Rules of one policy: each is looked at for every decision. */
+  readonly rulesMax: number
+  /** UTF-8 bytes of the ids of all rules together: a record names those that matched. */
+  readonly ruleIdsBytesMax: number
+  /** Characters of what a rule tells the caller: four of them stand in a record. */
+  readonly ruleDetailCharsMax: number
+  /** Tests of one condition, those within all, any and not together. */
+  readonly conditionTestsMax: number
+  /** Levels of all, any and not in one condition: nobody reads deeper ones. */
+  readonly conditionDepthMax: number
+  /** Combinations of values that a condition is tried with, to see whether it can hold and can fail: some 10 ms. */
+  readonly conditionTriesMax: number
+  /** Lists of one policy, and values of all of them together: the policy stands at the head of every segment. */
+  readonly listsMax: number
+  /** See `listsMax`: some 100 bytes each. */
+  readonly listValuesMax: number
+  /** Segments with cuts of their own. */
+  readonly thresholdSegmentsMax: number
   /** Categories of one field with a cell of their own; the rest is `unseen`. */
   readonly driftCategoriesMax: number
   /** Milliseconds between two looks whether a file of keys has changed. */
@@ -245,27 +263,14 @@ export interface Limits {
 }
 
 export const LIMITS: Limits = Object.freeze({
-  inFlightMax: 2048,
-  bodyBytesMax: 1 << 20,
-  pendingBytesMax: 32 << 20,
-  batchRowsMax: 256,
-  bodyDrainBytesMax: 8 << 20,
-  drainQuietMs: 500,
-  bodyTimeoutMs: 5_000,
+  ...{ inFlightMax: 2048, bodyBytesMax: 1 << 20, pendingBytesMax: 32 << 20, batchRowsMax: 256 },
+  ...{ bodyDrainBytesMax: 8 << 20, drainQuietMs: 500, bodyTimeoutMs: 5_000 },
   duplicatesWaitingMax: 8,
   loopLagMsMax: 50,
-  flightRowsMax: 32,
-  laneRowsMax: 1024,
-  laneStopMs: 2_000,
-  laneBatchRowsMax: 64,
-  laneBatchMicrosMax: 1_000,
-  laneStartMs: 30_000,
-  laneWarmMs: 60,
-  laneRestartMs: 100,
-  laneRestartMsMax: 10_000,
-  laneRestartsMax: 8,
+  ...{ flightRowsMax: 32, laneRowsMax: 1024, laneStopMs: 2_000, laneBatchRowsMax: 64, laneBatchMicrosMax: 1_000 },
+  ...{ laneStartMs: 30_000, laneWarmMs: 60, laneRestartMs: 100, laneRestartMsMax: 10_000, laneRestartsMax: 8 },
   breakerFailuresInRow: 3,
-  recordBytesMax: 8 << 10,
+  recordBytesMax: 10 << 10,
   logRingBytes: 24 << 20,
   segmentBytes: 64 << 20,
   fieldsMax: 64,
@@ -310,29 +315,22 @@ export const LIMITS: Limits = Object.freeze({
   ...{ watchMs: 5_000, pruneMs: 600_000 },
   governRetryMs: 500,
   governRetryMsMax: 30_000,
-  pageRowsMax: 1_000,
-  findingsShownMax: 1_000,
-  apiConnectionsMax: 256,
-  apiQueriesMax: 4,
-  apiQueriesWaitingMax: 64,
-  apiQueryMs: 12_000,
+  ...{ pageRowsMax: 1_000, findingsShownMax: 1_000, apiConnectionsMax: 256 },
+  ...{ apiQueriesMax: 4, apiQueriesWaitingMax: 64, apiQueryMs: 12_000 },
   ...{ streamsMax: 64, streamRowsMax: 500, streamBehindMax: 10_000, streamSlowMs: 1_000, streamStallMs: 30_000 },
   masksMax: 10_000,
   ...{ driftWindowRows: 5_000, driftRowsMin: 500, driftModelsMax: 16 },
   ...{ driftSegmentsMax: 16, segmentValuesMax: 64, driftCategoriesMax: 64 },
+  ...{ rulesMax: 128, ruleIdsBytesMax: 2_048, ruleDetailCharsMax: 120, thresholdSegmentsMax: 64 },
+  ...{ conditionTestsMax: 64, conditionDepthMax: 6, conditionTriesMax: 50_000, listsMax: 32, listValuesMax: 10_000 },
   ...{ keysLookMs: 1_000, authFailuresMax: 100, authWindowMs: 10_000, authAddressesMax: 10_000 },
   ...{ refusalsHeldMax: 256, refusalEventsMax: 20 },
 })
 
 export const TINY: Limits = Object.freeze({
   ...LIMITS,
-  inFlightMax: 8,
-  bodyBytesMax: 2048,
-  pendingBytesMax: 8192,
-  batchRowsMax: 4,
-  bodyDrainBytesMax: 16 << 10,
-  drainQuietMs: 50,
-  bodyTimeoutMs: 200,
+  ...{ inFlightMax: 8, bodyBytesMax: 2048, pendingBytesMax: 8192, batchRowsMax: 4 },
+  ...{ bodyDrainBytesMax: 16 << 10, drainQuietMs: 50, bodyTimeoutMs: 200 },
   flightRowsMax: 4,
   laneRowsMax: 8,
   laneStopMs: 200,
@@ -364,6 +362,8 @@ export const TINY: Limits = Object.freeze({
   metricModelsMax: 3,
   ...{ driftWindowRows: 50, driftRowsMin: 10, driftModelsMax: 2 },
   ...{ driftSegmentsMax: 2, segmentValuesMax: 4, driftCategoriesMax: 4 },
+  ...{ rulesMax: 4, ruleIdsBytesMax: 64, ruleDetailCharsMax: 40, thresholdSegmentsMax: 2 },
+  ...{ conditionTestsMax: 8, conditionDepthMax: 3, conditionTriesMax: 1_000, listsMax: 2, listValuesMax: 8 },
   ...{ modelBytesMax: 64 << 10, bundleJsonBytesMax: 64 << 10 },
   ...{ goldenRowsMax: 64, bundlesMax: 4, gateMeasureMs: 5 },
   ...{ kafkaRowsMax: 4, kafkaWaitingMax: 2, kafkaTriesMax: 2, kafkaRetryMsMax: 100, kafkaAnswerMsMax: 2_000 },
@@ -384,12 +384,8 @@ export const TINY: Limits = Object.freeze({
   ...{ watchMs: 10, pruneMs: 10 },
   governRetryMs: 10,
   governRetryMsMax: 100,
-  pageRowsMax: 8,
-  findingsShownMax: 16,
-  apiConnectionsMax: 16,
-  apiQueriesMax: 2,
-  apiQueriesWaitingMax: 4,
-  apiQueryMs: 5_000,
+  ...{ pageRowsMax: 8, findingsShownMax: 16, apiConnectionsMax: 16 },
+  ...{ apiQueriesMax: 2, apiQueriesWaitingMax: 4, apiQueryMs: 5_000 },
   ...{ streamsMax: 2, streamRowsMax: 8, streamBehindMax: 32, streamSlowMs: 100, streamStallMs: 500 },
   masksMax: 8,
   ...{ keysLookMs: 10, authFailuresMax: 4, authWindowMs: 300, authAddressesMax: 4 },

@@ -5,6 +5,7 @@ import type { InputFault } from '../errors.js'
 import { holdsCardData, isCardDataName } from './card-data.js'
 import { compileCurrencies } from './money.js'
 import type { Policy, Segment } from './policy.js'
+import { rulesFaults } from './rules-check.js'
 import type { FieldSpec } from './transaction.js'
 import { CORE_FIELDS } from './transaction-schema.js'
 
@@ -39,7 +40,7 @@ export function policyFaults(policy: Policy): InputFault[] {
       message: error instanceof Error ? error.message : 'currencies that compile',
     })
   }
-  faults.push(...routesFaults(policy), ...segmentsFaults(policy))
+  faults.push(...routesFaults(policy), ...segmentsFaults(policy), ...rulesFaults(policy))
   return faults
 }
 

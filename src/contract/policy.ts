@@ -3,7 +3,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import { LIMITS } from '../limits.js'
 import { canonicalDigest } from './canonical-json.js'
 import { Catalogue } from './catalogue.js'
-import { Thresholds } from './manifest.js'
+import { ModelThresholds, Rule, ThresholdSegment, ValueLists } from './rules.js'
 import { TransactionSchema } from './transaction.js'
 
 export const ModelRef = Type.String({
@@ -93,9 +93,13 @@ export const Policy = Type.Object(
     currencies: Currencies,
     clock: Type.Union([Type.Literal('live'), Type.Literal('replay')]),
     routes: Routes,
-    thresholds: Type.Record(Type.String(), Thresholds, {
+    thresholds: Type.Record(Type.String(), ModelThresholds, {
       description: 'name@version → cuts that replace those of the manifest',
     }),
+    /** Absent, like what follows them, in policies of earlier releases, whose fingerprints stand. */
+    segments: Type.Optional(Type.Array(ThresholdSegment, { maxItems: LIMITS.thresholdSegmentsMax })),
+    lists: Type.Optional(ValueLists),
+    rules: Type.Optional(Type.Array(Rule, { maxItems: LIMITS.rulesMax })),
     budgets: Type.Object(
       {
         deadline_ms: Type.Number({ minimum: 1, maximum: 1000 }),
@@ -119,7 +123,7 @@ export const Policy = Type.Object(
       { additionalProperties: false },
     ),
     server_timing: Type.Boolean(),
-    /** Absent, like `governance`, in policies of earlier releases, whose fingerprints stand: then no ramp starts. */
+    /** Absent: no ramp starts. */
     ramp_guards: Type.Optional(RampGuards),
     /** `required`: only bundles that an approver has approved are routed to. Absent: none needs it. */
     model_approval: Type.Optional(Type.Union([Type.Literal('none'), Type.Literal('required')])),

@@ -26,7 +26,6 @@ import type { Serving } from './serving.js'
 /** What no transaction changes. */
 export interface Fixed {
   readonly policy: Policy
-  readonly policyDigest: Buffer
   readonly limits: Limits
   readonly clock: Clock
   readonly validator: TransactionValidator

@@ -52,7 +52,6 @@ export function createBase({ policy }: Config, deps: BaseDeps): Base {
   const digest = policyFingerprint(policy)
   const fixed: Fixed = {
     policy,
-    policyDigest: digest,
     limits,
     clock,
     validator: compileTransaction(policy, limits),

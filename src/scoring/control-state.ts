@@ -30,7 +30,8 @@ export function describeModels({ champion, challenger, baseline }: ModelSet): Co
   return [champion, challenger, baseline].filter((model) => model !== null).map(describe)
 }
 
-function describe({ reference, answeredBy, thresholds }: ServedModel): ControlModel {
+function describe({ reference, answeredBy, cuts }: ServedModel): ControlModel {
+  const { thresholds } = cuts.own
   return {
     reference,
     role: answeredBy.role,

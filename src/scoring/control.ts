@@ -111,7 +111,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
   function append(change: Change, by: By, routing: Routing): number {
     const { kind } = change
     const { actor, reason, remoteAddress } = by
-    const models = describeModels(inRoles(loaded, routing.routes, routing.forced))
+    const models = describeModels(inRoles(loaded, { policy, ...routing }))
     const state = JSON.stringify({ ...routing, models, change })
     const place = { ordinal: order.nextOrdinal(), epoch: log.epoch, foldedAtMs: order.nowMs() }
     const record = { ...place, kind, actor, reason, state, remoteAddress }

@@ -2,9 +2,9 @@
 // its place empty (`not_loaded`) and says why; the baseline must load, since it ends every chain.
 import { join } from 'node:path'
 import type { Approval, Routing } from '../contract/control-state.js'
+import type { Thresholds } from '../contract/manifest.js'
 import type { Policy, Routes } from '../contract/policy.js'
-import type { AppliedThresholds } from '../contract/record-types.js'
-import { cutsOf, thresholdsOf } from '../decision/decide.js'
+import { thresholdsOf } from '../decision/decide.js'
 import { AssayError } from '../errors.js'
 import type { Limits } from '../limits.js'
 import { admitApart } from '../models/admit-apart.js'
@@ -17,7 +17,7 @@ import type { Metrics } from '../telemetry/metrics.js'
 import type { Hangs } from './lane/hangs.js'
 import { createLane } from './lane/create.js'
 import type { Lane, LaneEvent, LaneListener, SpawnLane } from './lane/port.js'
-import type { BaselineModel, LoadedModel } from './models.js'
+import type { LoadedBaseline, LoadedModel } from './models.js'
 
 export interface LoadDeps {
   readonly policy: Policy
@@ -48,7 +48,7 @@ export function modelsToLoad({ routes, previous, loaded }: Routing, file: Routes
 }
 
 /** Loads the model that ends every chain. Throws ASSAY_BUNDLE_REFUSED. */
-export async function loadBaseline(reference: string, deps: LoadDeps): Promise<BaselineModel> {
+export async function loadBaseline(reference: string, deps: LoadDeps): Promise<LoadedBaseline> {
   const { directory, identity } = placeOf(reference, deps)
   const bundle = await readBundle(directory, { limits: deps.limits, identity })
   if (bundle.manifest.kind !== 'scorecard') {
@@ -114,8 +114,7 @@ function placeOf(reference: string, { modelsDir }: LoadDeps) {
 type Facts = Omit<LoadedModel, 'lane'>
 
 function served(reference: string, bundle: Bundle, { policy, metrics }: LoadDeps): Facts {
-  const thresholds = thresholdsOf(policy, bundle.manifest)
-  if (thresholds === null) {
+  if (thresholdsOf(policy, bundle.manifest) === null) {
     throw new AssayError(
       'ASSAY_BUNDLE_REFUSED',
       `${reference} has no thresholds: state them in its manifest or the policy`,
@@ -123,20 +122,19 @@ function served(reference: string, bundle: Bundle, { policy, metrics }: LoadDeps
   }
   const { name, version } = bundle.manifest
   const digest = Buffer.from(bundle.digest.slice('sha256:'.length), 'hex')
-  return describe(reference, { name, version, digest }, { thresholds, metrics })
+  return describe(reference, { name, version, digest }, { stated: bundle.manifest.thresholds, metrics })
 }
 
 /** A model that never answers still has a name in hops and metrics. */
 function unserved(reference: string, { metrics }: LoadDeps): Facts {
   const [name, version] = reference.split('@')
-  const thresholds = { challengeAt: null, reviewAt: null, declineAt: null }
-  return describe(reference, { name, version, digest: Buffer.alloc(32) }, { thresholds, metrics })
+  return describe(reference, { name, version, digest: Buffer.alloc(32) }, { stated: undefined, metrics })
 }
 
 function describe(
   reference: string,
   answeredBy: Facts['answeredBy'],
-  { thresholds, metrics }: { thresholds: AppliedThresholds; metrics: Metrics },
+  { stated, metrics }: { stated: Thresholds | undefined; metrics: Metrics },
 ): Facts {
-  return { reference, answeredBy, thresholds, cuts: cutsOf(thresholds), metric: metrics.model(reference) }
+  return { reference, answeredBy, stated, metric: metrics.model(reference) }
 }

@@ -1,9 +1,12 @@
-// The models of a server: those that are loaded, and those that answer in a role, as the pipeline holds them.
+// The models of a server: those that are loaded, and those that answer in a role under a policy, as the pipeline holds
+// them.
 import { digestText } from '../contract/canonical-json.js'
 import type { LiveRoutes, Forced } from '../contract/control-state.js'
 import type { Reason, Role } from '../contract/decision.js'
-import type { AnsweredBy, AppliedThresholds } from '../contract/record-types.js'
-import type { Cuts } from '../decision/decide.js'
+import type { Thresholds } from '../contract/manifest.js'
+import type { Policy } from '../contract/policy.js'
+import type { AnsweredBy } from '../contract/record-types.js'
+import { type ModelCuts, NO_CUTS, thresholdsOf } from '../decision/decide.js'
 import type { Lane } from './lane/port.js'
 
 /** What a decision says of the model that answered: objects made once, shared by all of its decisions. */
@@ -11,8 +14,7 @@ export interface ServedModel {
   /** name@version, as routes, hops and metrics name it. */
   readonly reference: string
   readonly answeredBy: AnsweredBy
-  readonly cuts: Cuts
-  readonly thresholds: AppliedThresholds
+  readonly cuts: ModelCuts
   /** Index in the metrics. */
   readonly metric: number
 }
@@ -20,18 +22,19 @@ export interface ServedModel {
 /** A model behind a lane; `lane` is null where it could not be loaded. */
 export interface LaneModel extends ServedModel {
   readonly lane: Lane | null
+  /** Of its manifest. */
+  readonly stated: Thresholds | undefined
   /** An operator keeps rows from it. */
   readonly forced: boolean
 }
 
-/** A model that is loaded, or was refused, in whatever role the routes give it. */
-export interface LoadedModel extends Omit<ServedModel, 'answeredBy'> {
+/** A model that is loaded, or was refused, in whatever role the routes give it and under whatever policy. */
+export interface LoadedModel extends Omit<LaneModel, 'answeredBy' | 'cuts' | 'forced'> {
   readonly answeredBy: Omit<AnsweredBy, 'role'>
-  readonly lane: Lane | null
 }
 
 export interface LoadedModels {
-  readonly baseline: BaselineModel
+  readonly baseline: LoadedBaseline
   /** Behind lanes, by name@version. */
   readonly models: ReadonlyMap<string, LoadedModel>
   /** Every lane that may hold rows; a model that was just taken out still has one. */
@@ -52,24 +55,45 @@ export interface BaselineModel extends ServedModel {
   reasons(vectors: Float64Array, at: number): Reason[]
 }
 
+export interface LoadedBaseline extends Omit<BaselineModel, 'cuts'> {
+  readonly stated: Thresholds | undefined
+}
+
 export interface ModelSet {
   readonly champion: LaneModel
   readonly challenger: LaneModel | null
   readonly baseline: BaselineModel
 }
 
+/** What this model applies under a policy. One that states nothing answers nothing: a load refuses it. */
+export function cutsUnder(
+  policy: Policy,
+  { answeredBy, stated }: Pick<LoadedModel, 'answeredBy' | 'stated'>,
+): ModelCuts {
+  const { name, version } = answeredBy
+  return thresholdsOf(policy, { name, version, ...(stated !== undefined && { thresholds: stated }) }) ?? NO_CUTS
+}
+
+/** Under which the loaded models are put into roles. */
+export interface Roles {
+  readonly policy: Policy
+  readonly routes: LiveRoutes
+  readonly forced: Forced
+}
+
 /** The loaded models in the roles of these routes. Every model that they name was loaded, or refused by name. */
-export function inRoles({ baseline, models }: LoadedModels, routes: LiveRoutes, forced: Forced): ModelSet {
+export function inRoles({ baseline, models }: LoadedModels, { policy, routes, forced }: Roles): ModelSet {
   const inRole = (reference: string, role: Role): LaneModel => {
     const model = models.get(reference)
     if (model === undefined) throw new Error(`the routes name ${reference}, which nobody tried to load`)
     const isForced = forced.baseline || forced.open.includes(reference)
-    return { ...model, answeredBy: { ...model.answeredBy, role }, forced: isForced }
+    const cuts = cutsUnder(policy, model)
+    return { ...model, answeredBy: { ...model.answeredBy, role }, cuts, forced: isForced }
   }
   const { champion, challenger } = routes
   return {
     champion: inRole(champion, 'champion'),
     challenger: challenger === null ? null : inRole(challenger, 'challenger'),
-    baseline,
+    baseline: { ...baseline, cuts: cutsUnder(policy, baseline) },
   }
 }

@@ -77,7 +77,7 @@ export interface Prepared {
 
 /** Loads the models and folds the log of a running server as far as it is written. */
 export async function prepareState(config: Config, base: Base, threads: Threads = {}): Promise<Prepared> {
-  const { policy, limits } = base.fixed
+  const { limits } = base.fixed
   const directory = logDirectoryOf(config)
   const disk = createDisk(directory)
   const restoring = restore(config.process.data_dir, base, readHead(disk).head?.writtenSequence ?? -1)
@@ -87,7 +87,7 @@ export async function prepareState(config: Config, base: Base, threads: Threads 
   const loaded = await loadModels(config, base, routing, { threads, isBeside: true })
   enter(base, 'replay')
   const folded = await restoring
-  const serving = createServing(routing, { policy, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
+  const serving = createServing(routing, { ...base.fixed, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
   const logThread = startLogThread(threads.log)
   const close = async (): Promise<void> => {
     await loaded.close()
@@ -122,7 +122,7 @@ export async function openState(
     return opened
   }
   const stateOf = (routing: Routing, loaded: LoadedModels): Buffer => {
-    const models = inRoles(loaded, routing.routes, routing.forced)
+    const models = inRoles(loaded, { policy, ...routing })
     return Buffer.from(JSON.stringify(controlStateOf({ policy, fingerprint: base.fingerprint }, routing, models)))
   }
   const options: OpenOptions = {
@@ -143,7 +143,7 @@ export async function openState(
       const loaded = prepared?.loaded ?? (await loadModels(config, base, routing, { threads, isBeside: false }))
       await loaded.ensure(modelsToLoad(routing, policy.routes, limits.modelsMax), routing.approvals)
       const { bucketsHeldMax } = limits
-      const serving = createServing(routing, { policy, loaded, bucketsHeldMax }, prepared?.serving ?? null)
+      const serving = createServing(routing, { ...fixed, loaded, bucketsHeldMax }, prepared?.serving ?? null)
       enter(base, 'replay')
       const folded = await restoring
       await replay(directory, base, folded)

@@ -7,6 +7,7 @@ import {
   type FallbackReason,
   FALLBACK_REASONS,
   FEATURE_FLAGS,
+  type Reason,
   type Role,
   ROLES,
 } from '../contract/decision.js'
@@ -15,7 +16,7 @@ import type { RecordCodecs } from '../contract/record.js'
 import type { Transaction } from '../contract/transaction.js'
 import { isRejection } from '../contract/problem.js'
 import type { TransactionValidator } from '../contract/validate.js'
-import { decideByScore } from '../decision/decide.js'
+import { createSubject } from '../decision/condition.js'
 import type { DecisionLog } from '../decision-log/port.js'
 import { type ErrorCode, reject } from '../errors.js'
 import type { CompiledCatalogue } from '../features/compile.js'
@@ -38,7 +39,6 @@ import type { Serving } from './serving.js'
 
 export interface PipelineDeps {
   readonly policy: Policy
-  readonly policyDigest: Buffer
   readonly limits: Limits
   readonly clock: Clock
   readonly validator: TransactionValidator
@@ -75,6 +75,7 @@ export interface Pipeline extends LaneListener {
  * Without a margin a queue under overload stands right at the deadline, and every hiccup makes flights miss it.
  */
 const WAIT_MARGIN = 2
+const NONE: readonly never[] = []
 const RETRY_ADVICE = 'retry with the same transaction_id'
 
 /** Builds the pipeline over its stages. It owns nothing and closes nothing. */
@@ -94,6 +95,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     to: 0,
   }
 
+  const subject = createSubject(vectors)
   // The record being appended: one closure for all, no allocation per record.
   let appending: Context | null = null
   const encode = (buffer: Buffer, at: number): number => {
@@ -174,7 +176,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     personal.transaction = transaction
     personal.traceparent = exchange.traceparent
     personal.source = exchange.source
-    facts.policy = deps.policyDigest
+    facts.policy = context.serving.policyDigest
     facts.routesRevision = context.serving.routes.revision
     facts.degraded = false
     if (facts.fallback.length > 0) facts.fallback = []
@@ -282,20 +284,32 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     facts.model = model.answeredBy
     facts.score = score
     facts.scoreRaw = raw ?? score
-    facts.thresholds = model.thresholds
-    facts.scoreAction = decideByScore(model.cuts, score)
-    facts.action = facts.scoreAction
-    const { models, watch } = context.serving
-    if (model === models.baseline) facts.reasons = models.baseline.reasons(vectors, context.vectorAt)
     facts.decidedAtMs = order.nowMs()
+    const { models, watch } = context.serving
+    decide(context, model, model === models.baseline ? models.baseline.reasons(vectors, context.vectorAt) : NONE)
     facts.stages.decideUs = micros(clock.monoMs() - nowMs)
     metrics.stage(STAGE.infer, facts.stages.inferUs)
     metrics.stage(STAGE.decide, facts.stages.decideUs)
     if (watch !== null && context.exchange !== null) {
       watch.note(facts, micros(clock.monoMs() - context.exchange.receivedAtMs))
     }
-    metrics.decision(ACTIONS.indexOf(facts.action), model.metric, ROLES.indexOf(model.answeredBy.role))
+    metrics.decision(ACTIONS.indexOf(facts.action ?? 'approve'), model.metric, ROLES.indexOf(model.answeredBy.role))
     record(context)
+  }
+
+  function decide(
+    { facts, personal, vectorAt, serving }: Context,
+    model: ServedModel,
+    reasons: readonly Reason[],
+  ): void {
+    subject.transaction = personal.transaction
+    subject.at = vectorAt
+    subject.score = facts.score ?? 0
+    subject.role = model.answeredBy.role
+    subject.degraded = facts.degraded
+    subject.model = model.reference
+    subject.nowMs = facts.decidedAtMs
+    serving.decider.decide(subject, model.cuts, reasons, facts)
   }
 
   function observe(context: Context): void {
@@ -303,6 +317,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     facts.bucket = -1
     facts.prescribedModel = facts.experiment = facts.arm = facts.propensity = null
     facts.action = facts.scoreAction = facts.score = facts.scoreRaw = facts.model = facts.thresholds = null
+    facts.segment = null
+    facts.rules = facts.rulesShadow = NONE
     facts.decidedAtMs = order.nowMs()
     record(context)
   }

@@ -1,12 +1,17 @@
-// What decisions are made under: routes, the models in their roles, the buckets of the experiment. A snapshot, never
+// What decisions are made under: policy, routes, the models in their roles, the buckets of the experiment. A snapshot, never
 // changed: a change replaces it as a whole, and a transaction under way keeps the one that it began with.
 import type { LiveRoutes, Routing } from '../contract/control-state.js'
-import type { Policy } from '../contract/policy.js'
+import { type Policy, policyFingerprint } from '../contract/policy.js'
+import type { Columns } from '../decision/condition.js'
+import { createDecider, type Decider } from '../decision/decide.js'
 import { inRoles, type LoadedModels, type ModelSet } from './models.js'
 import { createRampWatch, type RampWatch } from './ramp-watch.js'
 import { BUCKETS, createBuckets } from './route.js'
 
 export interface Serving {
+  readonly policy: Policy
+  readonly policyDigest: Buffer
+  readonly decider: Decider
   readonly routing: Routing
   readonly routes: LiveRoutes
   readonly models: ModelSet
@@ -21,6 +26,7 @@ export interface Serving {
 
 export interface ServingDeps {
   readonly policy: Policy
+  readonly catalogue: Columns
   readonly loaded: LoadedModels
   readonly bucketsHeldMax: number
 }
@@ -28,13 +34,17 @@ export interface ServingDeps {
 /** Makes the snapshot of a routing; `before` is the one that it replaces. */
 export function createServing(routing: Routing, deps: ServingDeps, before: Serving | null): Serving {
   const { routes, forced, ramp } = routing
-  const { policy, loaded, bucketsHeldMax } = deps
+  const { policy, catalogue, loaded, bucketsHeldMax } = deps
+  const isSamePolicy = before?.policy === policy
   const isSameKey = before?.routes.experiment_key === routes.experiment_key
   const watched = ramp !== null && ramp.step > 0 ? (before?.watch ?? null) : null
   return {
+    policy,
+    policyDigest: isSamePolicy ? before.policyDigest : policyFingerprint(policy),
+    decider: isSamePolicy ? before.decider : createDecider(policy, catalogue),
     routing,
     routes,
-    models: inRoles(loaded, routes, forced),
+    models: inRoles(loaded, { policy, routes, forced }),
     bucketOf:
       before !== null && isSameKey
         ? before.bucketOf

@@ -16,7 +16,7 @@ import type { IdIndex } from './id-index.js'
 import type { Audit } from './audit.js'
 import { withoutKey } from '../contract/control-state.js'
 import type { Control } from './control.js'
-import { type LaneModel, type LoadedModel, type LoadedModels, routable } from './models.js'
+import { cutsUnder, type LaneModel, type LoadedModel, type LoadedModels, routable } from './models.js'
 
 /** A phase of the server's life, and how far its start is. */
 export interface Starting {
@@ -118,14 +118,14 @@ function lanesShown(deps: StatusDeps): object[] {
 
 function describeModel(deps: StatusDeps): (model: LoadedModel, role: Role | null) => object {
   const { forced, loaded, approvals } = deps.control.serving().routing
-  return ({ reference, answeredBy, thresholds, lane }, role) => ({
+  return ({ reference, answeredBy, stated, lane }, role) => ({
     model: reference,
     role,
     forced: forced.baseline || forced.open.includes(reference),
     loaded_by_operator: loaded.includes(reference),
     approved: approvals.some((one) => one.model === reference && one.digest === digestText(answeredBy.digest)),
     digest: digestText(answeredBy.digest),
-    thresholds,
+    thresholds: shownThresholds(deps, { answeredBy, stated }),
     state: lane === null ? 'not_loaded' : lane.state(),
     breaker: lane === null ? null : lane.breakerState(),
     queued_rows: lane === null ? 0 : lane.queuedRows(),
@@ -134,9 +134,18 @@ function describeModel(deps: StatusDeps): (model: LoadedModel, role: Role | null
   })
 }
 
-function describeBaseline({ loaded }: StatusDeps): object {
-  const { reference, answeredBy, thresholds } = loaded.baseline
+/** Its cuts under the policy that serves, those of segments under their names. */
+function shownThresholds({ control }: StatusDeps, model: Pick<LoadedModel, 'answeredBy' | 'stated'>): object {
+  const { own, bySegment } = cutsUnder(control.serving().policy, model)
+  const segments = Object.fromEntries(bySegment.map(({ segment, thresholds }) => [segment ?? '', thresholds]))
+  return { ...own.thresholds, ...(bySegment.length > 0 && { by_segment: segments }) }
+}
+
+function describeBaseline(deps: StatusDeps): object {
+  const { baseline } = deps.loaded
+  const { reference, answeredBy } = baseline
   const digest = digestText(answeredBy.digest)
+  const thresholds = shownThresholds(deps, baseline)
   return { model: reference, role: 'baseline', digest, thresholds, state: 'ready' }
 }
 

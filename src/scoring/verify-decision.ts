@@ -6,7 +6,8 @@ import { decisionId } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import { policyFingerprint } from '../contract/policy.js'
 import type { AnsweredBy, AppliedThresholds, DecisionFacts, DecisionPersonal } from '../contract/record-types.js'
-import { cutsOf, decideByScore, thresholdsOf } from '../decision/decide.js'
+import { createSubject } from '../decision/condition.js'
+import { createDecider, type Decided, type Decider, thresholdsOf } from '../decision/decide.js'
 import { AssayError } from '../errors.js'
 import { type CompiledCatalogue, compileCatalogue } from '../features/compile.js'
 import { type Bundle, readBundle } from '../models/bundle.js'
@@ -36,6 +37,12 @@ export interface VerifySummary {
  * The action is recomputed from the logged score, so that this cannot move it.
  */
 export const SCORE_TOLERANCE = 1e-6
+
+interface Compiled {
+  readonly catalogue: CompiledCatalogue
+  readonly fingerprint: Buffer
+  readonly decider: Decider
+}
 
 interface Loaded {
   readonly bundle: Bundle
@@ -92,16 +99,16 @@ function selects(selection: Selection, facts: DecisionFacts, logId: Buffer): boo
 }
 
 function createVerifier(modelsDir: string) {
-  const catalogues = new Map<Policy, { catalogue: CompiledCatalogue; fingerprint: Buffer }>()
+  const compiled = new Map<Policy, Compiled>()
   const models = new Map<string, Promise<Loaded>>()
   const sessions: { close(): Promise<void> }[] = []
 
-  function catalogueOf(policy: Policy): { catalogue: CompiledCatalogue; fingerprint: Buffer } {
-    const known = catalogues.get(policy)
+  function compile(policy: Policy): Compiled {
+    const known = compiled.get(policy)
     if (known !== undefined) return known
     const catalogue = compileCatalogue(policy.catalogue, policy.schema, policy.currencies)
-    const made = { catalogue, fingerprint: policyFingerprint(policy) }
-    catalogues.set(policy, made)
+    const made = { catalogue, fingerprint: policyFingerprint(policy), decider: createDecider(policy, catalogue) }
+    compiled.set(policy, made)
     return made
   }
 
@@ -121,13 +128,13 @@ function createVerifier(modelsDir: string) {
     const decision_id = decisionId(logId, facts.epoch, facts.ordinal, facts.unfolded)
     const { model } = facts
     if (model === null) return { decision_id, result: 'unverifiable', details: ['the record names no model'] }
-    const { catalogue, fingerprint } = catalogueOf(policy)
+    const { catalogue, fingerprint, decider } = compile(policy)
     const key = `${model.name}@${model.version} ${Buffer.from(model.digest).toString('hex')} ${catalogue.digest}`
     const loading = models.get(key) ?? load(model, catalogue)
     models.set(key, loading)
     try {
       const loaded = await loading
-      const details = await compare({ facts, personal, policy, loaded, catalogue })
+      const details = await compare({ facts, personal, policy, loaded, catalogue, decider })
       if (!fingerprint.equals(facts.policy)) details.push('the policy is not the one that the record names')
       return { decision_id, result: details.length === 0 ? 'equal' : 'differs', details }
     } catch (error) {
@@ -151,30 +158,54 @@ function refused(detail: string): AssayError {
 interface Comparison extends Pick<Row, 'facts' | 'personal' | 'policy'> {
   readonly loaded: Loaded
   readonly catalogue: CompiledCatalogue
+  readonly decider: Decider
 }
 
-async function compare({ facts, personal, policy, loaded, catalogue }: Comparison): Promise<string[]> {
+async function compare({ facts, personal, policy, loaded, catalogue, decider }: Comparison): Promise<string[]> {
   const { bundle, columns, runner } = loaded
   const details: string[] = []
   const vector = catalogue.decodeVector(personal.vector)
   runner.rows.set(Array.from(columns, (column) => vector[column]))
   await runner.run(1)
   const [score] = runner.out.scores
-  const { score: logged } = facts
+  const { score: logged, model } = facts
   if (logged === null || !(Math.abs(score - logged) <= SCORE_TOLERANCE)) {
     details.push(`score ${score} is recomputed, ${logged} was logged`)
   }
-  const thresholds = thresholdsOf(policy, bundle.manifest)
-  if (thresholds === null || !sameCuts(thresholds, facts.thresholds)) details.push('other thresholds were applied')
-  if (thresholds === null || logged === null) return details
-  const action = decideByScore(cutsOf(thresholds), logged)
-  if (action !== facts.scoreAction) details.push(`the score gives ${action}, ${facts.scoreAction} was logged`)
-  if (facts.rules.length === 0 && facts.action !== facts.scoreAction) details.push('no rule explains the action')
-  return details
+  const cuts = thresholdsOf(policy, bundle.manifest)
+  if (cuts === null) return [...details, 'other thresholds were applied']
+  if (logged === null || model === null) return details
+  const { degraded, decidedAtMs } = facts
+  const decided: Decided = { ...facts }
+  const subject = Object.assign(createSubject(vector), {
+    ...{ transaction: personal.transaction, score: logged, role: model.role, degraded, nowMs: decidedAtMs },
+    model: `${model.name}@${model.version}`,
+  })
+  decider.decide(subject, cuts, [], decided)
+  return [...details, ...differences(decided, facts)]
 }
 
-function sameCuts(left: AppliedThresholds, right: AppliedThresholds | null): boolean {
-  if (right === null) return false
+/** Where the recomputed decision is not the logged one. */
+function differences(decided: Decided, facts: DecisionFacts): string[] {
+  const found: string[] = []
+  const differs = (what: string, recomputed: unknown, logged: unknown): void => {
+    if (JSON.stringify(recomputed) !== JSON.stringify(logged)) {
+      found.push(`${what}: ${JSON.stringify(recomputed)} is recomputed, ${JSON.stringify(logged)} was logged`)
+    }
+  }
+  if (!sameCuts(decided.thresholds, facts.thresholds)) found.push('other thresholds were applied')
+  differs('segment', decided.segment, facts.segment)
+  differs('action by the score', decided.scoreAction, facts.scoreAction)
+  differs('rules', decided.rules, facts.rules)
+  differs('rules in trial', decided.rulesShadow, facts.rulesShadow)
+  differs('action', decided.action, facts.action)
+  // Those of a model follow; they are no part of what it decided.
+  differs('reasons of rules', decided.reasons, facts.reasons.slice(0, decided.reasons.length))
+  return found
+}
+
+function sameCuts(left: AppliedThresholds | null, right: AppliedThresholds | null): boolean {
+  if (left === null || right === null) return left === right
   const { challengeAt, reviewAt, declineAt } = right
   return left.challengeAt === challengeAt && left.reviewAt === reviewAt && left.declineAt === declineAt
 }

@@ -4,6 +4,7 @@ import { loadConfig } from '../../src/config.js'
 import { routingOf } from '../../src/contract/control-state.js'
 import { compileLabels } from '../../src/contract/label.js'
 import { type Policy, policyFingerprint } from '../../src/contract/policy.js'
+import { createDecider, cutsOf } from '../../src/decision/decide.js'
 import { createRecordCodecs } from '../../src/contract/record.js'
 import type { DecodedRecord, RecordType } from '../../src/contract/record-types.js'
 import { compileTransaction } from '../../src/contract/validate.js'
@@ -148,7 +149,6 @@ function fixedParts(parts: Pick<Fixed, 'policy' | 'limits' | 'clock' | 'catalogu
   const { policy, limits } = parts
   return {
     ...parts,
-    policyDigest: policyFingerprint(policy),
     validator: compileTransaction(policy, limits),
     labels: compileLabels(policy.schema, limits),
   }
@@ -171,6 +171,7 @@ export function createHarness(options: HarnessOptions = {}) {
   const idsMax = policy.idempotency.ids_max
   const routes = { ...policy.routes, revision: 3, experiment_key: key.toString('hex') }
   const serving: Serving = {
+    ...{ policy, policyDigest: policyFingerprint(policy), decider: createDecider(policy, catalogue) },
     routing: routingOf({ routes }),
     ...{ routes, models, watch: null },
     bucketOf: (entity) => bucketOf(key, entity),
@@ -283,8 +284,10 @@ export function createHarness(options: HarnessOptions = {}) {
 export type Harness = ReturnType<typeof createHarness>
 
 function laneModel(reference: string, role: Role, lane: ScriptedLane, metric: number): LaneModel {
-  return { ...served(reference, role, metric), lane: lane as unknown as Lane, forced: false }
+  return { ...served(reference, role, metric), lane: lane as unknown as Lane, stated: CUTS, forced: false }
 }
+
+const CUTS = { review_at: 0.5, decline_at: 0.9 }
 
 function served(reference: string, role: Role, metric: number): ServedModel {
   const [name, version] = reference.split('@')
@@ -292,8 +295,7 @@ function served(reference: string, role: Role, metric: number): ServedModel {
   return {
     reference,
     answeredBy: { name, version, digest: Buffer.alloc(32, metric + 1), role },
-    thresholds,
-    cuts: { challengeAt: Infinity, reviewAt: 0.5, declineAt: 0.9 },
+    cuts: { own: { thresholds, cuts: cutsOf(thresholds), segment: null }, bySegment: [] },
     metric,
   }
 }

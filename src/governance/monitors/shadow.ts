@@ -7,7 +7,7 @@ import { Buffer } from 'node:buffer'
 import type { Thresholds } from '../../contract/manifest.js'
 import type { Segment } from '../../contract/policy.js'
 import type { AppliedThresholds, DecisionFacts, DecodedRecord } from '../../contract/record-types.js'
-import { type Cuts, cutsOf, decideByScore, thresholdsOf } from '../../decision/decide.js'
+import { decideByScore } from '../../decision/decide.js'
 import { AssayError } from '../../errors.js'
 import { LIMITS, type Limits } from '../../limits.js'
 import type { Control, DerivedRow, Monitor, TailRecord } from '../port.js'
@@ -22,6 +22,7 @@ import {
   tells,
   unpackCounts,
 } from './shadow-counts.js'
+import { createShadowCuts, cutsOn, type PairCuts } from './shadow-cuts.js'
 import { createSegments, type Segments } from './segments.js'
 import { SHADOW_TABLES, summarise } from './shadow-summary.js'
 
@@ -65,14 +66,7 @@ interface Window extends Names {
 
 type Windows = Map<string, Window>
 
-/** Both cuts of a pair of models, in the two forms. */
-interface Applied {
-  readonly stated: AppliedThresholds
-  readonly cuts: Cuts
-}
-
 const KEYS_MAX = 256
-const NO_CUTS: AppliedThresholds = { challengeAt: null, reviewAt: null, declineAt: null }
 
 export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonitor {
   const limits = options.limits ?? LIMITS
@@ -83,19 +77,7 @@ export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonito
   const totals: Windows = new Map()
   const segments = createSegments()
   let rows: DerivedRow[] = []
-  let appliedFor: Control | null = null
-  const applied = new Map<string, Applied>()
-
-  function appliedTo(model: string, control: Control): Applied {
-    if (appliedFor !== control) applied.clear()
-    appliedFor = control
-    const known = applied.get(model)
-    if (known !== undefined) return known
-    const stated = statedFor(model, control, options.manifestThresholds(model))
-    const made = { stated, cuts: cutsOf(stated) }
-    applied.set(model, made)
-    return made
-  }
+  const cuts = createShadowCuts(options.manifestThresholds)
 
   /** Closes what ended before this time. Time that goes back counts into the open window. */
   function advance(timeMs: number, { epoch, sequence }: Place): void {
@@ -141,13 +123,18 @@ export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonito
     const scores = scoresOf(at, record.facts)
     const reference = scores.get(champion) ?? NOT_SCORED
     const lyingIn = segmentsOf(record, segments)
-    const ofChampion = appliedTo(champion, at.control)
+    const { transaction } = record.personal
+    const ofChampion = cuts.of(champion, at.control, transaction)
     for (const [shadow, scored] of scores) {
       if (shadow === champion) continue
-      const ofShadow = appliedTo(shadow, at.control)
+      const ofShadow = cuts.of(shadow, at.control, transaction)
       const pair = pairOf(at, record, { champion, shadow, reference, scored, ofChampion, ofShadow })
       for (const segment of lyingIn) {
-        const { counts } = windowOf({ champion, shadow, segment }, ofChampion.stated, ofShadow.stated)
+        const { counts } = windowOf(
+          { champion, shadow, segment },
+          cutsOn(segment, ofChampion),
+          cutsOn(segment, ofShadow),
+        )
         if (pair === 'shed') counts.shed++
         else if (pair === 'failed') counts.failed++
         else countPair(counts, pair, limits.amountSummedMax)
@@ -238,8 +225,8 @@ interface Compared {
   readonly shadow: string
   readonly reference: Scored
   readonly scored: Scored
-  readonly ofChampion: Applied
-  readonly ofShadow: Applied
+  readonly ofChampion: PairCuts
+  readonly ofShadow: PairCuts
 }
 
 /** Both scores and what they would decide; or why one is missing. */
@@ -253,9 +240,9 @@ function pairOf({ epoch, sequence }: Place, { facts, personal }: DecisionRecord,
     sequence,
     champion: reference.score,
     shadow: scored.score,
-    championAction: answered ?? decideByScore(ofChampion.cuts, reference.score),
-    shadowAction: decideByScore(ofShadow.cuts, scored.score),
-    shadowAtChampion: decideByScore(ofChampion.cuts, scored.score),
+    championAction: answered ?? decideByScore(ofChampion.applied.cuts, reference.score),
+    shadowAction: decideByScore(ofShadow.applied.cuts, scored.score),
+    shadowAtChampion: decideByScore(ofChampion.applied.cuts, scored.score),
     amountBaseMinor: personal.transaction.amountBaseMinor,
     answeredBy: answeredBy(facts, champion, shadow),
     ruled: facts.rules.length > 0,
@@ -306,20 +293,6 @@ function pairRow(
     shadow_action: pair.shadowAction,
     flip_distance: pair.championAction === pair.shadowAction ? null : tells(pair),
   }
-}
-
-/** The policy's cuts, else those that the server applied to the model, else its manifest's. */
-function statedFor(model: string, control: Control, manifest: Thresholds | undefined): AppliedThresholds {
-  const [name, version] = model.split('@')
-  const served = control.models.find(({ reference }) => reference === model)?.thresholds ?? manifest
-  return thresholdsOf(control.policy, { name, version, ...withThresholds(served) }) ?? NO_CUTS
-}
-
-/** Leaves out what is null: a manifest states a cut or does not. */
-function withThresholds(stated: Control['models'][number]['thresholds'] | Thresholds | undefined) {
-  if (stated === undefined) return {}
-  const entries = Object.entries(stated).filter(([, cut]) => cut !== null && cut !== undefined)
-  return { thresholds: Object.fromEntries(entries) }
 }
 
 function noteCuts(window: Window, championCuts: AppliedThresholds, shadowCuts: AppliedThresholds): void {
