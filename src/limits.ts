@@ -124,6 +124,8 @@ export interface Limits {
   readonly gateMeasureMs: number
   /** Models ever given metric labels in one process; later ones count as `other`. */
   readonly metricModelsMax: number
+  /** Rules ever given metric labels, likewise. */
+  readonly metricRulesMax: number
   /** Kafka messages handed to the pipeline and not answered. */
   readonly kafkaRowsMax: number
   /** Rows that wait for a model, up to which Kafka adds one: two flights, so that requests do not queue behind. */
@@ -270,7 +272,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ flightRowsMax: 32, laneRowsMax: 1024, laneStopMs: 2_000, laneBatchRowsMax: 64, laneBatchMicrosMax: 1_000 },
   ...{ laneStartMs: 30_000, laneWarmMs: 60, laneRestartMs: 100, laneRestartMsMax: 10_000, laneRestartsMax: 8 },
   breakerFailuresInRow: 3,
-  recordBytesMax: 10 << 10,
+  recordBytesMax: 11 << 10,
   logRingBytes: 24 << 20,
   segmentBytes: 64 << 20,
   fieldsMax: 64,
@@ -297,7 +299,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8, approvalsMax: 16 },
   ...{ modelBytesMax: 512 << 20, bundleJsonBytesMax: 16 << 20 },
   ...{ goldenRowsMax: 1024, bundlesMax: 1024, gateMeasureMs: 30 },
-  metricModelsMax: 64,
+  ...{ metricModelsMax: 64, metricRulesMax: 512 },
   ...{ kafkaRowsMax: 512, kafkaWaitingMax: 64, kafkaTriesMax: 5, kafkaRetryMsMax: 5_000, kafkaAnswerMsMax: 60_000 },
   ...{ kafkaBatchRowsMax: 512, kafkaSendBytesMax: 512 << 10 },
   ...{ kafkaStandingMax: 20_000, kafkaStandingBytesMax: 8_192 },
@@ -359,7 +361,7 @@ export const TINY: Limits = Object.freeze({
   gapsMax: 100,
   factsBytesMax: 64 << 10,
   ...{ bucketsHeldMax: 16, rampStepsMax: 4, auditHeldMax: 4 },
-  metricModelsMax: 3,
+  ...{ metricModelsMax: 3, metricRulesMax: 3 },
   ...{ driftWindowRows: 50, driftRowsMin: 10, driftModelsMax: 2 },
   ...{ driftSegmentsMax: 2, segmentValuesMax: 4, driftCategoriesMax: 4 },
   ...{ rulesMax: 4, ruleIdsBytesMax: 64, ruleDetailCharsMax: 40, thresholdSegmentsMax: 2 },

@@ -256,7 +256,7 @@ void t.test('decisions are recomputed: equal with the bundles that answered, nam
   const differs = await assay(['decision', 'verify', id, '--models', cuts])
   t.match(differs, {
     code: 1,
-    out: /differs; other thresholds were applied; the score gives review, approve was logged/,
+    out: /differs; other thresholds were applied; action by the score: "review" is recomputed, "approve" was logged/,
   })
 
   const other = await tampered('other', (file, json) => {

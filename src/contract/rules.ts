@@ -45,7 +45,8 @@ function test(key: string, schema: TSchema): TSchema {
 
 /**
  * Tests joined by `all`, `any` and `not`. `field`: `amount` (major units of the base currency), `amount_minor`,
- * `currency`, or a declared field. `feature`: one of the catalogue, as fed to the models. `answer`: of the model's answer.
+ * `currency`, or a declared field. `feature`: one of the catalogue, as fed to the models. `answer`: of the model's
+ * answer.
  */
 export const Condition = Type.Unsafe<Condition>(
   Type.Recursive((This) => {
@@ -99,7 +100,7 @@ export const ValueList = Type.Object(
 )
 export type ValueList = Static<typeof ValueList>
 
-export const ValueLists = Type.Record(Name, ValueList)
+export const ValueLists = Type.Record(Name, ValueList, { additionalProperties: false })
 
 /** Transactions that may have cuts of their own, by their fields alone; the first that matches and has some counts. */
 export const ThresholdSegment = Type.Object({ name: Name, when: Condition }, { additionalProperties: false })

@@ -5,7 +5,7 @@ import type { Thresholds } from '../contract/manifest.js'
 import type { Policy } from '../contract/policy.js'
 import type { AppliedThresholds } from '../contract/record-types.js'
 import type { ModelThresholds } from '../contract/rules.js'
-import { type Columns, compileCondition, compileLists, type Predicate, type Subject } from './condition.js'
+import { type Columns, compileConditions, type Conditions, type Subject } from './condition.js'
 
 /** Cuts as compared; Infinity where the action is not used. */
 export interface Cuts {
@@ -79,82 +79,91 @@ export interface Decided {
   reasons: readonly Reason[]
 }
 
-/** The cuts of a model for a transaction: those of the first segment that it lies in and has some for, else its own. */
+/** The cuts of a model for a transaction: those of the first segment that it lies in and that has some, else its own. */
 export type CutsFor = (model: ModelCuts, subject: Subject) => Applied
-
-export interface Decider {
-  /** Writes into `decided` what the subject gives; `reasons` are the model's, after those of rules. */
-  decide(subject: Subject, model: ModelCuts, reasons: readonly Reason[], decided: Decided): void
-}
-
-/** Reasons in one answer. */
-const REASONS_MAX = 4
-const NONE: readonly never[] = []
-
-interface CompiledRule {
-  readonly id: string
-  readonly action: Action
-  readonly isEnforced: boolean
-  readonly matches: Predicate
-  readonly reason: Reason
-}
 
 /** Segments ask for fields of the transaction alone. */
 const NO_COLUMNS: Columns = { dtypes: [], indexOf: () => -1 }
 
 /** Compiles the segments of a policy without faults. */
 export function createCutsFor(policy: Policy): CutsFor {
-  const context = { policy, columns: NO_COLUMNS, lists: compileLists(policy) }
-  const segments = (policy.segments ?? []).map(({ when }) => compileCondition(when, context))
-  return ({ own, bySegment }, subject) => {
-    for (const one of bySegment) if (segments[one.at](subject)) return one
-    return own
+  const segments = policy.segments ?? []
+  const conditions = compileConditions(
+    segments.map(({ when }) => when),
+    policy,
+    NO_COLUMNS,
+  )
+  return (model, subject) => {
+    conditions.read(subject)
+    return cutsOfFirst(model, conditions, 0)
   }
+}
+
+/** `from`: place of the first segment among the conditions. */
+function cutsOfFirst({ own, bySegment }: ModelCuts, conditions: Conditions, from: number): Applied {
+  for (const one of bySegment) if (conditions.holds(from + one.at)) return one
+  return own
+}
+
+export interface Decider {
+  /** Writes into `decided` what the subject gives; `reasons` are the model's, after those of rules. Gives the action. */
+  decide(subject: Subject, model: ModelCuts, reasons: readonly Reason[], decided: Decided): Action
+}
+
+/** Reasons in one answer. */
+const REASONS_MAX = 4
+const NONE: readonly never[] = []
+
+/** Each code stands once. */
+function addReason(reasons: Reason[], reason: Reason): void {
+  if (reasons.length === REASONS_MAX) return
+  for (const { code } of reasons) if (code === reason.code) return
+  reasons.push(reason)
 }
 
 /** Compiles what a policy without faults decides by. */
 export function createDecider(policy: Policy, columns: Columns): Decider {
-  const context = { policy, columns, lists: compileLists(policy) }
-  const cutsFor = createCutsFor(policy)
-  const rules = (policy.rules ?? []).map(({ id, action, state, when, reason, detail = null }): CompiledRule => {
-    const matches = compileCondition(when, context)
-    return {
-      id,
-      action,
-      isEnforced: state === 'enforce',
-      matches,
-      reason: { code: reason, detail, contribution: null },
-    }
-  })
+  const { rules = [], segments = [] } = policy
+  const conditions = compileConditions(
+    [...rules, ...segments].map(({ when }) => when),
+    policy,
+    columns,
+  )
+  const reasonOf = rules.map(({ reason, detail = null }) => ({ code: reason, detail, contribution: null }))
 
   /** The first enforced rule that matches decides; the reasons are its own and those of others that say the same. */
-  function applyRules(subject: Subject, reasons: readonly Reason[], decided: Decided): void {
-    let enforced: CompiledRule[] | null = null
-    let shadow: string[] | null = null
-    for (const rule of rules) {
-      if (!rule.matches(subject)) continue
-      if (rule.isEnforced) (enforced ??= []).push(rule)
-      else (shadow ??= []).push(rule.id)
+  function applyRules(reasons: readonly Reason[], decided: Decided): Action | null {
+    let [enforced, inTrial]: [string[] | null, string[] | null] = [null, null]
+    let action: Action | null = null
+    let given: Reason[] | null = null
+    for (let at = 0; at < rules.length; at++) {
+      if (!conditions.holds(at)) continue
+      const rule = rules[at]
+      if (rule.state === 'shadow') (inTrial ??= []).push(rule.id)
+      else {
+        ;(enforced ??= []).push(rule.id)
+        action ??= rule.action
+        if (rule.action === action) addReason((given ??= []), reasonOf[at])
+      }
     }
-    decided.rules = enforced?.map(({ id }) => id) ?? NONE
-    decided.rulesShadow = shadow ?? NONE
-    decided.action = enforced?.[0].action ?? decided.scoreAction
-    decided.reasons = enforced === null ? reasons : withReasons(enforced, reasons)
+    decided.rules = enforced ?? NONE
+    decided.rulesShadow = inTrial ?? NONE
+    if (given !== null) for (const reason of reasons) addReason(given, reason)
+    decided.reasons = given ?? reasons
+    return action
   }
 
   return {
     decide(subject, model, reasons, decided) {
-      const { thresholds, cuts, segment } = cutsFor(model, subject)
+      conditions.read(subject)
+      const { thresholds, cuts, segment } = cutsOfFirst(model, conditions, rules.length)
+      const byScore = decideByScore(cuts, subject.score)
+      const action = applyRules(reasons, decided) ?? byScore
       decided.thresholds = thresholds
       decided.segment = segment
-      decided.scoreAction = decideByScore(cuts, subject.score)
-      applyRules(subject, reasons, decided)
+      decided.scoreAction = byScore
+      decided.action = action
+      return action
     },
   }
-}
-
-function withReasons(enforced: readonly CompiledRule[], reasons: readonly Reason[]): Reason[] {
-  const ofRules = enforced.filter(({ action }) => action === enforced[0].action).map(({ reason }) => reason)
-  const all = [...ofRules, ...reasons]
-  return all.filter(({ code }, at) => all.findIndex((other) => other.code === code) === at).slice(0, REASONS_MAX)
 }

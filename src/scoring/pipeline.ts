@@ -286,22 +286,19 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     facts.scoreRaw = raw ?? score
     facts.decidedAtMs = order.nowMs()
     const { models, watch } = context.serving
-    decide(context, model, model === models.baseline ? models.baseline.reasons(vectors, context.vectorAt) : NONE)
+    const reasons = model === models.baseline ? models.baseline.reasons(vectors, context.vectorAt) : NONE
+    const action = decide(context, model, reasons)
     facts.stages.decideUs = micros(clock.monoMs() - nowMs)
     metrics.stage(STAGE.infer, facts.stages.inferUs)
     metrics.stage(STAGE.decide, facts.stages.decideUs)
     if (watch !== null && context.exchange !== null) {
       watch.note(facts, micros(clock.monoMs() - context.exchange.receivedAtMs))
     }
-    metrics.decision(ACTIONS.indexOf(facts.action ?? 'approve'), model.metric, ROLES.indexOf(model.answeredBy.role))
+    metrics.decision(ACTIONS.indexOf(action), model.metric, ROLES.indexOf(model.answeredBy.role))
     record(context)
   }
 
-  function decide(
-    { facts, personal, vectorAt, serving }: Context,
-    model: ServedModel,
-    reasons: readonly Reason[],
-  ): void {
+  function decide({ facts, personal, vectorAt, serving }: Context, model: ServedModel, reasons: readonly Reason[]) {
     subject.transaction = personal.transaction
     subject.at = vectorAt
     subject.score = facts.score ?? 0
@@ -309,7 +306,10 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     subject.degraded = facts.degraded
     subject.model = model.reference
     subject.nowMs = facts.decidedAtMs
-    serving.decider.decide(subject, model.cuts, reasons, facts)
+    const action = serving.decider.decide(subject, model.cuts, reasons, facts)
+    metrics.matched(facts.rules, 'enforce')
+    metrics.matched(facts.rulesShadow, 'shadow')
+    return action
   }
 
   function observe(context: Context): void {

@@ -1,5 +1,5 @@
-// What decisions are made under: policy, routes, the models in their roles, the buckets of the experiment. A snapshot, never
-// changed: a change replaces it as a whole, and a transaction under way keeps the one that it began with.
+// What decisions are made under: policy, routes, the models in their roles, the buckets of the experiment. A snapshot,
+// never changed: a change replaces it as a whole, and a transaction under way keeps the one that it began with.
 import type { LiveRoutes, Routing } from '../contract/control-state.js'
 import { type Policy, policyFingerprint } from '../contract/policy.js'
 import type { Columns } from '../decision/condition.js'

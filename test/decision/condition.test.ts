@@ -6,7 +6,7 @@ import t from 'tap'
 import { holds, rulesFaults } from '../../src/contract/rules-check.js'
 import type { Condition, Op, Test } from '../../src/contract/rules.js'
 import type { FieldValue } from '../../src/contract/transaction.js'
-import { compileCondition, compileLists, type Subject } from '../../src/decision/condition.js'
+import { compileConditions, type Subject } from '../../src/decision/condition.js'
 import { catalogueOf, ruledPolicy, RULED_FIELDS, subjectOf } from './rules-rig.js'
 
 const lists = {
@@ -15,8 +15,15 @@ const lists = {
 }
 const policy = ruledPolicy({ lists })
 const columns = catalogueOf(policy)
-const compile = (when: Condition, under = policy) =>
-  compileCondition(when, { policy: under, columns: catalogueOf(under), lists: compileLists(under) })
+
+/** One condition alone, as a function. */
+function compile(when: Condition, under = policy): (subject: Subject) => boolean {
+  const conditions = compileConditions([when], under, catalogueOf(under))
+  return (subject) => {
+    conditions.read(subject)
+    return conditions.holds(0)
+  }
+}
 
 const numberTests = (name: object, values: readonly number[]) =>
   fc
@@ -52,10 +59,10 @@ const tests = fc.oneof(
   textTests({ answer: 'model' }, ['fraud-xgb@1', 'fraud-lgbm@1']),
   fc
     .record({ op: fc.constantFrom<Op>('eq', 'ne'), value: fc.boolean() })
-    .map((of) => ({ answer: 'degraded', ...of }) as Test),
+    .map((of): Test => ({ answer: 'degraded', ...of })),
   fc
     .record({ op: fc.constantFrom<Op>('eq', 'ne'), value: fc.boolean() })
-    .map((of) => ({ field: 'recurring', ...of }) as Test),
+    .map((of): Test => ({ field: 'recurring', ...of })),
   fc.constant<Test>({ field: 'merchant_category', op: 'in_list', value: 'categories' }),
   fc.constant<Test>({ field: 'items', op: 'in_list', value: 'counts' }),
 )

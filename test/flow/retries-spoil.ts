@@ -1,12 +1,12 @@
-// A decision log written again record by record, as it was but for one vector: what a server with a wrong window would
-// have left behind, whole by every checksum. Holds no test.
+// A decision log written again record by record, as it was but for one decision: what a server with a fault would have
+// left behind, whole by every checksum. Holds no test.
 import { createRecordCodecs } from '../../src/contract/record.js'
 import { decisionId } from '../../src/contract/decision.js'
 import { openDecisionLog } from '../../src/decision-log/open.js'
 import { LIMITS } from '../../src/limits.js'
 import type { ControlState } from '../../src/contract/control-state.js'
 import { readDecisionLog } from '../../src/scoring/restore.js'
-import { readLog } from './server-rig.js'
+import { type LoggedDecision, readLog } from './server-rig.js'
 
 export interface Moved {
   readonly logDir: string
@@ -14,8 +14,12 @@ export interface Moved {
   readonly feature: string
 }
 
-/** Copies the folded decisions of a log into a new one under `folder`; the middle one counts one transaction more. */
-export async function withMovedVector(logDir: string, folder: string): Promise<Moved> {
+/** Copies the folded decisions of a log into a new one under `folder`; the middle one as `change` leaves it. */
+export async function withChanged(
+  logDir: string,
+  folder: string,
+  change: (decision: LoggedDecision, policy: ControlState['policy']) => LoggedDecision,
+): Promise<{ readonly decisionId: string }> {
   const head: { control: Buffer; state: ControlState }[] = []
   await readDecisionLog(logDir, {
     onRecord: () => undefined,
@@ -30,15 +34,24 @@ export async function withMovedVector(logDir: string, folder: string): Promise<M
   const { decisions } = await readLog(logDir)
   const folded = decisions.filter(({ facts }) => !facts.unfolded)
   const chosen = folded[folded.length >> 1]
-  const at = state.policy.catalogue.features.findIndex(({ name }) => name === 'customer_count_7d')
-  const vector = Buffer.from(chosen.personal.vector)
-  vector.writeFloatLE(vector.readFloatLE(4 * at) + 1, 4 * at)
   for (const one of folded) {
-    const personal = one === chosen ? { ...one.personal, vector } : one.personal
+    const { facts, personal } = one === chosen ? change(one, state.policy) : one
     if (!log.reserve()) throw new Error('the ring holds the whole log')
-    log.append('decision', (buffer, to) => codecs.encodeDecision(one.facts, personal, buffer, to))
+    log.append('decision', (buffer, to) => codecs.encodeDecision(facts, personal, buffer, to))
   }
   await log.close(10_000)
   const { epoch, ordinal } = chosen.facts
-  return { logDir: folder, decisionId: decisionId(log.logId, epoch, ordinal, false), feature: 'customer_count_7d' }
+  return { decisionId: decisionId(log.logId, epoch, ordinal, false) }
+}
+
+/** The middle one counts one transaction more. */
+export async function withMovedVector(logDir: string, folder: string): Promise<Moved> {
+  const feature = 'customer_count_7d'
+  const written = await withChanged(logDir, folder, ({ facts, personal }, { catalogue }) => {
+    const at = catalogue.features.findIndex(({ name }) => name === feature)
+    const vector = Buffer.from(personal.vector)
+    vector.writeFloatLE(vector.readFloatLE(4 * at) + 1, 4 * at)
+    return { facts, personal: { ...personal, vector } }
+  })
+  return { ...written, logDir: folder, feature }
 }
