@@ -6,11 +6,11 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
-import { Value, type ValueError, ValueErrorType } from '@sinclair/typebox/value'
 import { parse as parseYaml, stringify as stringifyYaml } from 'yaml'
 import { KeysFile, keysFaults } from './contract/keys.js'
 import { policyFaults } from './contract/policy-check.js'
 import { Policy } from './contract/policy.js'
+import { shapeFaults } from './contract/shape.js'
 import { silenceFaults, Silences } from './contract/silence.js'
 import { ListenerTls } from './contract/tls.js'
 import { isLoopback } from './contract/address.js'
@@ -259,55 +259,8 @@ function scalar(raw: string, isFile: boolean): unknown {
 }
 
 function checkShape(schema: TSchema, value: unknown, prefix: string): void {
-  const faults: InputFault[] = []
-  for (const error of Value.Errors(schema, value)) faults.push(...shapeFaults(error, prefix))
-  const firsts = new Map(faults.slice(0, 64).map((fault) => [fault.path, fault]))
-  if (firsts.size > 0) throw invalid([...firsts.values()])
-}
-
-/** One fault in words; of a union the faults of the variant that fits best. */
-function shapeFaults(error: ValueError, prefix: string): InputFault[] {
-  const at = prefix + error.path
-  if (error.type === ValueErrorType.Union) {
-    const variants = error.errors.map((iterator) => [...iterator]).filter((list) => list.length > 0)
-    // Of those that are of the kind of the value: a text is no better a fit for an object than null.
-    const alike = variants.filter((list) => list.every((inner) => inner.path !== error.path))
-    const best = alike.sort((left, right) => left.length - right.length)[0]
-    if (best !== undefined && isTree(error.value)) return best.flatMap((inner) => shapeFaults(inner, prefix))
-    return [{ path: at, message: `one of: ${allowed(error.schema)}` }]
-  }
-  if (error.type === ValueErrorType.ObjectAdditionalProperties) {
-    const key = error.path.slice(error.path.lastIndexOf('/') + 1)
-    const near = nearest(key, Object.keys((error.schema as { properties?: object }).properties ?? {}))
-    return [{ path: at, message: `an unknown key${near === null ? '' : `; the nearest known is ${near}`}` }]
-  }
-  return [{ path: at, message: error.message.replace(/^Expected/, 'expected') }]
-}
-
-function allowed(schema: TSchema): string {
-  const variants = (schema.anyOf as TSchema[] | undefined) ?? []
-  return variants.map((variant) => String(variant.const ?? variant.type)).join(', ')
-}
-
-/** The known key at the smallest edit distance, or null where all are far. */
-function nearest(key: string, known: readonly string[]): string | null {
-  const ranked = known.map((name) => ({ name, distance: editDistance(key.slice(0, 64), name) }))
-  ranked.sort((left, right) => left.distance - right.distance)
-  const first = ranked[0]
-  return first !== undefined && first.distance <= Math.max(2, key.length / 2) ? first.name : null
-}
-
-function editDistance(left: string, right: string): number {
-  let previous = Array.from({ length: right.length + 1 }, (_, index) => index)
-  for (let row = 1; row <= left.length; row++) {
-    const current = [row]
-    for (let column = 1; column <= right.length; column++) {
-      const change = previous[column - 1] + (left[row - 1] === right[column - 1] ? 0 : 1)
-      current.push(Math.min(change, previous[column] + 1, current[column - 1] + 1))
-    }
-    previous = current
-  }
-  return previous[right.length]
+  const faults = shapeFaults(schema, value, prefix)
+  if (faults.length > 0) throw invalid(faults)
 }
 
 function listenerFaults(process: ProcessConfig): InputFault[] {

@@ -50,6 +50,10 @@ export interface Limits {
   readonly breakerFailuresInRow: number
   /** Bytes of one record in the decision log, both sections and the frame. */
   readonly recordBytesMax: number
+  /** Bytes of one control record: a change of the policy holds the whole of it, and what it replaced. */
+  readonly controlBytesMax: number
+  /** Bytes of the JSON of a policy that is changed while a server runs: two of them fit a control record. */
+  readonly policyBytesMax: number
   /** Bytes of the ring between the main thread and the decision-log thread. */
   readonly logRingBytes: number
   /** Bytes of one segment of the decision log. */
@@ -62,7 +66,7 @@ export interface Limits {
   readonly transactionTextBytesMax: number
   /** Minor units of one amount: exact in a double with room for a conversion. */
   readonly amountMinorMax: number
-  /** Nested arrays and objects of one JSON body. A batch needs 3. */
+  /** Nested arrays and objects of one JSON body. A batch needs 3, a policy with conditions of all levels 18. */
   readonly jsonDepthMax: number
   /** Faults named in one rejection; beyond it a client learns nothing more. */
   readonly faultsMax: number
@@ -272,14 +276,14 @@ export const LIMITS: Limits = Object.freeze({
   ...{ flightRowsMax: 32, laneRowsMax: 1024, laneStopMs: 2_000, laneBatchRowsMax: 64, laneBatchMicrosMax: 1_000 },
   ...{ laneStartMs: 30_000, laneWarmMs: 60, laneRestartMs: 100, laneRestartMsMax: 10_000, laneRestartsMax: 8 },
   breakerFailuresInRow: 3,
-  recordBytesMax: 11 << 10,
+  ...{ recordBytesMax: 11 << 10, controlBytesMax: 900 << 10, policyBytesMax: 400 << 10 },
   logRingBytes: 24 << 20,
   segmentBytes: 64 << 20,
   fieldsMax: 64,
   stringCharsMax: 256,
   transactionTextBytesMax: 3 << 10,
   amountMinorMax: 1e15,
-  jsonDepthMax: 16,
+  jsonDepthMax: 24,
   faultsMax: 32,
   unknownNamesMax: 64,
   featuresMax: 256,
@@ -341,7 +345,7 @@ export const TINY: Limits = Object.freeze({
   laneRestartMs: 5,
   laneRestartMsMax: 500,
   laneRestartsMax: 3,
-  recordBytesMax: 4 << 10,
+  ...{ recordBytesMax: 4 << 10, controlBytesMax: 4 << 10, policyBytesMax: 1 << 10 },
   logRingBytes: 32 << 10,
   segmentBytes: 64 << 10,
   stringCharsMax: 64,

@@ -8,12 +8,15 @@ import { serve, type Server } from './serve.js'
 import { createLogger, type Level, type Logger } from './telemetry/logger.js'
 import { textLines } from './telemetry/text-lines.js'
 
-const HELP = `assay serve [--config FILE] [--routes-from-file] [--take-over]   run the scoring server
+const HELP = `assay serve [--config FILE] [--routes-from-file] [--policy-from-file] [--take-over]
+    run the scoring server
 
   --config FILE        YAML or JSON; ASSAY_CONFIG names it too, ASSAY_PROCESS__HTTP__PORT and the like override keys
   --routes-from-file   take the routes of the configuration as a new revision; without it the routes that the decision
                        log ends with stand, and a difference is shown (event RoutesDiffered, /v1/status,
                        assay_routes_differ_from_config)
+  --policy-from-file   take rules, lists, segments, cuts and guards of the configuration as a new revision; without it
+                       those that operators have set live stand, and a difference is shown (event PolicyDiffered)
   --take-over          follow the server that runs on this directory and these addresses: load, fold its log and warm up
                        beside it, then take log and addresses over while it drains. Requests wait meanwhile, and
                        connections to the other one are closed with their next answer; where none runs, a plain start
@@ -46,7 +49,7 @@ export async function serveCommand(args: readonly string[], onReady?: () => void
   void told.then(() => (ready ? undefined : logger.event('ServerDraining', { detail: 'ends once it has started' })))
   const server = await serve(config, {
     logger,
-    routesFromFile: values['routes-from-file'] === true,
+    fromFile: { routes: values['routes-from-file'] === true, policy: values['policy-from-file'] === true },
     takeOver: values['take-over'] === true,
   })
   ready = true
@@ -81,6 +84,7 @@ export function parseServe(args: readonly string[]) {
         help: { type: 'boolean', short: 'h' },
         config: { type: 'string' },
         'routes-from-file': { type: 'boolean' },
+        'policy-from-file': { type: 'boolean' },
         'take-over': { type: 'boolean' },
       },
     })

@@ -10,7 +10,9 @@ import type { ListenerName, Refusal } from './access/ledger.js'
 import { readTls } from './access/tls-files.js'
 import type { Config } from './config.js'
 import { originOf } from './contract/address.js'
+import { digestText } from './contract/canonical-json.js'
 import { parseJson } from './contract/json.js'
+import { policyFingerprint } from './contract/policy.js'
 import { compileTransactionAvro } from './contract/transaction-avro.js'
 import { askForLock } from './decision-log/lock.js'
 import { errorOf } from './errors.js'
@@ -30,7 +32,7 @@ import {
   type Threads,
 } from './scoring/open-state.js'
 import { createOrder } from './scoring/order.js'
-import type { Serving } from './scoring/serving.js'
+import type { Serving, Standing } from './scoring/serving.js'
 import { createStatus, isServing, type Status } from './scoring/status.js'
 import { createAdmit } from './scoring/transport/http/auth.js'
 import type { Listener } from './scoring/transport/http/listener.js'
@@ -40,6 +42,7 @@ import { createScoreListener } from './scoring/transport/http/score-listener.js'
 import { createRelay } from './scoring/transport/http/relay.js'
 import { openStream } from './scoring/transport/kafka/open.js'
 import { warmUp } from './scoring/warm-up.js'
+import type { Logger } from './telemetry/logger.js'
 
 export interface Server {
   readonly scoreUrl: string
@@ -72,7 +75,11 @@ const CATCH_UPS = 3
 export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
   const base = createBase(config, deps)
   const { logger, starting, fixed } = base
-  logger.event('ServerStarted', { version: base.version, http_binding: base.binding.name, policy: base.fingerprint })
+  logger.event('ServerStarted', {
+    version: base.version,
+    http_binding: base.binding.name,
+    policy: digestText(policyFingerprint(fixed.policy)),
+  })
   const ends: (() => Promise<void>)[] = [() => Promise.resolve(fixed.metrics.close())]
   let shown: Shown | null = null
   const port = forward(fixed)
@@ -191,14 +198,10 @@ function join(base: Base, state: OpenState): Running {
   const control = createControl(
     {
       ...fixed,
-      ...{ loaded, log, order, audit, onRouting: (routing) => state.onRouting(routing) },
+      ...{ loaded, log, order, audit, onStanding: (standing) => state.onStanding(standing) },
       bucketsHeldMax: fixed.limits.bucketsHeldMax,
       makeKey: () => randomBytes(32),
-      onChanged({ routing, ...change }) {
-        const { revision, champion, challenger, share } = routing.routes
-        const { loaded, forced } = routing
-        logger.event('RoutesChanged', { ...change, revision, champion, challenger, share, ...forced, loaded })
-      },
+      onChanged: ({ standing, ...change }) => tellChange(logger, change, standing),
     },
     state.serving,
   )
@@ -212,13 +215,25 @@ function join(base: Base, state: OpenState): Running {
   return { base, state, assembly, control }
 }
 
+/** Which of the two has changed says the kind. */
+function tellChange(logger: Logger, change: { kind: string; actor: string; reason: string }, standing: Standing): void {
+  const { routing, policy, live } = standing
+  if (change.kind.startsWith('policy')) {
+    const fingerprint = digestText(policyFingerprint(policy))
+    return logger.event('PolicyChanged', { ...change, revision: live.revision, policy: fingerprint })
+  }
+  const { revision, champion, challenger, share } = routing.routes
+  const { loaded, forced } = routing
+  logger.event('RoutesChanged', { ...change, revision, champion, challenger, share, ...forced, loaded })
+}
+
 function statusOf(config: Config, { base, state, assembly, control }: Running): Status {
   const { loaded, log, audit } = state
   return createStatus({
     ...base.fixed,
     ...state.state,
     ...{ loaded, control, audit, starting: base.starting, log: watchLog(log, base.fixed.clock) },
-    ...{ fingerprint: base.fingerprint, hangs: base.hangs, refused: base.refused },
+    ...{ hangs: base.hangs, refused: base.refused },
     logUnreadyMs: config.process.log.unready_ms,
     build: { version: base.version, http_binding: base.binding.name },
     load: () => ({ rows_in_flight: assembly.rowsInFlight(), loop_lag_ms: assembly.lagMs() }),
@@ -304,11 +319,13 @@ function openOperations(
       status: () => status()?.status() ?? phase(),
       routes: () => status()?.routes() ?? phase(),
       models: () => status()?.models() ?? phase(),
+      policy: () => status()?.policy() ?? phase(),
       audit: (limit) => ({ ...(shown()?.state.audit.shown(limit) ?? phase()), ...ledger.shown(limit) }),
       changes() {
         const held = shown()
         if (held === null) return null
-        return { ...held.control, routes: () => held.status.routes(), models: () => held.status.models() }
+        const { routes, models, policy } = held.status
+        return { ...held.control, routes, models, policy }
       },
       parseJson: (bytes) => parseJson(bytes, fixed.limits),
       admit: guard === null ? null : createAdmit(guard, onRefused),

@@ -9,11 +9,11 @@ import { loggerOf, parseServe, serveCommand } from './serve-command.js'
 import { LIMITS } from './limits.js'
 import type { Logger } from './telemetry/logger.js'
 
-const HELP = `assay up [--config FILE] [--routes-from-file]
+const HELP = `assay up [--config FILE] [--routes-from-file] [--policy-from-file]
     run the scoring server, and the governance sidecar beside it as a process of its own
     the server's end ends both; a sidecar that ends is started again with back-off, and the server does not notice
     SIGTERM and SIGINT drain the server, then end the sidecar
-    --routes-from-file is the server's: see \`assay serve --help\`
+    --routes-from-file and --policy-from-file are the server's: see \`assay serve --help\`
 
 exit codes: those of \`assay serve\`
 `

@@ -1,6 +1,7 @@
 // What stands in full at the head of every segment: policy, routes and models, so that any decision in the segment can
 // be recomputed from it and the bundles alone. JSON, with a format of its own.
 import { AssayError } from '../errors.js'
+import type { PolicyStanding } from './policy-live.js'
 import type { Policy, Routes } from './policy.js'
 
 /** Routes as they are served: the policy's seed or the last control record, with the key of their experiment. */
@@ -63,6 +64,8 @@ export interface ControlState extends Partial<Omit<Routing, 'routes'>> {
   format: 1
   policy: Policy
   policy_fingerprint: string
+  /** Absent in those of earlier releases, and where the policy was never changed: it is the file's. */
+  policy_standing?: PolicyStanding
   routes: LiveRoutes
   models: ControlModel[]
 }
@@ -88,11 +91,21 @@ interface ControlRecordState extends Partial<ControlState> {
   change?: { kind: string; model?: string | null }
 }
 
+/** The text of a control record as it is kept to be shown: without the policy, which the log holds in full. */
+export function withoutPolicy(text: string): string {
+  const { policy: _, policy_standing: standing, ...state } = JSON.parse(text) as ControlRecordState
+  return JSON.stringify({
+    ...state,
+    ...(standing !== undefined && { policy_standing: { ...standing, previous: null } }),
+  })
+}
+
 /** What the text of a control record says of the routing, without keys. */
 export function shownControl(text: string): object {
   const { change, ...state } = JSON.parse(text) as ControlRecordState
-  const { routes, previous, forced, ramp, loaded, approvals } = state
+  const { routes, previous, forced, ramp, loaded, approvals, policy_fingerprint: fingerprint } = state
   return {
+    ...(fingerprint !== undefined && { policy: fingerprint, policy_revision: state.policy_standing?.revision }),
     ...(change !== undefined && { change }),
     ...(routes !== undefined && { routes: withoutKey(routes) }),
     ...(previous !== undefined && { previous: previous === null ? null : withoutKey(previous) }),

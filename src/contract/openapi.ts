@@ -8,7 +8,9 @@ import { AcceptedAnswer, DecisionAnswer } from './decision-answer.js'
 import { compileLabels } from './label.js'
 import { type Policy, Routes } from './policy.js'
 import { Problem } from './problem.js'
-import { ApprovalChange, ForceChange, PlainChange, RoutesChange } from './routes-change.js'
+import { ListChange, PolicyChange } from './policy-live.js'
+import { ApprovalChange, ForceChange, PlainChange, Reason, RoutesChange } from './routes-change.js'
+import { ValueList } from './rules.js'
 import { transactionAvroSchema } from './record-schema.js'
 import { MODES } from './transaction.js'
 import { transactionJsonSchema } from './transaction-schema.js'
@@ -45,6 +47,7 @@ const CHANGE: readonly ErrorCode[] = [
   'ASSAY_LOG_UNAVAILABLE',
 ]
 const NEW_ROUTES: readonly ErrorCode[] = ['ASSAY_REVISION_MISSING', 'ASSAY_MODEL_NOT_APPROVED']
+const REVISED: readonly ErrorCode[] = ['ASSAY_REVISION_MISSING']
 const MODEL: readonly ErrorCode[] = ['ASSAY_BUNDLE_REFUSED', 'ASSAY_MODEL_FAILED']
 const ANYWHERE: readonly ErrorCode[] = [
   'ASSAY_UNAUTHENTICATED',
@@ -100,9 +103,25 @@ function operationsSchemas(): Json {
     PlainChange: plain(PlainChange),
     ForceChange: plain(ForceChange),
     ApprovalChange: plain(ApprovalChange),
+    PolicyChange: plain(PolicyChange),
+    ListChange: {
+      ...plain(ListChange),
+      properties: { ...(plain(ValueList).properties as Json), reason: plain(Reason) },
+    },
   }
   const models = { type: 'object', properties: { models: { type: 'array', items: { type: 'object' } } } }
-  const answers = { RoutesShown: { ...plain(shown), additionalProperties: true }, ModelsShown: models }
+  const policy = Type.Object({
+    ...{ revision: Type.Integer({ minimum: 0 }), fingerprint: Type.String(), can_roll_back: Type.Boolean() },
+    ...{
+      differs_from_config: Type.Array(Type.String()),
+      policy: Type.Object({}, { description: 'as in a configuration' }),
+    },
+  })
+  const answers = {
+    PolicyShown: { ...plain(policy), additionalProperties: true },
+    RoutesShown: { ...plain(shown), additionalProperties: true },
+    ModelsShown: models,
+  }
   return { ...answers, ...changes, Problem: plain(Problem) }
 }
 
@@ -230,8 +249,20 @@ function operationsPaths(): Json {
     '/v1/models/{name}/{version}:approve': {
       post: modelChange('Say of a loaded bundle that it may be routed to (role approver)', 'ApprovalChange'),
     },
+    '/v1/policy': {
+      get: operation('The whole policy that serves, its fingerprint and revision', ANYWHERE, {
+        ok: { 200: { description: 'policy', headers: TAG, content: json(ref('PolicyShown')) } },
+      }),
+      put: policyChange('Other rules, lists, segments, cuts or guards; keys that are not given stay', 'PolicyChange'),
+    },
+    '/v1/policy:rollback': {
+      post: change('Back to the policy before the last change, at once', 'PlainChange', { shown: 'PolicyShown' }),
+    },
+    '/v1/lists/{name}': {
+      put: policyChange('The whole of one list; without values it is taken out', 'ListChange', [pathParameter('name')]),
+    },
     '/v1/audit': {
-      get: operation('Changes of the routes, and who was refused one, newest first', ANYWHERE, {
+      get: operation('Changes of routes and policy, and who was refused one, newest first', ANYWHERE, {
         parameters: [{ name: 'limit', in: 'query', required: false, schema: { type: 'integer', minimum: 1 } }],
         ok: body,
       }),
@@ -265,8 +296,16 @@ function change(summary: string, schema: string, parts: ChangeParts = {}): Json 
   })
 }
 
+function policyChange(summary: string, schema: string, path: readonly Json[] = []): Json {
+  return change(summary, schema, { codes: REVISED, needsRevision: true, path, shown: 'PolicyShown' })
+}
+
+function pathParameter(name: string): Json {
+  return { name, in: 'path', required: true, schema: { type: 'string' } }
+}
+
 function modelChange(summary: string, schema: string): Json {
-  const path = ['name', 'version'].map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } }))
+  const path = ['name', 'version'].map(pathParameter)
   return change(summary, schema, { codes: MODEL, path, shown: 'ModelsShown' })
 }
 

@@ -1,7 +1,7 @@
 // What an operator asks of a running server: other routes, a ramp, a rollback, models taken out or given back.
 // Every fault is named with its path and what is allowed there. It refuses card data in every text, since all of it
 // stands in the decision log for good.
-import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import { type Static, type TProperties, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { type InputFault, reject, type Rejection } from '../errors.js'
 import { LIMITS } from '../limits.js'
@@ -10,7 +10,7 @@ import { childPath, FaultList } from './json.js'
 import { Digest } from './manifest.js'
 import { ExperimentName, ModelRef, Share } from './policy.js'
 
-const Reason = Type.String({
+export const Reason = Type.String({
   pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$',
   maxLength: LIMITS.stringCharsMax,
   description: `1 to ${LIMITS.stringCharsMax} characters that say why`,
@@ -64,7 +64,7 @@ export const ApprovalChange = Type.Object(
 export type ApprovalChange = Static<typeof ApprovalChange>
 
 /** What a request for a change may carry. */
-export type ChangeBody = typeof RoutesChange | typeof PlainChange | typeof ForceChange | typeof ApprovalChange
+export type ChangeBody = TSchema & { readonly properties: TProperties; readonly static: { readonly reason: string } }
 
 /** The value as what the schema says, or a rejection that names every fault. */
 export function checkChange<Schema extends ChangeBody>(schema: Schema, value: unknown): Static<Schema> | Rejection {

@@ -5,7 +5,8 @@ import { LIMITS } from '../limits.js'
 import { type Action, ACTIONS } from './decision.js'
 import { Thresholds } from './manifest.js'
 
-const Name = Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,63}$' })
+/** Of rules, lists and segments. */
+export const PolicyName = Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,63}$' })
 
 /** Tests in the words of the catalogue's `where`, and three more. */
 export const OPS = ['eq', 'ne', 'in', 'lt', 'le', 'gt', 'ge', 'in_list', 'present', 'absent'] as const
@@ -65,7 +66,7 @@ const ReasonCode = Type.String({ pattern: '^[a-z][a-z0-9_]{0,63}$' })
 /** Decides where it matches, the first of them; `shadow`: is only noted. */
 export const Rule = Type.Object(
   {
-    id: Name,
+    id: PolicyName,
     when: Condition,
     action: Type.Unsafe<Action>(Type.Union(ACTIONS.map((action) => Type.Literal(action)))),
     reason: ReasonCode,
@@ -100,15 +101,15 @@ export const ValueList = Type.Object(
 )
 export type ValueList = Static<typeof ValueList>
 
-export const ValueLists = Type.Record(Name, ValueList, { additionalProperties: false })
+export const ValueLists = Type.Record(PolicyName, ValueList, { additionalProperties: false })
 
 /** Transactions that may have cuts of their own, by their fields alone; the first that matches and has some counts. */
-export const ThresholdSegment = Type.Object({ name: Name, when: Condition }, { additionalProperties: false })
+export const ThresholdSegment = Type.Object({ name: PolicyName, when: Condition }, { additionalProperties: false })
 export type ThresholdSegment = Static<typeof ThresholdSegment>
 
 /** Cuts of a model version: its own, in place of its manifest's where one is stated, and those of segments. */
 export const ModelThresholds = Type.Object(
-  { ...Thresholds.properties, by_segment: Type.Optional(Type.Record(Name, Thresholds)) },
+  { ...Thresholds.properties, by_segment: Type.Optional(Type.Record(PolicyName, Thresholds)) },
   { additionalProperties: false },
 )
 export type ModelThresholds = Static<typeof ModelThresholds>

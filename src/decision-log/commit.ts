@@ -29,8 +29,9 @@ export interface CommitterOptions extends RoomOptions {
   readonly durability: Durability
   /** Bytes of the epoch's first segment where others wait for it to begin: fewer zeros to be written before it does. */
   readonly firstSegmentBytes?: number
-  /** Most bytes of one group; at least one record. */
+  /** Most bytes of one group; a record that is larger is a group of its own. */
   readonly groupBytesMax: number
+  readonly frameBytesMax: number
   /** Under `buffered`: longest time that written frames stay unsynced. */
   readonly bufferedSyncMs: number
 }
@@ -72,7 +73,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
   const { disk, ring, gauges } = deps
   const { epoch, logId, durability } = options
   const room = createRoom(deps, options)
-  const staging = Buffer.allocUnsafeSlow(options.groupBytesMax)
+  const staging = Buffer.allocUnsafeSlow(Math.max(options.groupBytesMax, options.frameBytesMax))
   let head: HeadWriter | null = null
   let [stagedBytes, stagedFrames] = [0, 0]
   /** Under `buffered`: frames of an abandoned segment that were handed over and are not durable. */
@@ -261,7 +262,7 @@ export function createCommitter(deps: CommitterDeps, options: CommitterOptions):
 
   function step(): 'idle' | 'committed' | 'failing' {
     syncWhenDue()
-    if (stagedFrames === 0 && ring.drain(stage, staging.length) === 0 && fd >= 0) return 'idle'
+    if (stagedFrames === 0 && ring.drain(stage, options.groupBytesMax) === 0 && fd >= 0) return 'idle'
     if (fd >= 0 && offset + stagedBytes <= capacity) {
       try {
         appendGroup()

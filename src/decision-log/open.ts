@@ -27,7 +27,7 @@ import type { ControlChange, ThreadData, ThreadMessage } from './thread.js'
 export interface OpenOptions {
   readonly directory: string
   readonly durability: Durability
-  readonly limits: Pick<Limits, 'recordBytesMax' | 'logRingBytes' | 'segmentBytes'>
+  readonly limits: Pick<Limits, 'recordBytesMax' | 'controlBytesMax' | 'logRingBytes' | 'segmentBytes'>
   /** `log.disk_bytes_max`; Infinity for no bound. */
   readonly diskBytesMax: number
   /** `log.on_full`; refuses by default. */
@@ -113,7 +113,8 @@ export function startLogThread({ threadEntry }: Pick<OpenDeps, 'threadEntry'> = 
 export async function openDecisionLog(options: OpenOptions, deps: OpenDeps = {}): Promise<OpenDecisionLog> {
   const { limits, directory } = options
   const ring = createRingBuffer(limits.logRingBytes)
-  if (limits.recordBytesMax > FRAME_BYTES_MAX || ringFrameBytes(limits.recordBytesMax) * 4 > limits.logRingBytes) {
+  const largest = Math.max(limits.recordBytesMax, limits.controlBytesMax)
+  if (largest > FRAME_BYTES_MAX || ringFrameBytes(largest) * 4 > limits.logRingBytes) {
     throw new RangeError('log ring and records do not fit: a record may take a quarter of the ring')
   }
   const lock = await lockDirectory(directory, options.onAsked)
@@ -152,11 +153,12 @@ function recoveryOf(found: Recovered, epoch: number): Recovery {
 }
 
 function threadOptions(options: OpenOptions, found: Recovered, epoch: number): ThreadData['options'] {
-  const { segmentBytes, recordBytesMax } = options.limits
+  const { segmentBytes, recordBytesMax, controlBytesMax } = options.limits
   const groupBytesMax = Math.max(recordBytesMax, Math.min(GROUP_BYTES_MAX, segmentBytes / 4))
+  const frameBytesMax = Math.max(recordBytesMax, controlBytesMax)
   const isFollowing = (options.readUpTo ?? null) !== null
   return {
-    ...{ epoch, keyId: 0, durability: options.durability, segmentBytes, groupBytesMax },
+    ...{ epoch, keyId: 0, durability: options.durability, segmentBytes, groupBytesMax, frameBytesMax },
     ...(isFollowing && { firstSegmentBytes: Math.min(segmentBytes, FIRST_SEGMENT_BYTES) }),
     ...{ nextSequence: found.nextSequence, previousSegment: found.previousSegment, previousEpoch: found.previousEpoch },
     ...{ diskBytesMax: options.diskBytesMax, onFull: options.onFull ?? 'refuse' },
@@ -235,10 +237,10 @@ interface Parts {
 
 function createLog(options: OpenOptions, parts: Parts): OpenDecisionLog {
   const { recovery, gauges, thread, lock } = parts
-  const { recordBytesMax } = options.limits
+  const { recordBytesMax, controlBytesMax } = options.limits
   const ring = ringWriter(parts.ring)
   const recordRoom = ringFrameBytes(recordBytesMax)
-  const scratch = Buffer.allocUnsafeSlow(recordBytesMax)
+  const scratch = Buffer.allocUnsafeSlow(Math.max(recordBytesMax, controlBytesMax))
   const fields: FrameFields = { format: FRAME_FORMAT, flags: 0, type: 0, keyId: 0, sequence: 0 }
   const place = { at: 0, bytes: 0 }
   const firstSequence = recovery.nextSequence
@@ -247,6 +249,7 @@ function createLog(options: OpenOptions, parts: Parts): OpenDecisionLog {
   let reserved = 0
   let closing: Promise<void> | null = null
 
+  const roomsOf = (bytes: number): number => Math.max(1, Math.ceil(bytes / recordBytesMax))
   const durableSequence = (): number => (durable = gauges.durable(durable))
   const healthy = (): boolean => gauges.healthy() && !thread.dead()
 
@@ -254,11 +257,12 @@ function createLog(options: OpenOptions, parts: Parts): OpenDecisionLog {
     logId: recovery.logId,
     epoch: recovery.epoch,
     recovery,
-    reserve() {
+    reserve(bytes = recordBytesMax) {
       if (closing !== null || !healthy()) return false
-      // One more record of room than is reserved: at the wrap, less than a record's room is left unused.
-      if (ring.free() < (reserved + 2) * recordRoom) return false
-      reserved++
+      const rooms = roomsOf(bytes)
+      // As much room again as the largest takes: at the wrap, less than that is left unused.
+      if (ring.free() < (reserved + 2 * rooms) * recordRoom) return false
+      reserved += rooms
       return true
     },
     release() {
@@ -268,8 +272,9 @@ function createLog(options: OpenOptions, parts: Parts): OpenDecisionLog {
     append(type, encode) {
       if (reserved === 0) throw new Error('a record needs a reservation')
       const end = encode(scratch, FRAME_HEADER_BYTES)
-      if (!(end >= FRAME_HEADER_BYTES && end <= recordBytesMax)) {
-        throw new RangeError(`a ${type} record does not fit into ${recordBytesMax} bytes`)
+      const bytesMax = type === 'control' ? scratch.length : recordBytesMax
+      if (!(end >= FRAME_HEADER_BYTES && end <= bytesMax)) {
+        throw new RangeError(`a ${type} record does not fit into ${bytesMax} bytes`)
       }
       fields.type = RECORD_TYPES[type]
       fields.sequence = sequence + 1
@@ -279,7 +284,7 @@ function createLog(options: OpenOptions, parts: Parts): OpenDecisionLog {
       if (at < 0) throw new Error('a reserved record found no room')
       scratch.copy(ring.buffer, at, 0, end)
       ring.commit(end)
-      reserved--
+      reserved -= roomsOf(end)
       return ++sequence
     },
     flush: () => ring.publish(),

@@ -9,11 +9,14 @@ export interface DecisionLog {
   readonly logId: Buffer
   /** One per start of a server, from 1. */
   readonly epoch: number
-  /** Sets room for one record of `recordBytesMax` aside; false where the ring has none or the log is failing. */
-  reserve(): boolean
-  /** Gives a reservation back unused. */
+  /**
+   * Sets room for one record of so many bytes aside, by default `recordBytesMax`; false where the ring has none or the
+   * log is failing.
+   */
+  reserve(bytes?: number): boolean
+  /** Gives a reservation of the default size back unused. */
   release(): void
-  /** Uses up one reservation. Returns the record's sequence. Never fails for want of room. */
+  /** Uses up what was reserved for it. Returns the record's sequence. Never fails for want of room. */
   append(type: RecordType, encode: EncodeBody): number
   /** Makes what was appended since the last call visible to the log thread and wakes it; call once per tick. */
   flush(): void

@@ -1,6 +1,6 @@
 // The changes that this log holds, newest first and bounded: filled by the replay of a start, then by each change. The
 // sidecar keeps all of them.
-import { shownControl } from '../contract/control-state.js'
+import { shownControl, withoutPolicy } from '../contract/control-state.js'
 import type { ControlRecord } from '../contract/record-types.js'
 import { isoTime } from '../contract/time.js'
 import { type Image, listIn } from '../runtime/image.js'
@@ -27,7 +27,7 @@ export function createAudit(max: number): Audit {
     add(record) {
       total++
       counts.set(record.kind, (counts.get(record.kind) ?? 0) + 1)
-      held.push(record)
+      held.push({ ...record, state: withoutPolicy(record.state) })
       if (held.length > max) held.shift()
     },
     shown(limit) {

@@ -1,10 +1,9 @@
 // What a scoring server is made of before it has looked at any file but its configuration.
 import { createLedger, type Ledger } from '../access/ledger.js'
 import { type Config, packageVersion } from '../config.js'
-import { digestText } from '../contract/canonical-json.js'
 import { compileLabels } from '../contract/label.js'
 import { openApiDocument } from '../contract/openapi.js'
-import { policyFingerprint } from '../contract/policy.js'
+import type { Policy } from '../contract/policy.js'
 import { createRecordCodecs } from '../contract/record.js'
 import { compileTransaction } from '../contract/validate.js'
 import { compileCatalogue } from '../features/compile.js'
@@ -20,15 +19,16 @@ import { type Binding, loadBinding } from './transport/http/binding.js'
 
 export interface Base {
   readonly fixed: Fixed
-  readonly fingerprint: string
   readonly version: string
   readonly binding: Binding
   readonly logger: Logger
   readonly ledger: Ledger
   readonly hangs: Hangs
   readonly starting: Starting
-  /** Takes the routes of the configuration where the log holds others. */
-  readonly fromFile: boolean
+  /** Takes the routes, or the policy, of the configuration where the log holds others. */
+  readonly fromFile: FromFile
+  /** The policy that serves, or will: that of the configuration until the log was looked at. */
+  readonly live: { policy: Policy }
   /** Models that were refused, and why. */
   readonly refused: Map<string, string>
   readonly relay: { target: LaneListener | null }
@@ -36,11 +36,16 @@ export interface Base {
   readonly operationsOpenApi: string
 }
 
+export interface FromFile {
+  readonly routes: boolean
+  readonly policy: boolean
+}
+
 export interface BaseDeps {
   readonly logger: Logger
   readonly limits?: Limits
   readonly clock?: Clock
-  readonly routesFromFile?: boolean
+  readonly fromFile?: FromFile
 }
 
 /** Builds it. Throws ASSAY_BINDING_MISSING and ASSAY_CATALOGUE_INVALID. */
@@ -49,7 +54,6 @@ export function createBase({ policy }: Config, deps: BaseDeps): Base {
   const clock = deps.clock ?? systemClock
   const ledger = createLedger({ logger: deps.logger, clock, limits })
   const version = packageVersion()
-  const digest = policyFingerprint(policy)
   const fixed: Fixed = {
     policy,
     limits,
@@ -64,13 +68,13 @@ export function createBase({ policy }: Config, deps: BaseDeps): Base {
   for (const metric of ledger.gauges) fixed.metrics.gauge(metric)
   return {
     fixed,
-    fingerprint: digestText(digest),
     version,
     binding: loadBinding(),
     ...{ logger: deps.logger, ledger },
     hangs: createHangs(),
     starting: { phase: 'log', replayed: 0 },
-    fromFile: deps.routesFromFile ?? false,
+    fromFile: deps.fromFile ?? { routes: false, policy: false },
+    live: { policy },
     refused: new Map(),
     relay: { target: null },
     openApi: JSON.stringify(openApiDocument(policy, { version, listener: 'score' })),

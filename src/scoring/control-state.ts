@@ -6,23 +6,62 @@ import {
   type Routing,
   routingOf,
 } from '../contract/control-state.js'
-import type { Policy, Routes } from '../contract/policy.js'
+import { digestText } from '../contract/canonical-json.js'
+import { FROM_FILE, livePart, withLivePart } from '../contract/policy-live.js'
+import { policyFaults } from '../contract/policy-check.js'
+import { type Policy, policyDifferences, policyFingerprint, type Routes } from '../contract/policy.js'
+import { AssayError } from '../errors.js'
+import type { Standing } from './serving.js'
 import type { Fields } from '../telemetry/logger.js'
 import type { ModelSet, ServedModel } from './models.js'
 
-/** The whole control state under a routing, as segments begin with it. */
-export function controlStateOf(
-  policy: { readonly policy: Policy; readonly fingerprint: string },
-  routing: Routing,
-  models: ModelSet,
-): ControlState {
+/** The whole control state, as segments begin with it. */
+export function controlStateOf({ policy, live, routing }: Standing, models: ModelSet): ControlState {
   return {
     format: 1,
-    policy: policy.policy,
-    policy_fingerprint: policy.fingerprint,
+    policy,
+    policy_fingerprint: digestText(policyFingerprint(policy)),
+    ...(live.revision > 0 && { policy_standing: live }),
     models: describeModels(models),
     ...routing,
   }
+}
+
+/** The policy of a start, and what to tell the operator about it; null where log and file agree. */
+export interface StartPolicy extends Pick<Standing, 'policy' | 'live'> {
+  readonly event: { readonly name: 'PolicyDiffered' | 'PolicyChanged'; readonly fields: Fields } | null
+}
+
+/**
+ * What operators have changed live stands over the file's, which says the rest; a difference is told. Only `fromFile`,
+ * the operator's explicit wish, takes the file's again, as the next revision. Throws ASSAY_CONFIG_INVALID where the two
+ * do not fit together any more.
+ */
+export function policyAtStart(file: Policy, last: ControlState | null, fromFile: boolean): StartPolicy {
+  const live = last?.policy_standing ?? FROM_FILE
+  if (last === null || live.revision === 0) return { policy: file, live: FROM_FILE, event: null }
+  const held = livePart(last.policy)
+  const policy = withLivePart(file, held)
+  const differing = policyDifferences(file, policy)
+  const fields = { revision: live.revision, differing: differing.join(' ') }
+  if (fromFile) {
+    const next = { revision: live.revision + 1, previous: held }
+    return {
+      policy: file,
+      live: next,
+      event: { name: 'PolicyChanged', fields: { ...fields, ...next, previous: null } },
+    }
+  }
+  const faults = policyFaults(policy)
+  if (faults.length === 0)
+    return { policy, live, event: differing.length === 0 ? null : { name: 'PolicyDiffered', fields } }
+  const told = faults.map(({ path, message }) => `${path}: ${message}`).join('; ')
+  throw new AssayError(
+    'ASSAY_CONFIG_INVALID',
+    `the policy that operators have set (revision ${live.revision}) does not fit this configuration: ${told}; ` +
+      `\`assay serve --policy-from-file\` takes the file's instead`,
+    { errors: faults },
+  )
 }
 
 /** The models in their roles, as control states name them. */

@@ -1,9 +1,12 @@
-// Who answers, changed while the server runs: one change after the other, each a control record with the next revision.
+// Who answers and under which policy, changed while the server runs: one change after the other, each a control record
+// with the next revision, that of the routes or that of the policy.
 // Invariants: a change is served only once its record is durable, or, where it acts at once, was appended before any
 // decision made under it; revisions served never fall; what a transaction began with it keeps (serving.ts).
 // It refuses what applyChange refuses, a revision that is no longer the newest, and whatever the log has no room for.
 // A model is loaded before its record is written, and taken out once the record that says so is durable.
-import type { Routing } from '../contract/control-state.js'
+import { digestText } from '../contract/canonical-json.js'
+import { policyDifferences, policyFingerprint } from '../contract/policy.js'
+import { isRejection } from '../contract/problem.js'
 import type { RecordCodecs } from '../contract/record.js'
 import type { OpenDecisionLog } from '../decision-log/open.js'
 import { AssayError, errorOf, reject, type Rejection } from '../errors.js'
@@ -15,7 +18,8 @@ import { describeModels } from './control-state.js'
 import type { ModelPool } from './model-pool.js'
 import { inRoles, type LoadedModel, routable } from './models.js'
 import type { Order } from './order.js'
-import { createServing, type Serving, type ServingDeps } from './serving.js'
+import { applyPolicyChange, type PolicyAsked } from './policy-change.js'
+import { createServing, type Serving, type ServingDeps, type Standing } from './serving.js'
 
 /** Who changes something, why, and the revision that it is meant for (null: whichever it is). */
 export interface By {
@@ -35,13 +39,17 @@ export interface Outcome {
   readonly durable: boolean
 }
 
+/** What is asked of the routing, or of the policy. */
+export type Asked = Exclude<Change, { kind: 'load' }> | PolicyAsked
+
 export interface Control {
   /** What transactions are decided under now. */
   serving(): Serving
-  /** The newest revision asked for, durable or not. */
+  /** The newest revision asked for, durable or not: of the routes, and of the policy. */
   revision(): number
+  policyRevision(): number
   /** Null: taken, and `done` hears of it once; else why it was not. */
-  change(change: Exclude<Change, { kind: 'load' }>, by: By, done: (outcome: Outcome) => void): Rejection | null
+  change(asked: Asked, by: By, done: (outcome: Outcome) => void): Rejection | null
   /** The same for a model, name@version, that is to be loaded first: until then it may still be refused. */
   load(model: string, by: By, done: (result: Outcome | Rejection) => void): Rejection | null
   /** The durable sequence moved. */
@@ -55,7 +63,7 @@ export interface Control {
 
 export interface ControlDeps extends ServingDeps {
   readonly loaded: ModelPool
-  readonly limits: Pick<Limits, 'modelsMax' | 'approvalsMax'>
+  readonly limits: Pick<Limits, 'modelsMax' | 'approvalsMax' | 'recordBytesMax'>
   readonly log: Pick<OpenDecisionLog, 'epoch' | 'reserve' | 'append' | 'flush' | 'durableSequence' | 'controlChanged'>
   readonly codecs: Pick<RecordCodecs, 'encodeControl'>
   readonly order: Order
@@ -63,8 +71,8 @@ export interface ControlDeps extends ServingDeps {
   readonly audit: Audit
   readonly makeKey: () => Buffer
   /** What later segments begin with. */
-  readonly onRouting: (routing: Routing) => void
-  readonly onChanged: (change: { kind: ChangeKind; actor: string; reason: string; routing: Routing }) => void
+  readonly onStanding: (standing: Standing) => void
+  readonly onChanged: (change: { kind: AskedKind; actor: string; reason: string; standing: Standing }) => void
 }
 
 /** Milliseconds after which an operator hears that the record is not durable yet. */
@@ -74,8 +82,17 @@ const TICK_MS = 100
 const WAITING_MAX = 8
 const RAMP = 'ramp'
 
+type AskedKind = ChangeKind | PolicyAsked['kind']
+
+/** What stands after so many changes of this server. */
+interface Numbered extends Standing {
+  readonly number: number
+}
+
 interface Waiting {
-  readonly routing: Routing
+  readonly standing: Numbered
+  /** That the operator is told: of the routes or of the policy. */
+  readonly revision: number
   readonly sequence: number
   readonly sinceMs: number
   readonly serve: () => void
@@ -84,72 +101,99 @@ interface Waiting {
 
 /** Starts from what a start serves; the models held open by that are held from here on. */
 export function createControl(deps: ControlDeps, start: Serving): Control {
-  const { log, codecs, order, clock, policy, limits, loaded, makeKey } = deps
+  const { log, codecs, order, clock, limits, loaded, makeKey } = deps
   let serving = start
+  let served = 0
   /** With what is not durable yet. */
-  let newest = start.routing
+  let newest: Numbered = { ...standingOf(start), number: 0 }
   let stepAtMs = clock.monoMs()
   let waiting: Waiting[] = []
   /** Models whose unloading is not durable yet. */
   const leaving = new Set<string>()
   for (const model of loaded.models.values()) holdLane(model, [], start.routing.forced.open)
 
-  function serve(routing: Routing): void {
-    if (routing.routes.revision <= serving.routes.revision) return
+  function serve(standing: Numbered): void {
+    if (standing.number <= served) return
+    served = standing.number
     const before = serving.routing
-    serving = createServing(routing, deps, serving)
-    stepAtMs = clock.monoMs()
+    const { routing } = standing
+    serving = createServing(standingOf(standing), deps, serving)
+    if (routing !== before) stepAtMs = clock.monoMs()
     for (const model of loaded.models.values()) holdLane(model, before.forced.open, routing.forced.open)
   }
 
-  function outcome({ routing }: Waiting, durable: boolean): Outcome {
-    const { revision } = routing.routes
-    return { revision, durable, effective: serving.routes.revision >= revision }
+  function outcome({ revision, standing }: Waiting, durable: boolean): Outcome {
+    return { revision, durable, effective: served >= standing.number }
   }
 
   /** Takes the place of the newest routing, with its record behind everything decided so far. */
-  function append(change: Change, by: By, routing: Routing): number {
-    const { kind } = change
+  function append(asked: Change | PolicyAsked, by: By, standing: Numbered, state: string): number {
+    const { kind } = asked
     const { actor, reason, remoteAddress } = by
-    const models = describeModels(inRoles(loaded, { policy, ...routing }))
-    const state = JSON.stringify({ ...routing, models, change })
     const place = { ordinal: order.nextOrdinal(), epoch: log.epoch, foldedAtMs: order.nowMs() }
     const record = { ...place, kind, actor, reason, state, remoteAddress }
     const sequence = log.append('control', (buffer, at) => codecs.encodeControl(record, buffer, at))
-    newest = routing
-    deps.onRouting(routing)
+    newest = standing
+    deps.onStanding(standingOf(standing))
     log.controlChanged()
     log.flush()
     deps.audit.add(record)
     return sequence
   }
 
-  function routingAfter(asked: Change, by: By): Routing | Rejection {
-    const { revision } = newest.routes
+  function standingAfter(asked: Change | PolicyAsked, by: By): Numbered | Rejection {
+    const [revision, what] = isOfPolicy(asked)
+      ? [newest.live.revision, 'policy']
+      : [newest.routing.routes.revision, 'routes']
     if (by.revision !== null && by.revision !== revision) {
-      return reject('ASSAY_REVISION_STALE', `the newest revision is ${revision}: read the routes, then decide again`)
+      return reject('ASSAY_REVISION_STALE', `the newest revision is ${revision}: read the ${what}, then decide again`)
+    }
+    const number = newest.number + 1
+    if (isOfPolicy(asked)) {
+      const standing = applyPolicyChange(newest, asked, loaded)
+      return isRejection(standing) ? standing : { ...standing, number }
     }
     const there = new Map([...routable(loaded)].filter(([model]) => !leaving.has(model)))
-    const facts: ChangeFacts = { policy, limits, makeKey, loaded: there, actor: by.actor }
-    return applyChange(newest, asked, facts)
+    const facts: ChangeFacts = { policy: newest.policy, limits, makeKey, loaded: there, actor: by.actor }
+    const routing = applyChange(newest.routing, asked, facts)
+    return isRejection(routing) ? routing : { ...newest, routing, number }
   }
 
-  function change(asked: Change, by: By, done: (outcome: Outcome) => void): Rejection | null {
-    const routing = routingAfter(asked, by)
-    if ('code' in routing) return routing
-    if (waiting.length >= WAITING_MAX || !log.reserve()) {
+  /** The text of a control record: the members that changed. */
+  function stateOf(asked: Change | PolicyAsked, standing: Standing): string {
+    const models = describeModels(inRoles(loaded, { ...standing, ...standing.routing }))
+    if (!isOfPolicy(asked)) return JSON.stringify({ ...standing.routing, models, change: asked })
+    const { policy, live } = standing
+    const change = { kind: asked.kind, paths: policyDifferences(newest.policy, policy) }
+    const fingerprint = digestText(policyFingerprint(policy))
+    return JSON.stringify({ policy, policy_fingerprint: fingerprint, policy_standing: live, models, change })
+  }
+
+  function change(asked: Change | PolicyAsked, by: By, done: (outcome: Outcome) => void): Rejection | null {
+    const standing = standingAfter(asked, by)
+    if (isRejection(standing)) return standing
+    const state = stateOf(asked, standing)
+    if (waiting.length >= WAITING_MAX || !log.reserve(roomFor(state))) {
       return reject('ASSAY_LOG_UNAVAILABLE', 'nothing was changed; retry')
     }
-    const sequence = append(asked, by, routing)
+    const sequence = append(asked, by, standing, state)
     if (asked.kind === 'unload') leaving.add(asked.model)
     const announce = (): void => {
-      serve(routing)
+      serve(standing)
       if (asked.kind === 'unload') letGo(asked.model)
-      deps.onChanged({ kind: asked.kind, actor: by.actor, reason: by.reason, routing })
+      deps.onChanged({ kind: asked.kind, actor: by.actor, reason: by.reason, standing: standingOf(standing) })
     }
-    const isAtOnce = AT_ONCE.has(asked.kind)
+    const isAtOnce = asked.kind === 'policy_rollback' || (!isOfPolicy(asked) && AT_ONCE.has(asked.kind))
     if (isAtOnce) announce()
-    waiting.push({ routing, sequence, sinceMs: clock.monoMs(), serve: isAtOnce ? () => undefined : announce, done })
+    const revision = isOfPolicy(asked) ? standing.live.revision : standing.routing.routes.revision
+    waiting.push({
+      standing,
+      revision,
+      sequence,
+      sinceMs: clock.monoMs(),
+      serve: isAtOnce ? () => undefined : announce,
+      done,
+    })
     return null
   }
 
@@ -160,8 +204,8 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
 
   function load(model: string, by: By, done: (result: Outcome | Rejection) => void): Rejection | null {
     const asked = { kind: 'load', model } as const
-    const routing = routingAfter(asked, by)
-    if ('code' in routing) return routing
+    const standing = standingAfter(asked, by)
+    if (isRejection(standing)) return standing
     loaded.load(model).then(
       () => {
         const rejection = change(asked, by, done)
@@ -186,10 +230,10 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
   }
 
   function runRamp(): void {
-    const { ramp } = newest
-    const { watch, routing } = serving
+    const { ramp } = newest.routing
+    const { watch, routing, policy } = serving
     const guards = policy.ramp_guards
-    if (ramp === null || watch === null || guards === undefined || routing !== newest) return
+    if (ramp === null || watch === null || guards === undefined || routing !== newest.routing) return
     const own = (kind: 'ramp_step' | 'ramp_end' | 'ramp_trip', reason: string): void => {
       change({ kind }, { actor: RAMP, reason, revision: null, remoteAddress: null }, () => undefined)
     }
@@ -216,7 +260,8 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
   timer.unref()
   return {
     serving: () => serving,
-    revision: () => newest.routes.revision,
+    revision: () => newest.routing.routes.revision,
+    policyRevision: () => newest.live.revision,
     change,
     load,
     progress,
@@ -231,6 +276,21 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     },
     close: () => clearInterval(timer),
   }
+}
+
+function isOfPolicy(asked: Change | PolicyAsked): asked is PolicyAsked {
+  return asked.kind === 'policy' || asked.kind === 'policy_list' || asked.kind === 'policy_rollback'
+}
+
+function standingOf({ routing, policy, live }: Standing): Standing {
+  return { routing, policy, live }
+}
+
+/** Bytes of a control record beside its state. */
+const CONTROL_FACTS_BYTES = 4 << 10
+
+function roomFor(state: string): number {
+  return Buffer.byteLength(state) + CONTROL_FACTS_BYTES
 }
 
 function rejectionOf(error: unknown): Rejection {

@@ -21,6 +21,8 @@ import type { LoadedBaseline, LoadedModel } from './models.js'
 
 export interface LoadDeps {
   readonly policy: Policy
+  /** The policy that serves: what operators change while the server runs. */
+  readonly live: { readonly policy: Policy }
   readonly limits: Limits
   readonly clock: Clock
   readonly metrics: Metrics
@@ -75,7 +77,7 @@ export async function loadAtStart(
   try {
     return await loadLaneModel(reference, deps, (bundle) => {
       const approved = approvals.findLast(({ model }) => model === reference)
-      if (deps.policy.model_approval !== 'required' || approved === undefined) return
+      if (deps.live.policy.model_approval !== 'required' || approved === undefined) return
       if (approved.digest === bundle.digest) return
       throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} is ${bundle.digest}, approved was ${approved.digest}`)
     })
@@ -113,8 +115,8 @@ function placeOf(reference: string, { modelsDir }: LoadDeps) {
 
 type Facts = Omit<LoadedModel, 'lane'>
 
-function served(reference: string, bundle: Bundle, { policy, metrics }: LoadDeps): Facts {
-  if (thresholdsOf(policy, bundle.manifest) === null) {
+function served(reference: string, bundle: Bundle, { live, metrics }: LoadDeps): Facts {
+  if (thresholdsOf(live.policy, bundle.manifest) === null) {
     throw new AssayError(
       'ASSAY_BUNDLE_REFUSED',
       `${reference} has no thresholds: state them in its manifest or the policy`,

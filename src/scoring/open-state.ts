@@ -23,7 +23,7 @@ import type { Live } from './assemble.js'
 import type { Audit } from './audit.js'
 import { createPace } from '../runtime/pace.js'
 import { type Base, enter } from './base.js'
-import { controlStateOf, routesAtStart, routingAtStart } from './control-state.js'
+import { controlStateOf, policyAtStart, routesAtStart, routingAtStart } from './control-state.js'
 import type { Fold } from './fold.js'
 import { laneEvent } from './lane/events.js'
 import type { SpawnLane } from './lane/port.js'
@@ -34,7 +34,7 @@ import { type ModelPool, openModelPool, type PoolDeps } from './model-pool.js'
 import { inRoles, type LoadedModels } from './models.js'
 import { createRecall } from './recall.js'
 import { type ControlAt, lastControlState } from './restore.js'
-import { createServing, type Serving } from './serving.js'
+import { createServing, type Serving, type Standing } from './serving.js'
 import { loadLogState } from './snapshot.js'
 
 /** Other threads than the real ones, for tests: a log over a disk that stalls, lanes that can be told to end. */
@@ -58,8 +58,8 @@ export interface OpenState {
   readonly state: Pick<Live, 'features' | 'index' | 'identity' | 'decided' | 'recall'>
   readonly fold: Fold
   readonly progress: { call: () => void }
-  /** Segments that begin later begin with this routing. */
-  onRouting(routing: Routing): void
+  /** Segments that begin later begin with it. */
+  onStanding(standing: Standing): void
 }
 
 /** What a server that takes over has made beside the one before it. */
@@ -82,12 +82,12 @@ export async function prepareState(config: Config, base: Base, threads: Threads 
   const disk = createDisk(directory)
   const restoring = restore(config.process.data_dir, base, readHead(disk).head?.writtenSequence ?? -1)
   const control = lastControlState(directory, { live: true })
-  const routing = startRouting(control, base)
+  const standing = startStanding(control, base)
   enter(base, 'models')
-  const loaded = await loadModels(config, base, routing, { threads, isBeside: true })
+  const loaded = await loadModels(config, base, standing.routing, { threads, isBeside: true })
   enter(base, 'replay')
   const folded = await restoring
-  const serving = createServing(routing, { ...base.fixed, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
+  const serving = createServing(standing, { ...base.fixed, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
   const logThread = startLogThread(threads.log)
   const close = async (): Promise<void> => {
     await loaded.close()
@@ -121,9 +121,9 @@ export async function openState(
     if (opened === null) throw new Error('the models are not loaded yet')
     return opened
   }
-  const stateOf = (routing: Routing, loaded: LoadedModels): Buffer => {
-    const models = inRoles(loaded, { policy, ...routing })
-    return Buffer.from(JSON.stringify(controlStateOf({ policy, fingerprint: base.fingerprint }, routing, models)))
+  const stateOf = (standing: Standing, loaded: LoadedModels): Buffer => {
+    const models = inRoles(loaded, { ...standing, ...standing.routing })
+    return Buffer.from(JSON.stringify(controlStateOf(standing, models)))
   }
   const options: OpenOptions = {
     directory,
@@ -135,7 +135,8 @@ export async function openState(
     controlState: () => control().state,
     async onRecovered({ epoch, findings, nextSequence }) {
       for (const finding of findings.filter(isDamage)) logger.event('LogRecovered', { ...finding })
-      const routing = startRouting(lastControlState(directory, { known: prepared?.control ?? null }), base)
+      const standing = startStanding(lastControlState(directory, { known: prepared?.control ?? null }), base)
+      const { routing } = standing
       const fits = prepared !== null && isOf(prepared.folded, directory, nextSequence - 1)
       // Read while the models are admitted in their threads.
       const restoring = fits ? prepared.folded : restore(config.process.data_dir, base, nextSequence - 1)
@@ -143,11 +144,11 @@ export async function openState(
       const loaded = prepared?.loaded ?? (await loadModels(config, base, routing, { threads, isBeside: false }))
       await loaded.ensure(modelsToLoad(routing, policy.routes, limits.modelsMax), routing.approvals)
       const { bucketsHeldMax } = limits
-      const serving = createServing(routing, { ...fixed, loaded, bucketsHeldMax }, prepared?.serving ?? null)
+      const serving = createServing(standing, { ...fixed, loaded, bucketsHeldMax }, prepared?.serving ?? null)
       enter(base, 'replay')
       const folded = await restoring
       await replay(directory, base, folded)
-      opened = { loaded, serving, state: stateOf(routing, loaded), folded }
+      opened = { loaded, serving, state: stateOf(standing, loaded), folded }
       logger.event('LogReplayed', { epoch, ...folded.fold.counts(), gaps: folded.fold.gaps.length })
     },
     readUpTo: prepared?.folded.position ?? null,
@@ -165,7 +166,10 @@ export async function openState(
   return {
     ...{ loaded, serving, audit, log, fold, progress },
     state: { features, index, identity, decided, recall },
-    onRouting: (routing) => void (opened = { loaded, serving, state: stateOf(routing, loaded), folded }),
+    onStanding(standing) {
+      base.live.policy = standing.policy
+      opened = { loaded, serving, state: stateOf(standing, loaded), folded }
+    },
   }
 }
 
@@ -181,12 +185,15 @@ export function logDirectoryOf({ process: { data_dir: dataDir } }: Config): stri
 }
 
 /** What the log ends with, or the file where there is no log yet; a difference is told. */
-function startRouting(control: ControlAt | null, { fixed, logger, fromFile }: Base): Routing {
+function startStanding(control: ControlAt | null, { fixed, live, logger, fromFile }: Base): Standing {
   const last = control?.state ?? null
   const makeKey = (): Buffer => randomBytes(32)
-  const { routes, event } = routesAtStart(fixed.policy, last?.routes ?? null, { fromFile, makeKey })
-  if (event !== null) logger.event(event.name, event.fields)
-  return routingAtStart(last === null ? null : routingOf(last), routes)
+  const { routes, event } = routesAtStart(fixed.policy, last?.routes ?? null, { fromFile: fromFile.routes, makeKey })
+  const start = policyAtStart(fixed.policy, last, fromFile.policy)
+  for (const told of [event, start.event]) if (told !== null) logger.event(told.name, told.fields)
+  live.policy = start.policy
+  const routing = routingAtStart(last === null ? null : routingOf(last), routes)
+  return { routing, policy: start.policy, live: start.live }
 }
 
 interface Loading {
@@ -211,6 +218,7 @@ function loadDeps(config: Config, base: Base): PoolDeps {
   const { fixed, logger, refused, relay } = base
   return {
     ...fixed,
+    live: base.live,
     catalogue: catalogueFacts(fixed.catalogue, fixed.policy.catalogue),
     modelsDir: config.process.models_dir,
     hangs: base.hangs,

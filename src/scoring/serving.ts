@@ -1,6 +1,7 @@
 // What decisions are made under: policy, routes, the models in their roles, the buckets of the experiment. A snapshot,
 // never changed: a change replaces it as a whole, and a transaction under way keeps the one that it began with.
 import type { LiveRoutes, Routing } from '../contract/control-state.js'
+import type { PolicyStanding } from '../contract/policy-live.js'
 import { type Policy, policyFingerprint } from '../contract/policy.js'
 import type { Columns } from '../decision/condition.js'
 import { createDecider, type Decider } from '../decision/decide.js'
@@ -8,11 +9,16 @@ import { inRoles, type LoadedModels, type ModelSet } from './models.js'
 import { createRampWatch, type RampWatch } from './ramp-watch.js'
 import { BUCKETS, createBuckets } from './route.js'
 
-export interface Serving {
+/** What operators change, as it holds at one time. */
+export interface Standing {
+  readonly routing: Routing
   readonly policy: Policy
+  readonly live: PolicyStanding
+}
+
+export interface Serving extends Standing {
   readonly policyDigest: Buffer
   readonly decider: Decider
-  readonly routing: Routing
   readonly routes: LiveRoutes
   readonly models: ModelSet
   readonly bucketOf: (entity: string) => number
@@ -25,24 +31,23 @@ export interface Serving {
 }
 
 export interface ServingDeps {
-  readonly policy: Policy
   readonly catalogue: Columns
   readonly loaded: LoadedModels
   readonly bucketsHeldMax: number
 }
 
-/** Makes the snapshot of a routing; `before` is the one that it replaces. */
-export function createServing(routing: Routing, deps: ServingDeps, before: Serving | null): Serving {
+/** Makes the snapshot; `before` is the one that it replaces. */
+export function createServing(standing: Standing, deps: ServingDeps, before: Serving | null): Serving {
+  const { routing, policy } = standing
   const { routes, forced, ramp } = routing
-  const { policy, catalogue, loaded, bucketsHeldMax } = deps
+  const { catalogue, loaded, bucketsHeldMax } = deps
   const isSamePolicy = before?.policy === policy
   const isSameKey = before?.routes.experiment_key === routes.experiment_key
   const watched = ramp !== null && ramp.step > 0 ? (before?.watch ?? null) : null
   return {
-    policy,
+    ...standing,
     policyDigest: isSamePolicy ? before.policyDigest : policyFingerprint(policy),
     decider: isSamePolicy ? before.decider : createDecider(policy, catalogue),
-    routing,
     routes,
     models: inRoles(loaded, { policy, routes, forced }),
     bucketOf:

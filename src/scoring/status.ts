@@ -1,7 +1,7 @@
 // What /v1/status, /readyz, /v1/routes, /v1/models and the gauges say of a running server. It only reads.
 import { digestText } from '../contract/canonical-json.js'
 import type { Role } from '../contract/decision.js'
-import type { Policy } from '../contract/policy.js'
+import { type Policy, policyDifferences } from '../contract/policy.js'
 import type { CompiledCatalogue } from '../features/compile.js'
 import type { FeatureState } from '../features/state.js'
 import type { Clock } from '../runtime/clock.js'
@@ -42,13 +42,12 @@ export interface LogView {
 export interface StatusDeps {
   readonly policy: Policy
   readonly clock: Clock
-  readonly fingerprint: string
   readonly catalogue: CompiledCatalogue
   readonly features: FeatureState
   readonly index: IdIndex
   readonly decided: Pick<DecidedOffsets, 'partitions'>
   readonly loaded: LoadedModels
-  readonly control: Pick<Control, 'serving' | 'revision' | 'ramp'>
+  readonly control: Pick<Control, 'serving' | 'revision' | 'policyRevision' | 'ramp'>
   readonly audit: Audit
   readonly hangs: Hangs
   readonly log: LogView
@@ -63,8 +62,9 @@ export interface StatusDeps {
 export interface Status {
   readiness(): { ready: boolean; reasons: string[] }
   status(): object
-  routes(): object
-  models(): object
+  routes(this: void): object
+  models(this: void): object
+  policy(this: void): object
 }
 
 const BREAKER_VALUE: Record<BreakerState, number> = { closed: 0, half_open: 1, open: 2 }
@@ -83,7 +83,8 @@ export function createStatus(deps: StatusDeps): Status {
       node: process.version,
       phase: starting.phase,
       replayed: starting.replayed,
-      policy: deps.fingerprint,
+      policy: servedPolicy(deps),
+      policy_revision: deps.control.serving().live.revision,
       reasons: reasonsOf(deps, false),
       routes: shownRoutes(deps),
       models: lanesShown(deps),
@@ -96,6 +97,7 @@ export function createStatus(deps: StatusDeps): Status {
       ...deps.metrics.summary(),
     }),
     routes: () => shownRoutes(deps),
+    policy: () => shownPolicy(deps),
     models: () => ({
       models: [...lanesShown(deps), describeBaseline(deps)],
     }),
@@ -162,6 +164,24 @@ function shownRoutes({ control, policy, loaded, audit }: StatusDeps): object {
     /** A newer one that is not durable yet. */
     pending_revision: control.revision() > routes.revision ? control.revision() : null,
   }
+}
+
+/** The whole policy that serves, and how it came about. */
+function shownPolicy(deps: StatusDeps): object {
+  const { policy, live } = deps.control.serving()
+  const pending = deps.control.policyRevision()
+  return {
+    ...{ revision: live.revision, fingerprint: servedPolicy(deps), can_roll_back: live.previous !== null },
+    differs_from_config: policyDifferences(deps.policy, policy),
+    /** A newer one that is not durable yet. */
+    pending_revision: pending > live.revision ? pending : null,
+    policy,
+  }
+}
+
+/** The fingerprint of the policy that serves. */
+function servedPolicy({ control }: StatusDeps): string {
+  return digestText(control.serving().policyDigest)
 }
 
 function coverage(index: IdIndex, policy: Policy): object {
@@ -244,7 +264,7 @@ function registerHealth({ metrics, log, hangs }: StatusDeps, isReady: () => bool
 }
 
 function registerGauges(deps: StatusDeps): void {
-  const { metrics, features, index, build, fingerprint } = deps
+  const { metrics, features, index, build } = deps
   const perLane = (read: (lane: Lane) => number) => () =>
     deps.loaded.lanes.map((lane) => ({ labels: { model: `${lane.name}@${lane.version}` }, value: read(lane) }))
   metrics.gauge({
@@ -299,7 +319,7 @@ function registerGauges(deps: StatusDeps): void {
     name: 'assay_build_info',
     help: 'Always 1; says what runs',
     labels: ['version', 'http_binding', 'policy'],
-    read: () => [{ labels: { ...build, policy: fingerprint }, value: 1 }],
+    read: () => [{ labels: { ...build, policy: servedPolicy(deps) }, value: 1 }],
   })
 }
 

@@ -2,6 +2,8 @@
 // through the model that answered, its score through the thresholds, and both are compared with what was logged.
 // It needs no running server and trusts nothing but digests.
 import { join } from 'node:path'
+import { digestText } from '../contract/canonical-json.js'
+import { type ControlState, stateAfter } from '../contract/control-state.js'
 import { decisionId } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import { policyFingerprint } from '../contract/policy.js'
@@ -61,18 +63,26 @@ export async function verifyDecisions(
   const verifier = createVerifier(places.modelsDir)
   const summary: VerifySummary = { equal: 0, differs: 0, unverifiable: 0 }
   let rows: Row[] = []
-  let policy: Policy | null = null
+  /** A decision may stand behind a change that was made while it was under way: its record names its policy. */
+  const policies = new Map<string, Policy>()
+  let held: ControlState | null = null
   let logId: Buffer = Buffer.alloc(8)
+  const hold = (state: ControlState): void => {
+    held = state
+    if (!policies.has(state.policy_fingerprint)) policies.set(state.policy_fingerprint, state.policy)
+  }
   try {
     await readDecisionLog(places.directory, {
       onSegment(header, state) {
         logId = Buffer.from(header.logId)
-        policy = state.policy
+        hold(state)
       },
       onRecord(record) {
-        if (record.type !== 'decision' || policy === null) return
+        if (record.type === 'control' && held !== null) hold(stateAfter(held, record.control.state))
+        if (record.type !== 'decision' || held === null) return
         const { facts, personal } = record
         if (!selects(selection, facts, logId)) return
+        const policy = policies.get(digestText(facts.policy)) ?? held.policy
         // The vector is a view that the next record overwrites.
         const kept = { ...personal, vector: Uint8Array.from(personal.vector) }
         rows.push({ facts, personal: kept, policy, logId })

@@ -34,6 +34,8 @@ export const EVENTS = {
   BreakerClosed: 'info',
   RoutesChanged: 'info',
   RoutesDiffered: 'warn',
+  PolicyChanged: 'info',
+  PolicyDiffered: 'warn',
   WarmUpEnded: 'info',
   KafkaJoined: 'info',
   KafkaFailed: 'error',

@@ -1,5 +1,6 @@
-// The proof of the live routes, its run: a real server under load whose routes are changed at random, at once and not,
-// by two operators, and which is killed with SIGKILL in between. Keeps what clients and operators were told.
+// The proofs of the live routes and of the live policy, their run: a real server under load whose routes or policy are
+// changed at random, at once and not, by two operators, and which is killed with SIGKILL in between. Keeps what clients
+// and operators were told.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Client, openClient } from '../../bench/client.js'
@@ -16,6 +17,22 @@ export interface RoutesRunOptions {
   readonly connections: number
   readonly folder: string
   readonly onLife?: (life: number, run: RoutesRun) => void
+  /** What operators change; the routes by default. */
+  readonly operator?: Operator
+}
+
+/** An operator reads a document, and draws a change of it that may well be possible. */
+export interface Operator {
+  readonly path: string
+  draw(this: void, random: Random, read: never): Drawn
+}
+
+export interface Drawn {
+  /** For the statistics. */
+  readonly verb: string
+  readonly method: 'PUT' | 'POST'
+  readonly path: string
+  readonly body: object
 }
 
 export interface RoutesRun {
@@ -24,8 +41,9 @@ export interface RoutesRun {
   readonly told: Map<number, string>
   /** Answers by kind of change and status. */
   readonly answers: Map<string, number>
-  /** decision_id → routes_revision, of every answer that a client got. */
+  /** decision_id → routes_revision, and policy, of every answer that a client got. */
   readonly decided: Map<string, number>
+  readonly policies: Map<string, string>
   readonly findings: string[]
   /** Requests of clients, and of operators, that a kill cut off. */
   cutOff: number
@@ -51,7 +69,7 @@ export async function runRoutes(options: RoutesRunOptions): Promise<RoutesRun> {
   const random = createRandom(options.seed)
   const dataDir = await mkdtemp(join(options.folder, 'assay-routes-'))
   const run: RoutesRun = {
-    ...{ dataDir, told: new Map(), answers: new Map(), decided: new Map(), findings: [] },
+    ...{ dataDir, told: new Map(), answers: new Map(), decided: new Map(), policies: new Map(), findings: [] },
     ...{ cutOff: 0, changesCutOff: 0, busy: 0 },
     remove: () => rm(dataDir, { recursive: true, force: true }),
   }
@@ -122,8 +140,9 @@ async function startLoad(server: RunningServer, { run, random, options, nextId }
       onReply(connection, status, _decided, { body }) {
         out--
         if (status === 200) {
-          const { decision_id: id, routes_revision: revision } = JSON.parse(body) as Record<string, never>
+          const { decision_id: id, routes_revision: revision, policy } = JSON.parse(body) as Record<string, never>
           run.decided.set(id, revision)
+          run.policies.set(id, policy)
         } else if (status === 503) run.busy++
         else run.findings.push(`a payment got ${status} ${body}`)
         send(client, connection)
@@ -152,15 +171,16 @@ async function startLoad(server: RunningServer, { run, random, options, nextId }
 /** One operator: reads, decides, asks; until enough was changed or the server is gone. */
 async function operate(server: RunningServer, life: Life, state: { over: boolean }): Promise<void> {
   const { run, until } = life
-  const base = `http://127.0.0.1:${server.operationsPort}/v1/routes`
+  const { path, draw } = life.options.operator ?? ROUTES_OPERATOR
+  const base = `http://127.0.0.1:${server.operationsPort}`
   while (!state.over && run.told.size < until) {
     try {
-      const read = await fetch(base)
+      const read = await fetch(base + path)
       const tag = read.headers.get('etag') ?? ''
-      const live = (await read.json()) as Live
-      const { verb, body } = draw(life.random, live)
-      const answer = await fetch(verb === 'set' ? base : `${base}:${verb}`, {
-        method: verb === 'set' ? 'PUT' : 'POST',
+      const drawn = draw(life.random, (await read.json()) as never)
+      const { verb, body } = drawn
+      const answer = await fetch(base + drawn.path, {
+        method: drawn.method,
         headers: { 'content-type': 'application/json', 'if-match': tag },
         body: JSON.stringify({ ...body, reason: `drawn ${run.told.size}` }),
       })
@@ -191,8 +211,17 @@ interface Live {
   previous: object | null
 }
 
-/** A change that may well be possible: of shares, roles, experiments; back; forced and released. */
-function draw(random: Random, { champion, forced, previous }: Live): { verb: string; body: object } {
+const ROUTES_OPERATOR: Operator = {
+  path: '/v1/routes',
+  draw(random, read: Live) {
+    const { verb, body } = drawRoutes(random, read)
+    if (verb === 'set') return { verb, body, method: 'PUT', path: '/v1/routes' }
+    return { verb, body, method: 'POST', path: `/v1/routes:${verb}` }
+  },
+}
+
+/** Of shares, roles, experiments; back; forced and released. */
+function drawRoutes(random: Random, { champion, forced, previous }: Live): { verb: string; body: object } {
   const kind = random.uniform()
   const isForced = forced.baseline || forced.open.length > 0
   if (isForced && kind < 0.5) return { verb: 'release', body: {} }

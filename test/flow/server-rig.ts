@@ -34,6 +34,7 @@ export interface RigOptions {
   /** An existing data directory; by default a new one that `remove` deletes. */
   readonly dataDir?: string
   readonly routesFromFile?: boolean
+  readonly policyFromFile?: boolean
 }
 
 export interface Answer {
@@ -88,7 +89,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     ...(options.limits !== undefined && { limits: options.limits }),
     ...(options.clock !== undefined && { clock: options.clock }),
     ...(options.threads !== undefined && { threads: options.threads }),
-    routesFromFile: options.routesFromFile ?? false,
+    fromFile: { routes: options.routesFromFile ?? false, policy: options.policyFromFile ?? false },
   })
   let stopped: Promise<void> | null = null
   const stop = (): Promise<void> => {

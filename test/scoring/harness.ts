@@ -4,6 +4,7 @@ import { loadConfig } from '../../src/config.js'
 import { routingOf } from '../../src/contract/control-state.js'
 import { compileLabels } from '../../src/contract/label.js'
 import { type Policy, policyFingerprint } from '../../src/contract/policy.js'
+import { FROM_FILE } from '../../src/contract/policy-live.js'
 import { createDecider, cutsOf } from '../../src/decision/decide.js'
 import { createRecordCodecs } from '../../src/contract/record.js'
 import type { DecodedRecord, RecordType } from '../../src/contract/record-types.js'
@@ -171,6 +172,7 @@ export function createHarness(options: HarnessOptions = {}) {
   const idsMax = policy.idempotency.ids_max
   const routes = { ...policy.routes, revision: 3, experiment_key: key.toString('hex') }
   const serving: Serving = {
+    live: FROM_FILE,
     ...{ policy, policyDigest: policyFingerprint(policy), decider: createDecider(policy, catalogue) },
     routing: routingOf({ routes }),
     ...{ routes, models, watch: null },

@@ -1,5 +1,6 @@
 // Records other than decisions as rows of the store's tables, and what every record says of itself.
 // Invariant: a row follows from the record and the policy it was written under alone.
+import { withoutPolicy } from '../../contract/control-state.js'
 import type { FieldSpec } from '../../contract/transaction.js'
 import type { Control, DerivedRow, TailRecord } from '../port.js'
 
@@ -27,7 +28,7 @@ export function rowsOf({ record, control, epoch, sequence }: TailRecord): Derive
     }
     case 'control': {
       const { ordinal, foldedAtMs, kind, actor, reason, state, remoteAddress } = record.control
-      const row = { ...place, ordinal, folded_at_ms: foldedAtMs, kind, actor, reason, state }
+      const row = { ...place, ordinal, folded_at_ms: foldedAtMs, kind, actor, reason, state: withoutPolicy(state) }
       return [{ table: 'controls', row: { ...row, remote_address: remoteAddress } }]
     }
     case 'reply': {

@@ -1,5 +1,5 @@
-// The endpoints by which operators change who answers: `PUT /v1/routes`, `POST /v1/routes:<verb>`, and
-// `POST /v1/models/{name}/{version}:<verb>`.
+// The endpoints by which operators change who answers and under which policy: `PUT /v1/routes`, `PUT /v1/policy`,
+// `PUT /v1/lists/{name}`, `POST /v1/routes:<verb>`, `/v1/policy:rollback` and `/v1/models/{name}/{version}:<verb>`.
 // Invariant: whoever asks is known and may, names why and, for new routes, the revision that they replace; all of it is
 // checked from the headers before the body is read. It decides nothing of the change itself.
 import type { Refusal } from '../../../access/ledger.js'
@@ -16,8 +16,11 @@ import {
 } from '../../../contract/routes-change.js'
 import { type Rejection, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
+import { ListChange, PolicyChange } from '../../../contract/policy-live.js'
+import { PolicyName } from '../../../contract/rules.js'
 import type { Change } from '../../change.js'
 import type { Control } from '../../control.js'
+import type { PolicyAsked } from '../../policy-change.js'
 import { actOf, type Admit, type Caller } from './auth.js'
 import type { UwsRequest } from './binding.js'
 import { isEncoded, readLength, readMediaType, waitsForContinue } from './headers.js'
@@ -27,10 +30,11 @@ import { JSON_TYPE } from './reply.js'
 import type { Parse } from './score-listener.js'
 
 /** The server that is changed. */
-export interface Changes extends Pick<Control, 'change' | 'load' | 'revision'> {
-  /** As `/v1/routes` and `/v1/models` show them. */
+export interface Changes extends Pick<Control, 'change' | 'load' | 'revision' | 'policyRevision'> {
+  /** As `/v1/routes`, `/v1/models` and `/v1/policy` show them. */
   routes(): object
   models(): object
+  policy(): object
 }
 
 export interface ChangeDeps {
@@ -44,7 +48,7 @@ export interface ChangeDeps {
 }
 
 /** A change with its reason, read from a body; or what is wrong with the body. */
-type Read = (value: unknown) => { readonly change: Change; readonly reason: string } | Rejection
+type Read = (value: unknown) => { readonly change: Change | PolicyAsked; readonly reason: string } | Rejection
 
 /** What is asked of an endpoint. */
 interface Asked {
@@ -53,7 +57,7 @@ interface Asked {
   /** New routes name what they replace. */
   readonly needsRevision: boolean
   /** What the answer shows beside the outcome. */
-  readonly shows: 'routes' | 'models'
+  readonly shows: 'routes' | 'models' | 'policy'
 }
 
 const ROUTES = { role: 'operator', needsRevision: false, shows: 'routes' } as const
@@ -68,6 +72,12 @@ const NEW_ROUTES: Asked = {
   ...{ ...ROUTES, needsRevision: true },
   read: reading(RoutesChange, (wanted) => ({ kind: 'set', wanted })),
 }
+const POLICY = { role: 'operator', needsRevision: true, shows: 'policy' } as const
+const NEW_POLICY: Asked = { ...POLICY, read: reading(PolicyChange, ({ policy: given }) => ({ kind: 'policy', given })) }
+const POLICY_ROLLBACK: Asked = {
+  ...{ ...POLICY, needsRevision: false },
+  read: reading(PlainChange, () => ({ kind: 'policy_rollback' })),
+}
 const MODEL_VERBS: Readonly<Record<string, (model: string) => Asked>> = {
   load: (model) => ({ ...MODELS, read: reading(PlainChange, () => ({ kind: 'load', model })) }),
   unload: (model) => ({ ...MODELS, read: reading(PlainChange, () => ({ kind: 'unload', model })) }),
@@ -77,7 +87,10 @@ const MODEL_VERBS: Readonly<Record<string, (model: string) => Asked>> = {
   }),
 }
 
-function reading<Schema extends ChangeBody>(schema: Schema, changeOf: (body: Schema['static']) => Change): Read {
+function reading<Schema extends ChangeBody>(
+  schema: Schema,
+  changeOf: (body: Schema['static']) => Change | PolicyAsked,
+): Read {
   return (value) => {
     const body = checkChange(schema, value)
     return isRejection(body) ? body : { change: changeOf(body), reason: body.reason }
@@ -95,6 +108,9 @@ export function changeEndpoints(deps: ChangeDeps): Route[] {
       return { method: 'post', pattern: `/v1/routes:${verb}`, handle: handling(() => asked) }
     }),
     { method: 'post', pattern: '/v1/models/:name/:version', handle: handling(readModelVerb) },
+    { method: 'put', pattern: '/v1/policy', handle: handling(() => NEW_POLICY) },
+    { method: 'post', pattern: '/v1/policy:rollback', handle: handling(() => POLICY_ROLLBACK) },
+    { method: 'put', pattern: '/v1/lists/:name', handle: handling(readListName) },
   ]
 }
 
@@ -109,6 +125,15 @@ function readModelVerb(req: UwsRequest): Asked | Rejection {
   const model = `${name}@${version}`
   if (Value.Check(ModelRef, model)) return MODEL_VERBS[verb](model)
   return reject('ASSAY_SCHEMA_INVALID', 'the path names no model', [{ path: '/model', message: 'name/version' }])
+}
+
+function readListName(req: UwsRequest): Asked | Rejection {
+  const name = req.getParameter(0) ?? ''
+  const read = reading(ListChange, ({ reason: _, ...list }) => ({ kind: 'policy_list', name, list }))
+  if (Value.Check(PolicyName, name)) return { ...POLICY, read }
+  return reject('ASSAY_SCHEMA_INVALID', 'the path names no list', [
+    { path: '/name', message: String(PolicyName.pattern) },
+  ])
 }
 
 /** The entity tag of a revision. */
@@ -165,9 +190,7 @@ function refusalOf(caller: Caller, { role }: Asked, req: UwsRequest, { limits }:
 function readRevision(req: UwsRequest, isNeeded: boolean): number | 'any' | Rejection {
   const text = req.getHeader('if-match').trim()
   if (text === '') {
-    return isNeeded
-      ? reject('ASSAY_REVISION_MISSING', 'send If-Match with the revision that GET /v1/routes shows')
-      : 'any'
+    return isNeeded ? reject('ASSAY_REVISION_MISSING', 'send If-Match with the revision that GET shows') : 'any'
   }
   const match = /^"(\d{1,15})"$|^(\d{1,15})$/.exec(text)
   if (match !== null) return Number(match[1] ?? match[2])

@@ -1,4 +1,4 @@
-// The operations listener: metrics, liveness, readiness, status, routes, models, audit. For operators, not for clients.
+// The operations listener: metrics, liveness, readiness, status, routes, models, policy, audit. For operators, not for clients.
 // Invariant: state comes in as functions, and a request that takes long (a scrape) holds no other. What changes
 // something stands in change-endpoints.ts.
 import type { Refusal } from '../../../access/ledger.js'
@@ -33,6 +33,7 @@ export interface OperationsListenerDeps {
   readonly status: () => object
   readonly routes: () => object
   readonly models: () => object
+  readonly policy: () => object
   readonly audit: (limit: number) => object
   /** Null before readiness. */
   readonly changes: () => Changes | null
@@ -57,18 +58,22 @@ export function createOperationsListener(deps: OperationsListenerDeps, address: 
   const shown = (read: (req: UwsRequest) => object): Route['handle'] => {
     return keyed((exchange, req) => exchange.answer(200, JSON.stringify(read(req)), false, 0))
   }
-  const shownRoutes = keyed((exchange) => {
-    const changes = deps.changes()
-    const body = JSON.stringify(deps.routes())
-    if (changes === null) return exchange.answer(200, body, false, 0)
-    exchange.answerWith({ status: 200, type: JSON_TYPE, body, extra: ['ETag', tagOf(changes.revision())] })
-  })
+  /** With the revision that a change has to name. */
+  const tagged = (read: () => object, revisionOf: (changes: Changes) => number): Route['handle'] => {
+    return keyed((exchange) => {
+      const changes = deps.changes()
+      const body = JSON.stringify(read())
+      if (changes === null) return exchange.answer(200, body, false, 0)
+      exchange.answerWith({ status: 200, type: JSON_TYPE, body, extra: ['ETag', tagOf(revisionOf(changes))] })
+    })
+  }
   return openListener(deps, address, [
     { method: 'get', pattern: '/metrics', handle: (exchange, req) => answerScrape(deps, exchange, req) },
     { method: 'get', pattern: '/livez', handle: (exchange) => exchange.answer(200, '{"alive":true}', false, 0) },
     { method: 'get', pattern: '/readyz', handle: (exchange) => answerReadiness(exchange, deps.readiness()) },
     { method: 'get', pattern: '/v1/status', handle: shown(() => deps.status()) },
-    { method: 'get', pattern: '/v1/routes', handle: shownRoutes },
+    { method: 'get', pattern: '/v1/routes', handle: tagged(deps.routes, (changes) => changes.revision()) },
+    { method: 'get', pattern: '/v1/policy', handle: tagged(deps.policy, (changes) => changes.policyRevision()) },
     { method: 'get', pattern: '/v1/models', handle: shown(() => deps.models()) },
     { method: 'get', pattern: '/v1/audit', handle: shown((req) => deps.audit(readLimit(req, deps.limits))) },
     { method: 'get', pattern: '/openapi.json', handle: (exchange) => exchange.answer(200, deps.openApi, false, 0) },
