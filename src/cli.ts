@@ -49,17 +49,13 @@ const COMMANDS: readonly Command[] = [
   },
   {
     word: 'features',
-    help: 'build: replay history through the feature code of the server; snapshot: write its state down',
-    load: async () => {
-      const { featuresCommand } = await import('./features/build.js')
-      const { snapshotCommand } = await import('./scoring/snapshot-command.js')
-      return (args) => {
-        const isHelp = args[0] === '--help' || args[0] === '-h'
-        if (args[0] === 'build' || isHelp) return featuresCommand(isHelp ? args : args.slice(1))
-        if (args[0] === 'snapshot') return snapshotCommand(args.slice(1))
-        throw new AssayError('ASSAY_USAGE', 'expected `features build` or `features snapshot`; see `--help` after it')
-      }
-    },
+    help: 'build, check: history through the feature code of the server; size: its memory; snapshot: write its state down',
+    load: async () => (await import('./features-command.js')).featuresCommand,
+  },
+  {
+    word: 'schema',
+    help: 'try: how many of your own values the policy would refuse, and why',
+    load: async () => (await import('./schema-command.js')).schemaCommand,
   },
   {
     word: 'log',

@@ -96,6 +96,8 @@ export interface Limits {
   readonly labelsHeldMax: number
   /** Labels of one file that `features build` sorts in memory, some 200 bytes each. */
   readonly buildLabelsMax: number
+  /** Bytes of the expected features that `features check` holds: 4 million rows of 20, ids and table included. */
+  readonly checkBytesMax: number
   /** Milliseconds by which occurred_at may lie ahead of the clock of the server. */
   readonly clockAheadMsMax: number
   /** Answers that left before their record was durable, held until a reply record names them. */
@@ -294,7 +296,7 @@ export const LIMITS: Limits = Object.freeze({
   amountSummedMax: 2 ** 40,
   labelsUnmatchedMax: 100_000,
   labelsHeldMax: 1_000_000,
-  buildLabelsMax: 5_000_000,
+  ...{ buildLabelsMax: 5_000_000, checkBytesMax: 1 << 30 },
   clockAheadMsMax: 300_000,
   repliesMax: 65_536,
   replyEntriesMax: 256,
@@ -359,7 +361,7 @@ export const TINY: Limits = Object.freeze({
   lateMsMax: 60_000,
   labelsUnmatchedMax: 4,
   labelsHeldMax: 8,
-  buildLabelsMax: 8,
+  ...{ buildLabelsMax: 8, checkBytesMax: 2 << 10 },
   repliesMax: 16,
   replyEntriesMax: 4,
   gapsMax: 100,

@@ -82,6 +82,7 @@ void t.test('help, version and misuse', async (t) => {
     'config',
     'model',
     'features',
+    'schema',
     'log',
     'decision',
     'route',
@@ -99,7 +100,7 @@ void t.test('help, version and misuse', async (t) => {
     }),
   )
   t.match(await assay(['--version']), { code: 0, out: /^\d+\.\d+\.\d+\n$/ })
-  for (const args of [[], ['nothing'], ['serve', '--no-such']])
+  for (const args of [[], ['nothing'], ['serve', '--no-such'], ['features'], ['schema', 'try']])
     t.match(await assay(args), { code: 2, err: coded('ASSAY_USAGE') })
 })
 
@@ -114,6 +115,9 @@ void t.test('what cannot be read is one line with its code, and exit code 1', as
     [['log', 'verify'], 'ASSAY_INPUT_INVALID', nowhere],
     [['decision', 'verify', '--since', '2020-01-01', '--until', '2030-01-01'], 'ASSAY_INPUT_INVALID', nowhere],
     [['features', 'build', '--spec', 'no', '--in', 'no', '--out', 'x.csv'], 'ASSAY_INPUT_INVALID'],
+    [['features', 'check', '--in', 'no.csv', '--expect', 'no.csv'], 'ASSAY_INPUT_INVALID'],
+    [['features', 'size', '--rate', '1', '--entities', '1', '--spec', 'no'], 'ASSAY_INPUT_INVALID'],
+    [['schema', 'try', '--in', 'no.csv'], 'ASSAY_INPUT_INVALID'],
     [['traffic', '--url', 'http://127.0.0.1:1'], 'ASSAY_SERVER_UNREACHABLE'],
   ]
   const ended = await Promise.all(cases.map(([args, , more]) => assay(args, more)))

@@ -3,10 +3,10 @@
 import type { Label } from '../contract/label.js'
 import { isRejection } from '../contract/problem.js'
 import { createInstant, isEpochMs, parseRfc3339, TIME_ALLOWED } from '../contract/time.js'
-import type { Transaction } from '../contract/transaction.js'
+import type { Transaction, TransactionSchema } from '../contract/transaction.js'
 import { CORE_FIELDS } from '../contract/transaction-schema.js'
 import { compileTransaction } from '../contract/validate.js'
-import { AssayError } from '../errors.js'
+import { AssayError, type InputFault } from '../errors.js'
 import type { Limits } from '../limits.js'
 import type { BuildSpec } from './build-spec.js'
 import { booleanValue, type ColumnMap, readRows, type Row, typedValue } from './read-rows.js'
@@ -27,39 +27,59 @@ export async function* readTransactions(
   const { schema, currencies } = spec
   // History lies where it lies: no clock of today has a say in it.
   const validator = compileTransaction({ schema, currencies, clock: 'replay' }, limits)
-  const fields = schema.fields
-  const names = new Set<string>([...CORE_FIELDS, 'amount', 'fraud', ...fields.map((field) => field.name)])
-  for await (const row of readRows(input.path, names, input.columns)) {
-    const { amount, fraud, ...values } = row.values
+  for await (const row of readRows(input.path, transactionNames(schema), input.columns)) {
+    const { fraud, ...given } = row.values
     const place = `${input.path}, row ${row.number}`
-    const time = values.occurred_at
-    if (typeof time === 'string' && /^\d+$/.test(time)) values.occurred_at = Number(time)
-    if (amount !== undefined && values.amount_minor === undefined) {
-      values.amount_minor = minorUnits(amount, currencies.list[String(values.currency)]?.exponent ?? 2, place)
-    } else if (values.amount_minor !== undefined) values.amount_minor = typedValue(values.amount_minor, 'integer')
-    if (typeof values.transaction_id === 'number') values.transaction_id = String(values.transaction_id)
-    for (const { name, type } of fields) {
-      if (values[name] !== undefined) values[name] = typedValue(values[name], type)
-    }
+    const { values, fault } = asSent(given, spec)
+    if (fault !== null) throw new AssayError('ASSAY_INPUT_INVALID', `${place}: ${fault.path}: ${fault.message}`)
     const tx = validator.check(values, 0)
     if (isRejection(tx)) {
-      const faults = tx.errors.map((fault) => `${fault.path}: ${fault.message}`).join('; ')
+      const faults = tx.errors.map((each) => `${each.path}: ${each.message}`).join('; ')
       throw new AssayError('ASSAY_INPUT_INVALID', `${place}: ${tx.detail}: ${faults}`, { errors: tx.errors })
     }
     yield { number: row.number, tx, fraud: fraud === undefined ? null : readFraud(fraud, place) }
   }
 }
 
-/** `163.64` at two decimals → 16364. Refuses what is no whole number of minor units. */
-export function minorUnits(amount: unknown, exponent: number, place: string): number {
+/** Names of ours that may stand in a file of transactions. */
+export function transactionNames(schema: TransactionSchema): Set<string> {
+  return new Set([...CORE_FIELDS, 'amount', 'fraud', ...schema.fields.map((field) => field.name)])
+}
+
+/**
+ * The values of a row as a client would send them: the amount in minor units, texts as the types that the schema
+ * declares. `fault` says that `amount` is no whole number of minor units; then there is none.
+ */
+export function asSent(
+  given: Record<string, unknown>,
+  { schema, currencies }: Pick<BuildSpec, 'schema' | 'currencies'>,
+): { readonly values: Record<string, unknown>; readonly fault: InputFault | null } {
+  const { amount, ...values } = given
+  let fault: InputFault | null = null
+  const time = values.occurred_at
+  if (typeof time === 'string' && /^\d+$/.test(time)) values.occurred_at = Number(time)
+  if (values.amount_minor !== undefined) values.amount_minor = typedValue(values.amount_minor, 'integer')
+  else if (amount !== undefined) {
+    const exponent = currencies.list[String(values.currency)]?.exponent ?? 2
+    const minor = minorUnits(amount, exponent)
+    if (minor === null) fault = { path: '/amount', message: `a number with at most ${exponent} decimals` }
+    else values.amount_minor = minor
+  }
+  if (typeof values.transaction_id === 'number') values.transaction_id = String(values.transaction_id)
+  for (const { name, type } of schema.fields) {
+    if (values[name] !== undefined) values[name] = typedValue(values[name], type)
+  }
+  return { values, fault }
+}
+
+/** `163.64` at two decimals → 16364; null for what is no whole number of minor units. */
+export function minorUnits(amount: unknown, exponent: number): number | null {
   const text = typeof amount === 'number' ? String(amount) : amount
   const scaled = typeof text === 'string' && text.trim() !== '' ? Number(text) * 10 ** exponent : NaN
   const whole = Math.round(scaled)
   // A decimal text times a power of ten is off by the last bits of the product at most.
-  if (!Number.isSafeInteger(whole) || Math.abs(scaled - whole) > Math.max(1e-9, Math.abs(scaled) * 1e-12)) {
-    throw new AssayError('ASSAY_INPUT_INVALID', `${place}: /amount: a number with at most ${exponent} decimals`)
-  }
-  return whole
+  const isWhole = Number.isSafeInteger(whole) && Math.abs(scaled - whole) <= Math.max(1e-9, Math.abs(scaled) * 1e-12)
+  return isWhole ? whole : null
 }
 
 function readFraud(value: unknown, place: string): boolean {

@@ -1,9 +1,10 @@
-// The spec of a feature build: a policy file (schema, catalogue, currencies taken from it), a configuration that holds
-// one, or a catalogue alone, for which schema and currency are inferred. JSON or YAML. Refuses what does not fit.
+// The spec of a replay: a policy file (schema, catalogue, currencies taken from it), a configuration that holds one, or
+// a catalogue alone, for which schema and currency are inferred. JSON or YAML. Refuses what does not fit.
 import { readFile } from 'node:fs/promises'
 import { type Static, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { parse as parseYaml } from 'yaml'
+import { type Environment, loadConfig } from '../config.js'
 import { Catalogue } from '../contract/catalogue.js'
 import { Currencies } from '../contract/policy.js'
 import { type FieldSpec, TransactionSchema } from '../contract/transaction.js'
@@ -15,6 +16,12 @@ export interface BuildSpec {
   readonly currencies: Currencies
   /** What was inferred, for the report; null where the file said it. */
   readonly inferred: string | null
+}
+
+/** That of the configuration in force: the file that ASSAY_CONFIG names, else the defaults. */
+export function effectiveSpec(env: Environment): BuildSpec {
+  const { catalogue, schema, currencies } = loadConfig({ env }).policy
+  return { catalogue, schema, currencies, inferred: null }
 }
 
 /**

@@ -4,8 +4,12 @@
 
 import type { Image } from '../runtime/image.js'
 
-const SEGMENTS = 256
-const FIRST_SIZE = 8
+export const SEGMENTS = 256
+/** Places of a segment at first, and bytes of a place. */
+export const FIRST_SIZE = 8
+export const PLACE_BYTES = 8
+/** A segment doubles before more than this part of its places is taken. */
+export const FILL_MAX = 3 / 4
 
 export class HashTable {
   entries = 0
@@ -57,7 +61,7 @@ export class HashTable {
   add(low: number, high: number, value: number): void {
     const index = low & (SEGMENTS - 1)
     let segment = this.#segments[index]
-    if ((this.#used[index] + 1) * 8 > segment.length * 3) segment = this.#grow(index)
+    if (this.#used[index] + 1 > (segment.length >>> 1) * FILL_MAX) segment = this.#grow(index)
     put(segment, high | 0, value)
     this.#used[index]++
     this.entries++

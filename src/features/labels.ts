@@ -7,7 +7,8 @@ import { HashTable } from './hash-table.js'
 const NONE = -1
 const WAITING = 0
 const HELD = 1
-const BYTES_PER_ROW = 49
+/** What a label takes, without its place in the table. */
+export const BYTES_PER_ROW = 49
 
 export interface LabelBounds {
   readonly waitingMax: number

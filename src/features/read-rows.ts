@@ -2,12 +2,14 @@
 // A column map says which foreign column stands for which of our names, or that a name is a constant.
 // Values become what the schema declares; what cannot is left as it is, for validation to refuse with its path.
 import { createReadStream } from 'node:fs'
-import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { parse } from 'csv-parse'
+import { holdsCardData } from '../contract/card-data.js'
 import type { FieldSpec } from '../contract/transaction.js'
 import { AssayError } from '../errors.js'
+import { LIMITS } from '../limits.js'
+import { readLines } from './read-lines.js'
 
 /** Our name → a foreign column, or a constant. */
 export type ColumnMap = ReadonlyMap<string, { readonly column: string } | { readonly constant: string }>
@@ -19,28 +21,53 @@ export interface Row {
   readonly values: Record<string, unknown>
 }
 
+/** A row is a transaction: no larger than what may be sent. */
+export const ROW_BYTES_MAX = LIMITS.bodyBytesMax
+const SPACE = 32
+
 /** `transaction_id=TRANSACTION_ID,currency=:EUR` → the map. Throws ASSAY_USAGE where a part is not `name=column`. */
-export function parseColumns(text: string): ColumnMap {
+export function parseColumns(text: string, option = '--columns'): ColumnMap {
   const map = new Map<string, { column: string } | { constant: string }>()
   for (const part of text.split(',').filter((piece) => piece !== '')) {
     const at = part.indexOf('=')
     const name = part.slice(0, at).trim()
     const target = part.slice(at + 1)
     if (at < 1 || target === '' || target === ':') {
-      throw new AssayError('ASSAY_USAGE', `--columns: ${part} is not name=COLUMN or name=:constant`)
+      throw new AssayError('ASSAY_USAGE', `${option}: ${part} is not name=COLUMN or name=:constant`)
     }
     map.set(name, target.startsWith(':') ? { constant: target.slice(1) } : { column: target })
   }
   return map
 }
 
+export interface RowOptions {
+  /** Called with the names that stand in the file: once for a csv, with those of each row for JSON lines. */
+  readonly see?: (columns: readonly string[]) => void
+}
+
+interface Source {
+  readonly path: string
+  readonly names: ReadonlySet<string>
+  readonly columns: ColumnMap
+  readonly see: (columns: readonly string[]) => void
+}
+
 /** Streams the rows. `names` are the names of ours that may stand in the file; others are passed over. */
-export async function* readRows(path: string, names: ReadonlySet<string>, columns: ColumnMap): AsyncGenerator<Row> {
-  const bare = path.replace(/\.gz$/, '')
-  const bytes = openBytes(path)
-  if (bare.endsWith('.csv')) yield* readCsv(bytes, names, columns, path)
-  else if (bare.endsWith('.jsonl') || bare.endsWith('.ndjson')) yield* readJsonLines(bytes, names, columns, path)
+export async function* readRows(
+  path: string,
+  names: ReadonlySet<string>,
+  columns: ColumnMap,
+  { see = () => undefined }: RowOptions = {},
+): AsyncGenerator<Row> {
+  const source: Source = { path, names, columns, see }
+  if (isJsonLines(path)) yield* readJsonLines(source)
+  else if (path.replace(/\.gz$/, '').endsWith('.csv')) yield* readCsv(source)
   else throw new AssayError('ASSAY_USAGE', `${path}: the name must end in .csv, .csv.gz, .jsonl or .jsonl.gz`)
+}
+
+/** Whether the name says that each line is a JSON object. */
+export function isJsonLines(path: string): boolean {
+  return /\.(jsonl|ndjson)(\.gz)?$/.test(path)
 }
 
 function openBytes(path: string): Readable {
@@ -49,6 +76,42 @@ function openBytes(path: string): Readable {
   const bytes = createGunzip()
   file.on('error', (error) => bytes.destroy(error))
   return file.pipe(bytes)
+}
+
+/** What of a file stands for a name of ours, and what does not. */
+export interface SeenColumns {
+  /** Our names that were found. */
+  readonly known: ReadonlySet<string>
+  /** Columns that stand for none, as they may be shown; at most so many are kept. */
+  readonly unknown: ReadonlySet<string>
+  readonly see: (columns: readonly string[]) => void
+}
+
+/** Watches the columns of a file: hand its `see` to `readRows`. */
+export function watchColumns(names: ReadonlySet<string>, columns: ColumnMap, unknownMax: number): SeenColumns {
+  const ours = new Map<string, string>()
+  for (const name of names) {
+    const column = columnOf(name, columns)
+    if (column !== null) ours.set(column, name)
+  }
+  const known = new Set<string>()
+  const unknown = new Set<string>()
+  return {
+    known,
+    unknown,
+    see(found) {
+      for (const column of found) {
+        const name = ours.get(column)
+        if (name !== undefined) known.add(name)
+        else if (unknown.size < unknownMax) unknown.add(shownColumn(column))
+      }
+    },
+  }
+}
+
+/** A file without a header has values in its place: what looks like one that must not be shown is left out as `?`. */
+function shownColumn(column: string): string {
+  return /^[\p{L}\p{N} _.$@%#:/()-]{1,64}$/u.test(column) && !holdsCardData(column) ? column : '?'
 }
 
 type Constants = readonly (readonly [name: string, constant: string])[]
@@ -63,21 +126,18 @@ function columnOf(name: string, columns: ColumnMap): string | null {
   return 'column' in target ? target.column : null
 }
 
-async function* readCsv(
-  bytes: Readable,
-  names: ReadonlySet<string>,
-  columns: ColumnMap,
-  path: string,
-): AsyncGenerator<Row> {
+async function* readCsv({ path, names, columns, see }: Source): AsyncGenerator<Row> {
+  const bytes = openBytes(path)
   const constants = constantsOf(columns)
   let places: readonly (readonly [name: string, place: number])[] | null = null
   let number = 0
-  const parser = parse({ bom: true })
+  const parser = parse({ bom: true, max_record_size: ROW_BYTES_MAX })
   bytes.on('error', (error) => parser.destroy(error))
   try {
     const records: AsyncIterable<string[]> = bytes.pipe(parser)
     for await (const record of records) {
       if (places === null) {
+        see(record)
         places = placesOf(record, names, columns, path)
         continue
       }
@@ -109,28 +169,19 @@ function placesOf(
   })
 }
 
-async function* readJsonLines(
-  bytes: Readable,
-  names: ReadonlySet<string>,
-  columns: ColumnMap,
-  path: string,
-): AsyncGenerator<Row> {
+async function* readJsonLines({ path, names, columns, see }: Source): AsyncGenerator<Row> {
   const constants = constantsOf(columns)
   const wanted = [...names].flatMap((name) => {
     const column = columnOf(name, columns)
     return column === null ? [] : [[name, column] as const]
   })
-  const lines = createInterface({ input: bytes, crlfDelay: Infinity })
-  let failure: unknown = null
-  bytes.on('error', (error) => {
-    failure = error
-    lines.close()
-  })
-  let number = 0
-  for await (const line of lines) {
-    if (line.trim() === '') continue
-    number++
-    const given = new Map<string, unknown>(Object.entries(parseLine(line, `${path}, row ${number}`)))
+  for await (const { number, bytes } of readBodies(path)) {
+    const place = `${path}, row ${number}`
+    if (bytes.length > ROW_BYTES_MAX) {
+      throw new AssayError('ASSAY_INPUT_INVALID', `${place}: a line of at most ${ROW_BYTES_MAX} bytes`)
+    }
+    const given = new Map<string, unknown>(Object.entries(parseLine(bytes.toString(), place)))
+    see([...given.keys()])
     const values: Record<string, unknown> = Object.fromEntries(constants)
     for (const [name, column] of wanted) {
       const value = given.get(column)
@@ -138,7 +189,18 @@ async function* readJsonLines(
     }
     yield { number, values }
   }
-  if (failure !== null) throw inputFault(failure, `${path}, after row ${number}`)
+}
+
+/** Streams the lines of a file, blank ones left out, as bytes; one over ROW_BYTES_MAX comes cut, a byte too long. */
+export async function* readBodies(path: string): AsyncGenerator<{ readonly number: number; readonly bytes: Buffer }> {
+  let number = 0
+  try {
+    for await (const bytes of readLines(openBytes(path), ROW_BYTES_MAX)) {
+      if (!bytes.every((byte) => byte <= SPACE)) yield { number: ++number, bytes }
+    }
+  } catch (cause) {
+    throw inputFault(cause, `${path}, after row ${number}`)
+  }
 }
 
 function parseLine(line: string, place: string): object {

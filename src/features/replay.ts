@@ -1,27 +1,26 @@
-// History through the server's own feature code, row by row in event order, into a file for
-// training. What a row's vector knows is what the server would have known: earlier events, and labels known by then.
+// History through the server's own feature code, row by row in event order, into a file for training or into a
+// comparison. What a row's vector knows is what the server would have known: earlier events, and labels known by then.
 // Refuses rows out of order, and a label column without a delay: it would tell the model the answer.
 import type { Label } from '../contract/label.js'
 import { FEATURE_FLAGS } from '../contract/decision.js'
 import { AssayError } from '../errors.js'
 import type { Limits } from '../limits.js'
-import { readSpec } from './build-spec.js'
+import { effectiveSpec, readSpec } from './build-spec.js'
 import { type BuildRow, readLabels, readTransactions } from './build-rows.js'
 import { type CompiledCatalogue, compileCatalogue } from './compile.js'
 import type { ColumnMap } from './read-rows.js'
 import { createFeatureState, type FeatureState, type FeatureStateSize } from './state.js'
 import { type FeatureSink, openSink } from './write-features.js'
 
-export interface BuildOptions {
-  /** Policy or catalogue, JSON or YAML. */
-  readonly spec: string
+export interface ReplayOptions {
+  /** Policy or catalogue, JSON or YAML; null for the effective policy. */
+  readonly spec: string | null
   /** Transactions: csv, csv.gz, jsonl, jsonl.gz, in event order. */
   readonly input: string
   /** Labels with known_at; the label column of the transactions plays no part in features then. */
   readonly labels: string | null
   readonly columns: ColumnMap
   readonly labelColumns: ColumnMap
-  readonly out: string
   /** Rows with fromMs <= occurred_at < untilMs are written; all are folded. */
   readonly fromMs: number
   readonly untilMs: number
@@ -29,7 +28,14 @@ export interface BuildOptions {
   readonly labelDelayMs: number | null
 }
 
-export interface BuildReport {
+export interface BuildOptions extends ReplayOptions {
+  readonly out: string
+}
+
+/** Opens what takes the rows, with the first of them; `withFraud` where the file has a label column. */
+export type OpenSink<S> = (compiled: CompiledCatalogue, withFraud: boolean) => S | Promise<S>
+
+export interface ReplayReport {
   readonly rows: number
   readonly written: number
   readonly features: number
@@ -47,17 +53,23 @@ export interface BuildReport {
   readonly state: FeatureStateSize
 }
 
-/**
- * Runs a build. Throws ASSAY_INPUT_INVALID with the row, ASSAY_CATALOGUE_INVALID, or ASSAY_USAGE; leaves no half file.
- */
-export async function buildFeatures(options: BuildOptions, limits: Limits): Promise<BuildReport> {
+/** Writes a file of features. As `replayHistory`; leaves no half file. */
+export async function buildFeatures(options: BuildOptions, limits: Limits): Promise<ReplayReport> {
+  const open: OpenSink<FeatureSink> = ({ names }, withFraud) => openSink(options.out, names, withFraud)
+  return (await replayHistory(options, limits, open)).report
+}
+
+/** Hands every row of the range to a sink. Throws ASSAY_INPUT_INVALID with the row, ASSAY_CATALOGUE_INVALID, ASSAY_USAGE. */
+export async function replayHistory<S extends FeatureSink>(
+  options: ReplayOptions,
+  limits: Limits,
+  open: OpenSink<S>,
+): Promise<{ readonly sink: S; readonly report: ReplayReport }> {
   const currency = options.columns.get('currency')
-  const spec = await readSpec(
-    options.spec,
-    currency !== undefined && 'constant' in currency ? currency.constant : 'EUR',
-  )
+  const base = currency !== undefined && 'constant' in currency ? currency.constant : 'EUR'
+  const spec = options.spec === null ? effectiveSpec(process.env) : await readSpec(options.spec, base)
   const compiled = compileCatalogue(spec.catalogue, spec.schema, spec.currencies)
-  const build: Build = {
+  const replay: Replay = {
     options,
     compiled,
     state: createFeatureState(compiled, { limits }),
@@ -73,26 +85,32 @@ export async function buildFeatures(options: BuildOptions, limits: Limits): Prom
     flagged: Object.fromEntries(Object.keys(FEATURE_FLAGS).map((name) => [name, 0])),
   }
   const rows = readTransactions({ path: options.input, columns: options.columns }, spec, limits)
-  const withFraud = await run(build, rows)
-  const warmFrom = compiled.names.map((_, feature) => build.state.warmFromMs(feature)).filter(Number.isFinite)
-  return {
-    rows: build.rows,
-    written: build.written,
+  const { sink, withFraud } = await run(replay, rows, open)
+  const warmFrom = compiled.names.map((_, feature) => replay.state.warmFromMs(feature)).filter(Number.isFinite)
+  const report = {
+    rows: replay.rows,
+    written: replay.written,
     features: compiled.size,
     catalogue: compiled.digest,
     inferred: spec.inferred,
-    labels: options.labels !== null ? 'file' : withFraud && compiled.labelled ? 'column' : 'none',
-    labelDelayMs: build.labelDelayMs,
-    labelsFolded: build.labelsFolded,
-    labelsUnmatched: build.state.size().labelsWaiting + build.state.size().labelsExpired,
-    flagged: build.flagged,
+    labels: labelsOf(replay, withFraud),
+    labelDelayMs: replay.labelDelayMs,
+    labelsFolded: replay.labelsFolded,
+    labelsUnmatched: replay.state.size().labelsWaiting + replay.state.size().labelsExpired,
+    flagged: replay.flagged,
     warmFromMs: warmFrom.length === 0 ? null : Math.max(...warmFrom),
-    state: build.state.size(),
+    state: replay.state.size(),
   }
+  return { sink, report }
 }
 
-interface Build {
-  readonly options: BuildOptions
+function labelsOf({ options, compiled }: Replay, withFraud: boolean): ReplayReport['labels'] {
+  if (options.labels !== null) return 'file'
+  return withFraud && compiled.labelled ? 'column' : 'none'
+}
+
+interface Replay {
+  readonly options: ReplayOptions
   readonly compiled: CompiledCatalogue
   readonly state: FeatureState
   /** In the order in which they become known; a label column adds to it as rows pass, a file fills it beforehand. */
@@ -107,35 +125,42 @@ interface Build {
   readonly flagged: Record<string, number>
 }
 
-/** Folds and writes every row; true where the file has a label column. */
-async function run(build: Build, rows: AsyncGenerator<BuildRow>): Promise<boolean> {
-  const { options, compiled } = build
-  let sink: FeatureSink | null = null
+/** Folds and hands over every row; `withFraud` where the file has a label column. */
+async function run<S extends FeatureSink>(
+  replay: Replay,
+  rows: AsyncGenerator<BuildRow>,
+  open: OpenSink<S>,
+): Promise<{ readonly sink: S; readonly withFraud: boolean }> {
+  const { options, compiled } = replay
+  let sink: S | null = null
   let withFraud = false
   try {
     for await (const row of rows) {
       if (sink === null) {
         withFraud = row.fraud !== null
-        if (withFraud) checkDelay(build)
-        sink = openSink(options.out, compiled.names, withFraud)
+        if (withFraud) checkDelay(replay)
+        sink = await open(compiled, withFraud)
       }
-      foldRow(build, row)
+      foldRow(replay, row)
       const t = row.tx.occurredAtMs
-      if (t < options.fromMs || t >= options.untilMs) continue
-      build.written++
-      const full = sink.write(row.tx.transactionId, build.vector, row.fraud)
+      if (t < options.fromMs || t >= options.untilMs) {
+        sink.pass?.(row.tx.transactionId)
+        continue
+      }
+      replay.written++
+      const full = sink.write(row.tx.transactionId, replay.vector, row.fraud)
       if (full !== undefined) await full
     }
-    sink ??= openSink(options.out, compiled.names, false)
+    sink ??= await open(compiled, false)
     await sink.close()
   } catch (error) {
     await sink?.abandon()
     throw error
   }
-  return withFraud
+  return { sink, withFraud }
 }
 
-function checkDelay({ options, compiled, labelDelayMs }: Build): void {
+function checkDelay({ options, compiled, labelDelayMs }: Replay): void {
   if (options.labels !== null || !compiled.labelled || labelDelayMs > 0) return
   throw new AssayError(
     'ASSAY_USAGE',
@@ -143,32 +168,32 @@ function checkDelay({ options, compiled, labelDelayMs }: Build): void {
   )
 }
 
-function foldRow(build: Build, { number, tx, fraud }: BuildRow): void {
-  const { options, state, vector } = build
+function foldRow(replay: Replay, { number, tx, fraud }: BuildRow): void {
+  const { options, state, vector } = replay
   const t = tx.occurredAtMs
-  if (t < build.lastMs) {
+  if (t < replay.lastMs) {
     const place = `${options.input}, row ${number}`
     throw new AssayError('ASSAY_INPUT_INVALID', `${place}: occurred_at is earlier than in the row before; sort by it`)
   }
-  build.lastMs = t
-  build.rows++
-  foldLabels(build, t)
+  replay.lastMs = t
+  replay.rows++
+  foldLabels(replay, t)
   const flags = state.fold(tx, number, t, vector, 0)
-  if (t >= options.fromMs && t < options.untilMs) countFlags(build, flags)
+  if (t >= options.fromMs && t < options.untilMs) countFlags(replay, flags)
   if (fraud === true && options.labels === null)
-    build.labels.push(columnLabel(tx.transactionId, t + build.labelDelayMs))
+    replay.labels.push(columnLabel(tx.transactionId, t + replay.labelDelayMs))
 }
 
-function foldLabels(build: Build, nowMs: number): void {
-  const { labels, state } = build
-  while (build.nextLabel < labels.length && labels[build.nextLabel].knownAtMs <= nowMs) {
-    state.label(labels[build.nextLabel++], 0, nowMs)
-    build.labelsFolded++
+function foldLabels(replay: Replay, nowMs: number): void {
+  const { labels, state } = replay
+  while (replay.nextLabel < labels.length && labels[replay.nextLabel].knownAtMs <= nowMs) {
+    state.label(labels[replay.nextLabel++], 0, nowMs)
+    replay.labelsFolded++
   }
   // What was folded is let go from time to time, so that a long file needs no more than the labels of one delay.
-  if (build.nextLabel > 10_000) {
-    build.labels = labels.slice(build.nextLabel)
-    build.nextLabel = 0
+  if (replay.nextLabel > 10_000) {
+    replay.labels = labels.slice(replay.nextLabel)
+    replay.nextLabel = 0
   }
 }
 
@@ -176,7 +201,7 @@ function columnLabel(transactionId: string, knownAtMs: number): Label {
   return { transactionId, kind: 'fraud', value: true, source: 'column', knownAtMs, occurredAtMs: null, entities: [] }
 }
 
-function countFlags({ flagged }: Build, flags: number): void {
+function countFlags({ flagged }: Replay, flags: number): void {
   if (flags === 0) return
   for (const [name, bit] of Object.entries(FEATURE_FLAGS)) if ((flags & bit) !== 0) flagged[name]++
 }

@@ -93,7 +93,17 @@ export class Slab {
   }
 
   get bytes(): number {
-    return this.#chunks.length * (this.#offsetMask + 1) * this.bytesPerSlot
+    return this.#chunks.length * this.chunkSlots * this.bytesPerSlot
+  }
+
+  /** Slots of a chunk: memory comes in so many. */
+  get chunkSlots(): number {
+    return this.#offsetMask + 1
+  }
+
+  /** Slots that there will ever be. */
+  get slotsMax(): number {
+    return this.#chunksMax * this.chunkSlots
   }
 
   /** Fills `stretch` with where the stretch of 2^order slots from `slot` on lies. */

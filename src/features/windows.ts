@@ -19,7 +19,30 @@ import { emptyStretch, orderFor, Slab, type Stretch } from './slab.js'
  * up.
  */
 const SWEEP = 2
-const ORDER_FIRST = orderFor(1)
+export const ORDER_FIRST = orderFor(1)
+
+/** Whether a base and its events, `length` together, take so much of a stretch that it doubles. */
+export function isCrowded(length: number, capacity: number): boolean {
+  return length * 4 > capacity * 3
+}
+
+/** Whether they take so little of it that it shrinks, to `orderFor` twice their number. */
+export function isSparse(length: number, capacity: number): boolean {
+  return length * 4 <= capacity
+}
+
+/** The empty slab of an entity field. */
+export function createSlab(plan: FieldPlan, limits: Limits): Slab {
+  // A full stretch keeps a quarter free, so that making room costs a few copies per event at most.
+  const stretchMax = Math.ceil(((limits.eventsPerEntityMax + 1) * 4) / 3)
+  const columns = {
+    sums: plan.sumMasks.length,
+    raws: plan.rawSources.length,
+    counts: plan.countMasks.length + plan.labelMasks.length,
+    ids: plan.labelMasks.length > 0,
+  }
+  return new Slab(columns, limits.featureEventsMax, stretchMax)
+}
 
 // A class: private state and speed meet.
 export class EntityWindows {
@@ -50,15 +73,7 @@ export class EntityWindows {
     this.#counts = plan.countMasks.length + plan.labelMasks.length
     this.#eventsMax = eventsPerEntityMax
     this.#entitiesMax = entitiesMax
-    // A full stretch keeps a quarter free, so that making room costs a few copies per event at most.
-    const stretchMax = Math.ceil(((eventsPerEntityMax + 1) * 4) / 3)
-    const columns = {
-      sums: plan.sumMasks.length,
-      raws: plan.rawSources.length,
-      counts: this.#counts,
-      ids: this.#labelled,
-    }
-    this.#slab = new Slab(columns, limits.featureEventsMax, stretchMax)
+    this.#slab = createSlab(plan, limits)
     this.#entities = new Entities(entitiesMax, plan.edges.length)
     this.#facts = this.#entities.facts
     this.#unknown = createScratch(plan.edges.length, 0, seed)
@@ -306,7 +321,7 @@ export class EntityWindows {
     const stretch = this.#stretch
     while (facts[entity + COUNT] > 0 && this.#oldestTime(entity, stretch) <= heldFrom) this.#dropOldest(entity, stretch)
     const used = facts[entity + COUNT] + 1
-    if (facts[entity + ORDER] > ORDER_FIRST && used * 4 <= stretch.capacity) {
+    if (facts[entity + ORDER] > ORDER_FIRST && isSparse(used, stretch.capacity)) {
       // Never at the cost of another entity: where the slab is full the stretch stays as it is.
       const smaller = orderFor(used * 2)
       const to = this.#slab.take(smaller)
@@ -330,7 +345,7 @@ export class EntityWindows {
     const first = facts[entity + FIRST]
     const length = facts[entity + COUNT] + 1
     if (first + length <= capacity) return
-    if (length * 4 > capacity * 3) {
+    if (isCrowded(length, capacity)) {
       const order = facts[entity + ORDER] + 1
       this.#moveTo(entity, this.#take(order, entity), order)
       return

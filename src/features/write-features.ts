@@ -13,6 +13,8 @@ import { AssayError } from '../errors.js'
 export interface FeatureSink {
   /** One row; `fraud` is null where none is written. Resolves when more may be written. */
   write(transactionId: string, vector: Float64Array, fraud: boolean | null): Promise<void> | undefined
+  /** A row that was folded, but lies outside the range. */
+  pass?(transactionId: string): void
   /** Ends the file and gives it its name. */
   close(): Promise<void>
   /** Gives up and removes what was written. */

@@ -17,7 +17,7 @@ import { foldLive, type LogState, type LogStateDeps } from './log-state.js'
 import { logDirectory, openRecords } from './restore.js'
 import { loadLogState, writeSnapshot } from './snapshot.js'
 
-const HELP = `assay features snapshot [--config FILE] [--data DIR] [--json]
+export const SNAPSHOT_HELP = `assay features snapshot [--config FILE] [--data DIR] [--json]
     write down the state that the decision log folds into (windows, ids, labels, offsets), from the newest snapshot on.
     A start of the server reads it and folds only what the log holds behind it. Works beside a running server, whose
     configuration must be given: under another catalogue, other fields or currencies a snapshot is foreign and passed by
@@ -31,7 +31,7 @@ exit codes: 0 written, or nothing new · 1 refused, with the code on stderr · 2
 export async function snapshotCommand(args: readonly string[]): Promise<number> {
   const { values } = parse(args)
   if (values.help === true) {
-    process.stdout.write(HELP)
+    process.stdout.write(SNAPSHOT_HELP)
     return 0
   }
   const config = loadConfig({ ...(values.config !== undefined && { file: values.config }), env: process.env })
