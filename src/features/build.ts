@@ -53,7 +53,7 @@ function readOptions(args: readonly string[]): { options: BuildOptions; json: bo
   if (spec === undefined || input === undefined || out === undefined) {
     throw new AssayError('ASSAY_USAGE', '--spec, --in and --out are needed; --help says more')
   }
-  const options: BuildOptions = { ...replayOptions(input, values), out }
+  const options: BuildOptions = { ...replayOptions(input, spec, values), out }
   return { options, json: values.json }
 }
 

@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util'
 import { AssayError } from '../errors.js'
 import { LIMITS } from '../limits.js'
+import { effectiveSpec } from './build-spec.js'
 import {
   checkFeatures,
   type CheckOptions,
@@ -24,8 +25,8 @@ differ, and where first.
   --spec FILE           a policy (JSON or YAML), or a catalogue alone; default: the policy of the configuration
 ${REPLAY_HELP}\
   --from T, --until T   compare only rows with from <= occurred_at < until; the others still fill the windows
-  --steps N             how many steps of the type fed two values may lie apart; default 1. A step of float32 is the next
-                        number that float32 can hold; int64 must be equal
+  --steps N             how many steps of the type fed two values may lie apart; default 1. A step of float32 leads to
+                        the next number that float32 can hold; int64 must be equal
   --absolute X          values are equal, too, where they differ by at most X
   --relative X          or by at most this share of the larger one
   --json                print the comparison as JSON
@@ -81,7 +82,7 @@ function readOptions(values: ReturnType<typeof parse>): CheckOptions {
     numberOption(values.relative, '--relative'),
   ]
   return {
-    ...replayOptions(input, values),
+    ...replayOptions(input, values.spec ?? effectiveSpec(process.env), values),
     expect,
     featureColumns: parseColumns(values['feature-columns'], '--feature-columns'),
     tolerance: { steps, absolute, relative },

@@ -27,8 +27,9 @@ export interface FieldMemory {
   /** Entities held, and the share of transactions that find theirs held. */
   readonly entities: number
   readonly known_share: number
-  /** Of each entity held. */
+  /** Of each entity held; and how many they would be if no bound were reached. */
   readonly events_each: number
+  readonly events_each_whole: number
   readonly slots_each: number
   readonly bytes_per_slot: number
   /** Events held. */
@@ -90,6 +91,7 @@ function fieldMemory(plan: FieldPlan, load: Load, limits: Limits): FieldMemory {
     entities: Math.round(entities),
     known_share: entities / paying,
     events_each: events,
+    events_each_whole: mean + 1,
     slots_each: slots,
     bytes_per_slot: slab.bytesPerSlot,
     events: Math.round(held),

@@ -2,6 +2,7 @@
 // from, under which names, and which rows are wanted; and what both say of a replay.
 import { AssayError } from '../errors.js'
 import { readTime } from './build-rows.js'
+import type { BuildSpec } from './build-spec.js'
 import { durationMs } from './check.js'
 import { parseColumns } from './read-rows.js'
 import type { ReplayOptions, ReplayReport } from './replay.js'
@@ -29,7 +30,6 @@ export const REPLAY_HELP = `\
 `
 
 export interface ReplayValues {
-  readonly spec?: string | undefined
   readonly columns: string
   readonly labels?: string | undefined
   readonly 'label-columns': string
@@ -39,12 +39,12 @@ export interface ReplayValues {
 }
 
 /** The options as a replay takes them. Throws ASSAY_USAGE. */
-export function replayOptions(input: string, values: ReplayValues): ReplayOptions {
+export function replayOptions(input: string, spec: string | BuildSpec, values: ReplayValues): ReplayOptions {
   const delay = values['label-delay']
   const labelDelayMs = delay === undefined ? null : durationMs(delay)
   if (Number.isNaN(labelDelayMs)) throw new AssayError('ASSAY_USAGE', '--label-delay: a duration such as 7d')
   return {
-    spec: values.spec ?? null,
+    spec,
     input,
     labels: values.labels ?? null,
     columns: parseColumns(values.columns),

@@ -5,7 +5,7 @@ import type { Label } from '../contract/label.js'
 import { FEATURE_FLAGS } from '../contract/decision.js'
 import { AssayError } from '../errors.js'
 import type { Limits } from '../limits.js'
-import { effectiveSpec, readSpec } from './build-spec.js'
+import { type BuildSpec, readSpec } from './build-spec.js'
 import { type BuildRow, readLabels, readTransactions } from './build-rows.js'
 import { type CompiledCatalogue, compileCatalogue } from './compile.js'
 import type { ColumnMap } from './read-rows.js'
@@ -13,8 +13,8 @@ import { createFeatureState, type FeatureState, type FeatureStateSize } from './
 import { type FeatureSink, openSink } from './write-features.js'
 
 export interface ReplayOptions {
-  /** Policy or catalogue, JSON or YAML; null for the effective policy. */
-  readonly spec: string | null
+  /** A file, policy or catalogue, JSON or YAML; or what was read of one. */
+  readonly spec: string | BuildSpec
   /** Transactions: csv, csv.gz, jsonl, jsonl.gz, in event order. */
   readonly input: string
   /** Labels with known_at; the label column of the transactions plays no part in features then. */
@@ -59,7 +59,9 @@ export async function buildFeatures(options: BuildOptions, limits: Limits): Prom
   return (await replayHistory(options, limits, open)).report
 }
 
-/** Hands every row of the range to a sink. Throws ASSAY_INPUT_INVALID with the row, ASSAY_CATALOGUE_INVALID, ASSAY_USAGE. */
+/**
+ * Hands every row of the range to a sink. Throws ASSAY_INPUT_INVALID with the row, ASSAY_CATALOGUE_INVALID, ASSAY_USAGE.
+ */
 export async function replayHistory<S extends FeatureSink>(
   options: ReplayOptions,
   limits: Limits,
@@ -67,7 +69,7 @@ export async function replayHistory<S extends FeatureSink>(
 ): Promise<{ readonly sink: S; readonly report: ReplayReport }> {
   const currency = options.columns.get('currency')
   const base = currency !== undefined && 'constant' in currency ? currency.constant : 'EUR'
-  const spec = options.spec === null ? effectiveSpec(process.env) : await readSpec(options.spec, base)
+  const spec = typeof options.spec === 'string' ? await readSpec(options.spec, base) : options.spec
   const compiled = compileCatalogue(spec.catalogue, spec.schema, spec.currencies)
   const replay: Replay = {
     options,

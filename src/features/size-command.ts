@@ -115,7 +115,8 @@ function describeField(field: FieldMemory): string[] {
   const { bytes } = field
   const all = bytes.events + bytes.entities + bytes.ids
   const known = (field.known_share * 100).toPrecision(3)
-  const each = `${field.events_each.toPrecision(3)} events each in ${field.slots_each.toPrecision(3)} slots`
+  const events = `${field.events_each.toPrecision(3)} of ${field.events_each_whole.toPrecision(3)} events each`
+  const each = `${events} in ${field.slots_each.toPrecision(3)} slots`
   return [
     `${field.field}: ${mebibytes(all)}; events are held for ${(field.held_ms / 86_400_000).toPrecision(3)} days`,
     `  entities ${field.entities} (${known} % of those that pay), ${each} of ${field.bytes_per_slot} bytes`,

@@ -4,7 +4,7 @@ import type { Dtype } from './vector.js'
 
 export type CountSteps = (ours: number, theirs: number) => number
 
-/** The counter of a type. int64 has no half steps that rounding could explain: two values are equal, or Infinity apart. */
+/** The counter of a type. No rounding explains a step of int64: two such values are equal, or Infinity apart. */
 export function createStepCounter(dtype: Dtype): CountSteps {
   const apart = dtype === 'float32' ? singleSteps() : dtype === 'float64' ? doubleSteps() : wholeSteps
   return (ours, theirs) => {

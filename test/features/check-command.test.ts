@@ -108,7 +108,7 @@ void t.test('equal features are equal in every format, whatever their order and 
 })
 
 void t.test('what `features build` writes is equal to what is built', async (t) => {
-  const options = replayOptions(input, { spec, columns: COLUMNS, 'label-columns': '' })
+  const options = replayOptions(input, spec, { columns: COLUMNS, 'label-columns': '' })
   for (const name of ['built.csv.gz', 'built.jsonl']) {
     const out = join(dir, name)
     await buildFeatures({ ...options, out }, LIMITS)
@@ -223,7 +223,7 @@ void t.test('bad input is refused with its row and what is allowed, never with t
 void t.test('what is held in memory has a bound', async (t) => {
   const rows = Array.from({ length: 20 }, (_, i) => [`id${i}`, '1', '0', '1', '1'])
   const options = {
-    ...replayOptions(input, { spec, columns: COLUMNS, 'label-columns': '' }),
+    ...replayOptions(input, spec, { columns: COLUMNS, 'label-columns': '' }),
     expect: file('long.csv', csvOf(rows)),
     featureColumns: parseColumns(FEATURE_COLUMNS),
     tolerance: { steps: 1, absolute: 0, relative: 0 },

@@ -111,6 +111,8 @@ void t.test(
     t.ok(size.evictions > 0)
     t.equal(size.entities.device, 25_000)
     t.ok(Math.abs(off(report.bytes, size.bytes)) < 0.2, text)
+    const events = report.fields.reduce((sum, field) => sum + field.events, 0)
+    t.ok(Math.abs(off(events, size.events)) < 0.2, `events ${events}, ${size.events} measured`)
     t.ok(size.bytes < report.bytes_max)
     t.end()
   },
