@@ -60,7 +60,8 @@ export async function buildFeatures(options: BuildOptions, limits: Limits): Prom
 }
 
 /**
- * Hands every row of the range to a sink. Throws ASSAY_INPUT_INVALID with the row, ASSAY_CATALOGUE_INVALID, ASSAY_USAGE.
+ * Hands every row of the range to a sink. Throws ASSAY_USAGE, ASSAY_CATALOGUE_INVALID, or ASSAY_INPUT_INVALID with the
+ * row.
  */
 export async function replayHistory<S extends FeatureSink>(
   options: ReplayOptions,
