@@ -252,6 +252,10 @@ export interface Limits {
   readonly listsMax: number
   /** See `listsMax`: some 100 bytes each. */
   readonly listValuesMax: number
+  /** Decisions that a policy is tried on at most, the newest, and milliseconds that it may take: some 5 s. */
+  readonly trialDecisionsMax: number
+  /** See `trialDecisionsMax`. */
+  readonly trialMsMax: number
   /** Segments with cuts of their own. */
   readonly thresholdSegmentsMax: number
   /** Categories of one field with a cell of their own; the rest is `unseen`. */
@@ -322,8 +326,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ heldMsMax: 2_000, paceRestMs: 2, paceSliceUs: 250, snapshotEveryMs: 300_000, tailGatherMs: 1_000 },
   tailPollMsMax: 200,
   ...{ watchMs: 5_000, pruneMs: 600_000 },
-  governRetryMs: 500,
-  governRetryMsMax: 30_000,
+  ...{ governRetryMs: 500, governRetryMsMax: 30_000 },
   ...{ pageRowsMax: 1_000, findingsShownMax: 1_000, apiConnectionsMax: 256 },
   ...{ apiQueriesMax: 4, apiQueriesWaitingMax: 64, apiQueryMs: 12_000 },
   ...{ streamsMax: 64, streamRowsMax: 500, streamBehindMax: 10_000, streamSlowMs: 1_000, streamStallMs: 30_000 },
@@ -332,6 +335,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ driftSegmentsMax: 16, segmentValuesMax: 64, driftCategoriesMax: 64 },
   ...{ rulesMax: 128, ruleIdsBytesMax: 2_048, ruleDetailCharsMax: 120, thresholdSegmentsMax: 64 },
   ...{ conditionTestsMax: 64, conditionDepthMax: 6, conditionTriesMax: 50_000, listsMax: 32, listValuesMax: 10_000 },
+  ...{ trialDecisionsMax: 100_000, trialMsMax: 30_000 },
   ...{ keysLookMs: 1_000, authFailuresMax: 100, authWindowMs: 10_000, authAddressesMax: 10_000 },
   ...{ refusalsHeldMax: 256, refusalEventsMax: 20 },
 })
@@ -343,11 +347,7 @@ export const TINY: Limits = Object.freeze({
   flightRowsMax: 4,
   laneRowsMax: 8,
   laneStopMs: 200,
-  laneBatchRowsMax: 4,
-  laneWarmMs: 10,
-  laneRestartMs: 5,
-  laneRestartMsMax: 500,
-  laneRestartsMax: 3,
+  ...{ laneBatchRowsMax: 4, laneWarmMs: 10, laneRestartMs: 5, laneRestartMsMax: 500, laneRestartsMax: 3 },
   ...{ recordBytesMax: 4 << 10, controlBytesMax: 4 << 10, policyBytesMax: 1 << 10 },
   logRingBytes: 32 << 10,
   segmentBytes: 64 << 10,
@@ -373,6 +373,7 @@ export const TINY: Limits = Object.freeze({
   ...{ driftSegmentsMax: 2, segmentValuesMax: 4, driftCategoriesMax: 4 },
   ...{ rulesMax: 4, ruleIdsBytesMax: 64, ruleDetailCharsMax: 40, thresholdSegmentsMax: 2 },
   ...{ conditionTestsMax: 8, conditionDepthMax: 3, conditionTriesMax: 1_000, listsMax: 2, listValuesMax: 8 },
+  ...{ trialDecisionsMax: 100, trialMsMax: 10_000 },
   ...{ modelBytesMax: 64 << 10, bundleJsonBytesMax: 64 << 10 },
   ...{ goldenRowsMax: 64, bundlesMax: 4, gateMeasureMs: 5 },
   ...{ kafkaRowsMax: 4, kafkaWaitingMax: 2, kafkaTriesMax: 2, kafkaRetryMsMax: 100, kafkaAnswerMsMax: 2_000 },
@@ -383,16 +384,12 @@ export const TINY: Limits = Object.freeze({
   kafkaDeadWaveMin: 2,
   kafkaStalledMs: 200,
   ...{ schemasHeldMax: 4, schemaRefusedMs: 100, schemaBytesMax: 8 << 10, schemaDepthMax: 16 },
-  registryAnswerMsMax: 1_000,
-  registryTriesMax: 2,
-  tailBatchRecordsMax: 16,
-  tailBatchBytesMax: 8 << 10,
-  tailTurnRecordsMax: 4,
+  ...{ registryAnswerMsMax: 1_000, registryTriesMax: 2 },
+  ...{ tailBatchRecordsMax: 16, tailBatchBytesMax: 8 << 10, tailTurnRecordsMax: 4 },
   ...{ heldMsMax: 100, paceRestMs: 1, paceSliceUs: 100, snapshotEveryMs: 10, tailGatherMs: 5 },
   tailPollMsMax: 10,
   ...{ watchMs: 10, pruneMs: 10 },
-  governRetryMs: 10,
-  governRetryMsMax: 100,
+  ...{ governRetryMs: 10, governRetryMsMax: 100 },
   ...{ pageRowsMax: 8, findingsShownMax: 16, apiConnectionsMax: 16 },
   ...{ apiQueriesMax: 2, apiQueriesWaitingMax: 4, apiQueryMs: 5_000 },
   ...{ streamsMax: 2, streamRowsMax: 8, streamBehindMax: 32, streamSlowMs: 100, streamStallMs: 500 },

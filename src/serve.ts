@@ -18,6 +18,7 @@ import { askForLock } from './decision-log/lock.js'
 import { errorOf } from './errors.js'
 import { assemble, type Assembly } from './scoring/assemble.js'
 import { type Base, type BaseDeps, createBase, enter } from './scoring/base.js'
+import { changeEvent } from './scoring/change-event.js'
 import { type Control, createControl } from './scoring/control.js'
 import type { Scoring, StreamScoring } from './scoring/exchange.js'
 import { forward } from './scoring/forward.js'
@@ -32,17 +33,17 @@ import {
   type Threads,
 } from './scoring/open-state.js'
 import { createOrder } from './scoring/order.js'
-import type { Serving, Standing } from './scoring/serving.js'
+import type { Serving } from './scoring/serving.js'
 import { createStatus, isServing, type Status } from './scoring/status.js'
 import { createAdmit } from './scoring/transport/http/auth.js'
 import type { Listener } from './scoring/transport/http/listener.js'
 import type { Relay } from './scoring/transport/http/http-exchange.js'
 import { createOperationsListener } from './scoring/transport/http/operations-listener.js'
 import { createScoreListener } from './scoring/transport/http/score-listener.js'
+import { createTrials, type Trials } from './scoring/policy-trial.js'
 import { createRelay } from './scoring/transport/http/relay.js'
 import { openStream } from './scoring/transport/kafka/open.js'
 import { warmUp } from './scoring/warm-up.js'
-import type { Logger } from './telemetry/logger.js'
 
 export interface Server {
   readonly scoreUrl: string
@@ -148,6 +149,7 @@ interface Running {
   readonly state: OpenState
   readonly assembly: Assembly
   readonly control: Control
+  readonly trials: Trials
 }
 
 interface Warmed extends Pick<Prepared, 'serving' | 'loaded'> {
@@ -201,7 +203,7 @@ function join(base: Base, state: OpenState): Running {
       ...{ loaded, log, order, audit, onStanding: (standing) => state.onStanding(standing) },
       bucketsHeldMax: fixed.limits.bucketsHeldMax,
       makeKey: () => randomBytes(32),
-      onChanged: ({ standing, ...change }) => tellChange(logger, change, standing),
+      onChanged: (change) => changeEvent(logger, change),
     },
     state.serving,
   )
@@ -212,19 +214,7 @@ function join(base: Base, state: OpenState): Running {
     control.progress()
     assembly.progress()
   }
-  return { base, state, assembly, control }
-}
-
-/** Which of the two has changed says the kind. */
-function tellChange(logger: Logger, change: { kind: string; actor: string; reason: string }, standing: Standing): void {
-  const { routing, policy, live } = standing
-  if (change.kind.startsWith('policy')) {
-    const fingerprint = digestText(policyFingerprint(policy))
-    return logger.event('PolicyChanged', { ...change, revision: live.revision, policy: fingerprint })
-  }
-  const { revision, champion, challenger, share } = routing.routes
-  const { loaded, forced } = routing
-  logger.event('RoutesChanged', { ...change, revision, champion, challenger, share, ...forced, loaded })
+  return { base, state, assembly, control, trials: createTrials(state, fixed.limits) }
 }
 
 function statusOf(config: Config, { base, state, assembly, control }: Running): Status {
@@ -325,7 +315,13 @@ function openOperations(
         const held = shown()
         if (held === null) return null
         const { routes, models, policy } = held.status
-        return { ...held.control, routes, models, policy }
+        return {
+          ...held.control,
+          routes,
+          models,
+          policy,
+          tryPolicy: (standing, last) => held.trials.run(held.control.serving(), standing, last),
+        }
       },
       parseJson: (bytes) => parseJson(bytes, fixed.limits),
       admit: guard === null ? null : createAdmit(guard, onRefused),

@@ -2,8 +2,9 @@
 // Invariant: the caller's thread runs no native code of a model. It refuses what the gate refuses, and a gate that does
 // not come to an end in time: such a thread may hang inside a native call, and counts among the process's hangs.
 import { Worker } from 'node:worker_threads'
-import { AssayError, type ErrorCode, type InputFault } from '../errors.js'
+import { AssayError, type ErrorCode, errorOf, type InputFault } from '../errors.js'
 import type { Limits } from '../limits.js'
+import { answerOf } from '../runtime/worker-answer.js'
 import type { Bundle } from './bundle.js'
 import type { CatalogueFacts } from './columns.js'
 import type { Admission } from './gate.js'
@@ -40,8 +41,10 @@ export async function admitApart(wire: GateWire, { hangs }: ApartDeps): Promise<
   const file = new URL('./gate-thread.js', import.meta.url)
   const worker = new Worker(file, { workerData: wire, name: `gate ${name}@${version}`, execArgv: [] })
   const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
-  const answer = await answerOf(worker, wire.limits.laneStartMs)
-  if (answer === null) {
+  const answer = await answerOf(worker, wire.limits.laneStartMs).catch((cause: unknown) => {
+    throw new AssayError('ASSAY_MODEL_FAILED', `the thread of the gate failed: ${errorOf(cause).message}`, { cause })
+  })
+  if (!isAnswer(answer)) {
     hangs.abandoned()
     void ended.then(() => hangs.returned())
     worker.unref()
@@ -54,20 +57,6 @@ export async function admitApart(wire: GateWire, { hangs }: ApartDeps): Promise<
   return answer
 }
 
-/** Null where none comes in time. */
-function answerOf(worker: Worker, waitMs: number): Promise<GateAnswer | null> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => resolve(null), waitMs)
-    const settle = (act: () => void): void => {
-      clearTimeout(timer)
-      act()
-    }
-    worker.once('message', (answer: GateAnswer) => settle(() => resolve(answer)))
-    worker.once('error', (cause) => {
-      settle(() => reject(new AssayError('ASSAY_MODEL_FAILED', 'the thread of the gate failed', { cause })))
-    })
-    worker.once('exit', (code) => {
-      settle(() => reject(new AssayError('ASSAY_MODEL_FAILED', `the thread of the gate ended with ${code}`)))
-    })
-  })
+function isAnswer(value: unknown): value is GateAnswer {
+  return typeof value === 'object' && value !== null && ('bundle' in value || 'code' in value)
 }

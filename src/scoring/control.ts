@@ -18,7 +18,7 @@ import { describeModels } from './control-state.js'
 import type { ModelPool } from './model-pool.js'
 import { inRoles, type LoadedModel, routable } from './models.js'
 import type { Order } from './order.js'
-import { applyPolicyChange, type PolicyAsked } from './policy-change.js'
+import { applyPolicyChange, isOfPolicy, type PolicyAsked } from './policy-change.js'
 import { createServing, type Serving, type ServingDeps, type Standing } from './serving.js'
 
 /** Who changes something, why, and the revision that it is meant for (null: whichever it is). */
@@ -50,6 +50,8 @@ export interface Control {
   policyRevision(): number
   /** Null: taken, and `done` hears of it once; else why it was not. */
   change(asked: Asked, by: By, done: (outcome: Outcome) => void): Rejection | null
+  /** What a change of the policy would make of it; nothing is changed. */
+  preview(asked: PolicyAsked, by: By): Standing | Rejection
   /** The same for a model, name@version, that is to be loaded first: until then it may still be refused. */
   load(model: string, by: By, done: (result: Outcome | Rejection) => void): Rejection | null
   /** The durable sequence moved. */
@@ -263,6 +265,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     revision: () => newest.routing.routes.revision,
     policyRevision: () => newest.live.revision,
     change,
+    preview: standingAfter,
     load,
     progress,
     tick,
@@ -276,10 +279,6 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     },
     close: () => clearInterval(timer),
   }
-}
-
-function isOfPolicy(asked: Change | PolicyAsked): asked is PolicyAsked {
-  return asked.kind === 'policy' || asked.kind === 'policy_list' || asked.kind === 'policy_rollback'
 }
 
 function standingOf({ routing, policy, live }: Standing): Standing {

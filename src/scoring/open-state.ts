@@ -50,6 +50,8 @@ export interface OpenStateDeps {
 }
 
 export interface OpenState {
+  /** Of the decision log. */
+  readonly directory: string
   readonly loaded: ModelPool
   /** What is served first. */
   readonly serving: Serving
@@ -164,7 +166,7 @@ export async function openState(
   const newest = (): number => decided.newest()
   const recall = createRecall({ directory, logId: log.logId, logged: policy.durability, newest, limits })
   return {
-    ...{ loaded, serving, audit, log, fold, progress },
+    ...{ directory, loaded, serving, audit, log, fold, progress },
     state: { features, index, identity, decided, recall },
     onStanding(standing) {
       base.live.policy = standing.policy

@@ -15,6 +15,11 @@ export type PolicyAsked =
   | { readonly kind: 'policy_list'; readonly name: string; readonly list: Omit<ListChange, 'reason'> }
   | { readonly kind: 'policy_rollback' }
 
+/** Of whichever kind something is asked. */
+export function isOfPolicy(asked: { readonly kind: string }): asked is PolicyAsked {
+  return asked.kind === 'policy' || asked.kind === 'policy_list' || asked.kind === 'policy_rollback'
+}
+
 /** What stands after the change, with the next revision of the policy; or why it is not taken. */
 export function applyPolicyChange(held: Standing, asked: PolicyAsked, loaded: LoadedModels): Standing | Rejection {
   const policy = policyAfter(held, asked)

@@ -111,6 +111,40 @@ void t.test('what is refused changes nothing, and says where and what is allowed
   t.match((await rig.operations('/v1/policy')).body, { revision: 0, differs_from_config: [] })
 })
 
+void t.test('a dry run says what the newest decisions would have been, and changes nothing', async (t) => {
+  const rig = await start(t)
+  for (let i = 0; i < 6; i++) await pay(rig, i < 4 ? 't-13' : 't-7')
+  const policy = { rules: [WAVE, { ...WAVE, id: 'trial', state: 'shadow' }], lists: LISTS }
+  const tried = await change(rig, '/v1/policy?dry_run=true', { policy }, '')
+  t.match(tried, { status: 200, body: { dry_run: true, revision: 0, decisions: 6, not_recomputed: 0 } })
+  t.same(tried.body.differences, ['/rules', '/lists'])
+  t.equal(tried.body.would_change, 4)
+  t.same(
+    tried.body.changes.map(({ to, decisions }: { to: string; decisions: number }) => [to, decisions]),
+    [['decline', 4]],
+  )
+  t.equal(tried.body.changes[0].amount_minor, 4 * 5_000)
+  t.match(tried.body.rules, [
+    { id: 'stop', state: 'enforce', decisions: 4 },
+    { id: 'trial', state: 'shadow', decisions: 4 },
+  ])
+  const newest = await change(rig, '/v1/policy?dry_run=true&last=3', { policy }, '')
+  t.match(newest.body, { decisions: 3, would_change: 1 })
+  t.match(await change(rig, '/v1/lists/wave?dry_run=true', { values: [] }, ''), {
+    status: 200,
+    body: { would_change: 0 },
+  })
+  for (const query of ['dry_run=maybe', 'dry_run=true&last=0', 'dry_run=true&last=1e9']) {
+    t.match(await change(rig, `/v1/policy?${query}`, { policy }, ''), {
+      status: 400,
+      body: { code: 'ASSAY_SCHEMA_INVALID' },
+    })
+  }
+  t.match(await change(rig, '/v1/policy?dry_run=true', { policy: { rules: [WAVE] } }, ''), { status: 400 })
+  t.match((await rig.operations('/v1/policy')).body, { revision: 0, differs_from_config: [] })
+  t.equal((await pay(rig)).body.rules, undefined)
+})
+
 void t.test('two operators at once: one is told that the policy has changed', async (t) => {
   const rig = await start(t)
   const tag = (await rig.operations('/v1/policy')).headers.get('etag')

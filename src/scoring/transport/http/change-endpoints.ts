@@ -14,13 +14,14 @@ import {
   PlainChange,
   RoutesChange,
 } from '../../../contract/routes-change.js'
-import { type Rejection, reject } from '../../../errors.js'
+import { AssayError, type Rejection, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import { ListChange, PolicyChange } from '../../../contract/policy-live.js'
 import { PolicyName } from '../../../contract/rules.js'
 import type { Change } from '../../change.js'
-import type { Control } from '../../control.js'
-import type { PolicyAsked } from '../../policy-change.js'
+import type { By, Control } from '../../control.js'
+import { isOfPolicy, type PolicyAsked } from '../../policy-change.js'
+import type { Standing } from '../../serving.js'
 import { actOf, type Admit, type Caller } from './auth.js'
 import type { UwsRequest } from './binding.js'
 import { isEncoded, readLength, readMediaType, waitsForContinue } from './headers.js'
@@ -30,11 +31,13 @@ import { JSON_TYPE } from './reply.js'
 import type { Parse } from './score-listener.js'
 
 /** The server that is changed. */
-export interface Changes extends Pick<Control, 'change' | 'load' | 'revision' | 'policyRevision'> {
+export interface Changes extends Pick<Control, 'change' | 'load' | 'preview' | 'revision' | 'policyRevision'> {
   /** As `/v1/routes`, `/v1/models` and `/v1/policy` show them. */
   routes(): object
   models(): object
   policy(): object
+  /** What a policy would have decided of the newest decisions. Rejects with AssayError. */
+  tryPolicy(standing: Standing, last: number): Promise<object>
 }
 
 export interface ChangeDeps {
@@ -58,6 +61,8 @@ interface Asked {
   readonly needsRevision: boolean
   /** What the answer shows beside the outcome. */
   readonly shows: 'routes' | 'models' | 'policy'
+  /** Only what it would do is asked for, of so many decisions. */
+  readonly trial?: number
 }
 
 const ROUTES = { role: 'operator', needsRevision: false, shows: 'routes' } as const
@@ -108,9 +113,9 @@ export function changeEndpoints(deps: ChangeDeps): Route[] {
       return { method: 'post', pattern: `/v1/routes:${verb}`, handle: handling(() => asked) }
     }),
     { method: 'post', pattern: '/v1/models/:name/:version', handle: handling(readModelVerb) },
-    { method: 'put', pattern: '/v1/policy', handle: handling(() => NEW_POLICY) },
+    { method: 'put', pattern: '/v1/policy', handle: handling((req) => trying(req, NEW_POLICY, deps.limits)) },
     { method: 'post', pattern: '/v1/policy:rollback', handle: handling(() => POLICY_ROLLBACK) },
-    { method: 'put', pattern: '/v1/lists/:name', handle: handling(readListName) },
+    { method: 'put', pattern: '/v1/lists/:name', handle: handling((req) => readListName(req, deps.limits)) },
   ]
 }
 
@@ -127,14 +132,32 @@ function readModelVerb(req: UwsRequest): Asked | Rejection {
   return reject('ASSAY_SCHEMA_INVALID', 'the path names no model', [{ path: '/model', message: 'name/version' }])
 }
 
-function readListName(req: UwsRequest): Asked | Rejection {
+/** `?dry_run=true&last=N`: only what the change would do, of the newest N decisions; nobody's revision is in its way. */
+function trying(req: UwsRequest, asked: Asked, { trialDecisionsMax }: Limits): Asked | Rejection {
+  const [dryRun = '', last = ''] = [req.getQuery('dry_run'), req.getQuery('last')]
+  if (dryRun === '' || dryRun === 'false') return asked
+  const decisions = last === '' ? Math.min(TRIAL_DECISIONS, trialDecisionsMax) : Number(last)
+  const faults = [
+    ...(dryRun === 'true' ? [] : [{ path: '/query/dry_run', message: 'true or false' }]),
+    ...(Number.isInteger(decisions) && decisions >= 1 && decisions <= trialDecisionsMax
+      ? []
+      : [{ path: '/query/last', message: `an integer from 1 to ${trialDecisionsMax}` }]),
+  ]
+  if (faults.length === 0) return { ...asked, needsRevision: false, trial: decisions }
+  return reject('ASSAY_SCHEMA_INVALID', faults.map(({ path, message }) => `${path}: ${message}`).join('; '), faults)
+}
+
+function readListName(req: UwsRequest, limits: Limits): Asked | Rejection {
   const name = req.getParameter(0) ?? ''
   const read = reading(ListChange, ({ reason: _, ...list }) => ({ kind: 'policy_list', name, list }))
-  if (Value.Check(PolicyName, name)) return { ...POLICY, read }
+  if (Value.Check(PolicyName, name)) return trying(req, { ...POLICY, read }, limits)
   return reject('ASSAY_SCHEMA_INVALID', 'the path names no list', [
     { path: '/name', message: String(PolicyName.pattern) },
   ])
 }
+
+/** Decisions that a policy is tried on where nobody says how many. */
+const TRIAL_DECISIONS = 10_000
 
 /** The entity tag of a revision. */
 export function tagOf(revision: number): string {
@@ -159,6 +182,9 @@ function handle(deps: ChangeDeps, asked: Asked | Rejection, exchange: HttpExchan
     const changes = deps.changes()
     if (changes === null) return exchange.reject(reject('ASSAY_NOT_READY', 'the server is starting'))
     const { change, reason } = read
+    if (asked.trial !== undefined && isOfPolicy(change)) {
+      return tryOut(changes, exchange, { change, by: { ...by, reason }, last: asked.trial })
+    }
     const done: Parameters<Control['load']>[2] = (result) => {
       if ('code' in result) return exchange.reject(result)
       const body = JSON.stringify({ ...changes[asked.shows](), change: result })
@@ -170,6 +196,25 @@ function handle(deps: ChangeDeps, asked: Asked | Rejection, exchange: HttpExchan
     if (rejection !== null) exchange.reject(rejection)
   }
   exchange.receive(consume, readLength(req), waitsForContinue(req))
+}
+
+interface Trial {
+  readonly change: PolicyAsked
+  readonly by: By
+  readonly last: number
+}
+
+/** Says what would differ, and what the newest decisions would have been. */
+function tryOut(changes: Changes, exchange: HttpExchange, { change, by, last }: Trial): void {
+  const standing = changes.preview(change, by)
+  if (isRejection(standing)) return exchange.reject(standing)
+  changes.tryPolicy(standing, last).then(
+    (shown) => answer(exchange, 200, JSON.stringify(shown), changes.policyRevision()),
+    (error: unknown) => {
+      if (error instanceof AssayError) exchange.reject(reject(error.code, error.message))
+      else exchange.fault(error)
+    },
+  )
 }
 
 function answer(exchange: HttpExchange, status: number, body: string, revision: number): void {
