@@ -1,6 +1,6 @@
 // What rules and segments cost a decision: CPU nanoseconds of `decide` with 50 rules of three tests and 20 segments,
-// against none; 2 µs are allowed. Beside rules as they are written (most fail at their first test) stand such as are all
-// looked at to their last test, and often match. Run: node dist/bench/rules.js > bench/results/rules.txt
+// against none; 2 µs are allowed. Beside rules as they are written (most fail at their first test) stand such as are
+// all looked at to their last test, and often match. Run: node dist/bench/rules.js > bench/results/rules.txt
 import { loadConfig } from '../src/config.js'
 import { rulesFaults } from '../src/contract/rules-check.js'
 import type { Policy } from '../src/contract/policy.js'

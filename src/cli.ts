@@ -73,6 +73,11 @@ const COMMANDS: readonly Command[] = [
     load: async () => (await import('./scoring/route-command.js')).routeCommand,
   },
   {
+    word: 'policy',
+    help: 'show, try, set, rollback, list: rules, lists and cuts of a running server',
+    load: async () => (await import('./scoring/policy-command.js')).policyCommand,
+  },
+  {
     word: 'breaker',
     help: 'open, panic, release: keep payments from a model, or from all of them',
     load: async () => (await import('./scoring/route-command.js')).breakerCommand,

@@ -86,6 +86,7 @@ void t.test('help, version and misuse', async (t) => {
     'log',
     'decision',
     'route',
+    'policy',
     'breaker',
     'dlq',
     'backup',

@@ -10,7 +10,9 @@ import { Reason } from './routes-change.js'
 import { shapeFaults } from './shape.js'
 
 // prettier-ignore
-export const LIVE_KEYS = ['thresholds', 'segments', 'lists', 'rules', 'ramp_guards', 'model_approval', 'governance'] as const
+export const LIVE_KEYS = [
+  'thresholds', 'segments', 'lists', 'rules', 'ramp_guards', 'model_approval', 'governance',
+] as const
 export type LiveKey = (typeof LIVE_KEYS)[number]
 export type LivePolicy = Pick<Policy, LiveKey>
 

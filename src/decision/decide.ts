@@ -79,7 +79,7 @@ export interface Decided {
   reasons: readonly Reason[]
 }
 
-/** The cuts of a model for a transaction: those of the first segment that it lies in and that has some, else its own. */
+/** The cuts of a model for a transaction: those of the first segment that it lies in and has some, else its own. */
 export type CutsFor = (model: ModelCuts, subject: Subject) => Applied
 
 /** Segments ask for fields of the transaction alone. */
@@ -106,7 +106,7 @@ function cutsOfFirst({ own, bySegment }: ModelCuts, conditions: Conditions, from
 }
 
 export interface Decider {
-  /** Writes into `decided` what the subject gives; `reasons` are the model's, after those of rules. Gives the action. */
+  /** Writes what the subject gives into `decided`, and gives the action; the model's `reasons` come after the rules'. */
   decide(subject: Subject, model: ModelCuts, reasons: readonly Reason[], decided: Decided): Action
 }
 

@@ -125,7 +125,8 @@ function start(disk: FakeDisk, plan: Plan): Started | null {
       {
         ...{ logId: found.logId ?? Buffer.from('seedseed'), epoch, keyId: 0, nextSequence: found.nextSequence },
         ...{ previousSegment: found.previousSegment, previousEpoch: found.previousEpoch, schemas: Buffer.from('{}') },
-        ...{ durability: plan.durability ?? 'synced', segmentBytes: SEGMENT_BYTES, groupBytesMax: 1024, frameBytesMax: 1024 },
+        ...{ durability: plan.durability ?? 'synced', segmentBytes: SEGMENT_BYTES, groupBytesMax: 1024 },
+        frameBytesMax: 1024,
         ...{ diskBytesMax: Infinity, onFull: 'refuse', bufferedSyncMs: 1_000 },
       },
     )

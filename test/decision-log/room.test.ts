@@ -31,7 +31,8 @@ function openCommitter(directory: string, bound: { diskBytesMax: number; onFull:
     {
       ...{ logId: Buffer.from('roomroom'), epoch: 1, keyId: 0, nextSequence: 1, durability: 'synced' as const },
       ...{ previousSegment: { index: 0, endOffset: 0 }, previousEpoch: NO_EPOCH, schemas: Buffer.from('{}') },
-      ...{ segmentBytes: SEGMENT_BYTES, groupBytesMax: 2 * FRAME_BYTES, frameBytesMax: FRAME_BYTES, bufferedSyncMs: 1_000, ...bound },
+      ...{ segmentBytes: SEGMENT_BYTES, groupBytesMax: 2 * FRAME_BYTES, frameBytesMax: FRAME_BYTES },
+      ...{ bufferedSyncMs: 1_000, ...bound },
     },
   )
   let sequence = 0

@@ -1,5 +1,5 @@
-// The policy, changed while a whole server runs: what is taken and from when on, what is refused and how, what a restart
-// makes of it, and that each decision is recomputed from the policy that it names.
+// The policy, changed while a whole server runs: what is taken and from when on, what is refused and how, what a
+// restart makes of it, and that each decision is recomputed from the policy that it names.
 import t, { type Test } from 'tap'
 import type { Config } from '../../src/config.js'
 import { LIMITS } from '../../src/limits.js'

@@ -172,8 +172,7 @@ export function createHarness(options: HarnessOptions = {}) {
   const idsMax = policy.idempotency.ids_max
   const routes = { ...policy.routes, revision: 3, experiment_key: key.toString('hex') }
   const serving: Serving = {
-    live: FROM_FILE,
-    ...{ policy, policyDigest: policyFingerprint(policy), decider: createDecider(policy, catalogue) },
+    ...{ policy, live: FROM_FILE, policyDigest: policyFingerprint(policy), decider: createDecider(policy, catalogue) },
     routing: routingOf({ routes }),
     ...{ routes, models, watch: null },
     bucketOf: (entity) => bucketOf(key, entity),

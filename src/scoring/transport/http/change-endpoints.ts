@@ -132,7 +132,7 @@ function readModelVerb(req: UwsRequest): Asked | Rejection {
   return reject('ASSAY_SCHEMA_INVALID', 'the path names no model', [{ path: '/model', message: 'name/version' }])
 }
 
-/** `?dry_run=true&last=N`: only what the change would do, of the newest N decisions; nobody's revision is in its way. */
+/** `?dry_run=true&last=N`: only what the change would do, of the newest N decisions; it needs no revision. */
 function trying(req: UwsRequest, asked: Asked, { trialDecisionsMax }: Limits): Asked | Rejection {
   const [dryRun = '', last = ''] = [req.getQuery('dry_run'), req.getQuery('last')]
   if (dryRun === '' || dryRun === 'false') return asked

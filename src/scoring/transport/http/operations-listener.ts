@@ -1,4 +1,5 @@
-// The operations listener: metrics, liveness, readiness, status, routes, models, policy, audit. For operators, not for clients.
+// The operations listener: metrics, liveness, readiness, status, routes, models, policy, audit. For operators, not for
+// clients.
 // Invariant: state comes in as functions, and a request that takes long (a scrape) holds no other. What changes
 // something stands in change-endpoints.ts.
 import type { Refusal } from '../../../access/ledger.js'
