@@ -1,7 +1,7 @@
 // Conditions of a policy as a table of tests on numbers. What they are about is read once for a decision, into one
 // number each: an amount as it is, a text as the number of the constant that it equals, membership of a list as 0 or 1,
 // NaN where it is absent. Each test then names the next one by its outcome, so that `all`, `any` and `not` cost nothing
-// (50 rules of three tests: 0.7 µs; the same as closures 2.9 µs, in kept expression languages 6 to 27 µs).
+// (README.md: three times as fast as closures, sixteen times as fast as the best of the expression languages tried).
 // `holds` of rules-check.ts says the same slowly, and tests hold the two against each other.
 import { createHash } from 'node:crypto'
 import type { Role } from '../contract/decision.js'

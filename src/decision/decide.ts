@@ -106,7 +106,7 @@ function cutsOfFirst({ own, bySegment }: ModelCuts, conditions: Conditions, from
 }
 
 export interface Decider {
-  /** Writes what the subject gives into `decided`, and gives the action; the model's `reasons` come after the rules'. */
+  /** Writes what the subject gives into `decided`, and gives the action. The model's `reasons` come after rules'. */
   decide(subject: Subject, model: ModelCuts, reasons: readonly Reason[], decided: Decided): Action
 }
 
