@@ -52,7 +52,7 @@ export interface Limits {
   readonly recordBytesMax: number
   /** Bytes of one control record: a change of the policy holds the whole of it, and what it replaced. */
   readonly controlBytesMax: number
-  /** Bytes of the JSON of a policy that is changed while a server runs: two of them fit a control record. */
+  /** Bytes of a policy as JSON: two of them fit a control record. */
   readonly policyBytesMax: number
   /** Bytes of the ring between the main thread and the decision-log thread. */
   readonly logRingBytes: number

@@ -2,6 +2,7 @@
 // card data, a base currency without a rate, segments of values that no transaction has. Pure; the catalogue's own
 // sense is checked where it is compiled.
 import type { InputFault } from '../errors.js'
+import { LIMITS } from '../limits.js'
 import { holdsCardData, isCardDataName } from './card-data.js'
 import { compileCurrencies } from './money.js'
 import type { Policy, Segment } from './policy.js'
@@ -41,6 +42,9 @@ export function policyFaults(policy: Policy): InputFault[] {
     })
   }
   faults.push(...routesFaults(policy), ...segmentsFaults(policy), ...rulesFaults(policy))
+  if (Buffer.byteLength(JSON.stringify(policy)) > LIMITS.policyBytesMax) {
+    faults.push({ path: '/policy', message: `a policy of at most ${LIMITS.policyBytesMax} bytes as JSON` })
+  }
   return faults
 }
 

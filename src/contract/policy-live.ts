@@ -70,9 +70,6 @@ export function changedPolicy(policy: Policy, given: PolicyChange['policy']): Po
   const changed = asked as Policy
   const faults = policyFaults(changed)
   if (faults.length > 0) return invalid(faults)
-  if (Buffer.byteLength(canonicalJson(changed)) > LIMITS.policyBytesMax) {
-    return invalid([{ path: '/policy', message: `a policy of at most ${LIMITS.policyBytesMax} bytes as JSON` }])
-  }
   if (policyDifferences(policy, changed).length > 0) return changed
   return reject('ASSAY_CHANGE_CONFLICT', 'this is the policy that holds already')
 }

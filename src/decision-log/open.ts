@@ -237,10 +237,10 @@ interface Parts {
 
 function createLog(options: OpenOptions, parts: Parts): OpenDecisionLog {
   const { recovery, gauges, thread, lock } = parts
-  const { recordBytesMax, controlBytesMax } = options.limits
+  const { recordBytesMax } = options.limits
   const ring = ringWriter(parts.ring)
   const recordRoom = ringFrameBytes(recordBytesMax)
-  const scratch = Buffer.allocUnsafeSlow(Math.max(recordBytesMax, controlBytesMax))
+  const usual = Buffer.allocUnsafeSlow(recordBytesMax)
   const fields: FrameFields = { format: FRAME_FORMAT, flags: 0, type: 0, keyId: 0, sequence: 0 }
   const place = { at: 0, bytes: 0 }
   const firstSequence = recovery.nextSequence
@@ -269,12 +269,12 @@ function createLog(options: OpenOptions, parts: Parts): OpenDecisionLog {
       if (reserved === 0) throw new Error('there is no reservation to give back')
       reserved--
     },
-    append(type, encode) {
-      if (reserved === 0) throw new Error('a record needs a reservation')
+    append(type, encode, bytes = recordBytesMax) {
+      if (reserved < roomsOf(bytes)) throw new Error('a record needs a reservation')
+      const scratch = bytes > usual.length ? Buffer.allocUnsafeSlow(bytes) : usual
       const end = encode(scratch, FRAME_HEADER_BYTES)
-      const bytesMax = type === 'control' ? scratch.length : recordBytesMax
-      if (!(end >= FRAME_HEADER_BYTES && end <= bytesMax)) {
-        throw new RangeError(`a ${type} record does not fit into ${bytesMax} bytes`)
+      if (!(end >= FRAME_HEADER_BYTES && end <= bytes)) {
+        throw new RangeError(`a ${type} record does not fit into ${bytes} bytes`)
       }
       fields.type = RECORD_TYPES[type]
       fields.sequence = sequence + 1
@@ -284,7 +284,7 @@ function createLog(options: OpenOptions, parts: Parts): OpenDecisionLog {
       if (at < 0) throw new Error('a reserved record found no room')
       scratch.copy(ring.buffer, at, 0, end)
       ring.commit(end)
-      reserved -= roomsOf(end)
+      reserved -= roomsOf(bytes)
       return ++sequence
     },
     flush: () => ring.publish(),

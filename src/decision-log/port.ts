@@ -16,8 +16,8 @@ export interface DecisionLog {
   reserve(bytes?: number): boolean
   /** Gives a reservation of the default size back unused. */
   release(): void
-  /** Uses up what was reserved for it. Returns the record's sequence. Never fails for want of room. */
-  append(type: RecordType, encode: EncodeBody): number
+  /** Uses up a reservation of so many bytes. Returns the record's sequence. Never fails for want of room. */
+  append(type: RecordType, encode: EncodeBody, bytes?: number): number
   /** Makes what was appended since the last call visible to the log thread and wakes it; call once per tick. */
   flush(): void
   /** Every record up to and including this sequence is durable (`synced`) or handed to the kernel (`buffered`). */

@@ -9,6 +9,7 @@ import { policyDifferences, policyFingerprint } from '../contract/policy.js'
 import { isRejection } from '../contract/problem.js'
 import type { RecordCodecs } from '../contract/record.js'
 import type { OpenDecisionLog } from '../decision-log/open.js'
+import type { EncodeBody } from '../decision-log/port.js'
 import { AssayError, errorOf, reject, type Rejection } from '../errors.js'
 import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
@@ -65,7 +66,7 @@ export interface Control {
 
 export interface ControlDeps extends ServingDeps {
   readonly loaded: ModelPool
-  readonly limits: Pick<Limits, 'modelsMax' | 'approvalsMax' | 'recordBytesMax'>
+  readonly limits: Pick<Limits, 'modelsMax' | 'approvalsMax'>
   readonly log: Pick<OpenDecisionLog, 'epoch' | 'reserve' | 'append' | 'flush' | 'durableSequence' | 'controlChanged'>
   readonly codecs: Pick<RecordCodecs, 'encodeControl'>
   readonly order: Order
@@ -134,7 +135,8 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     const { actor, reason, remoteAddress } = by
     const place = { ordinal: order.nextOrdinal(), epoch: log.epoch, foldedAtMs: order.nowMs() }
     const record = { ...place, kind, actor, reason, state, remoteAddress }
-    const sequence = log.append('control', (buffer, at) => codecs.encodeControl(record, buffer, at))
+    const encode: EncodeBody = (buffer, at) => codecs.encodeControl(record, buffer, at)
+    const sequence = log.append('control', encode, roomFor(state))
     newest = standing
     deps.onStanding(standingOf(standing))
     log.controlChanged()

@@ -131,6 +131,23 @@ void t.test('a reservation always has room, and without one nothing is appended'
   t.equal(log.durableSequence(), reserved + 1)
 })
 
+void t.test(
+  'a control record larger than others gets the room that was reserved for it, and gives all of it back',
+  async (t) => {
+    const directory = t.testdir()
+    const { log, until } = await openSmallLog(directory)
+    const bytes = 7 << 10
+    for (let i = 1; i <= 20; i++) {
+      await until(() => log.reserve(bytes))
+      log.append('control', (buffer, at) => buffer.fill(i, at).length, bytes)
+      t.equal(log.stats().reserved, 0)
+      log.flush()
+    }
+    await log.close(5_000)
+    t.equal(log.durableSequence(), 20)
+  },
+)
+
 void t.test('a disk that stands still for two seconds fills the ring; nothing fails and nothing is lost', async (t) => {
   const directory = t.testdir()
   const order = new Int32Array(new SharedArrayBuffer(8))

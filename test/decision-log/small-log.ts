@@ -6,7 +6,7 @@ import type { ReadOptions } from '../../src/decision-log/reader.js'
 import type { Finding } from '../../src/decision-log/finding.js'
 
 /** So small that rings fill and segments end within a test. */
-const LIMITS = { recordBytesMax: 4 << 10, controlBytesMax: 4 << 10, logRingBytes: 32 << 10, segmentBytes: 64 << 10 }
+const LIMITS = { recordBytesMax: 4 << 10, controlBytesMax: 7 << 10, logRingBytes: 32 << 10, segmentBytes: 64 << 10 }
 
 export interface OpenLog {
   readonly log: OpenDecisionLog

@@ -3,6 +3,7 @@
 import { gzipSync } from 'node:zlib'
 import { compileTransactionAvro } from '../../src/contract/transaction-avro.js'
 import type { TransactionSchema } from '../../src/contract/transaction.js'
+import { LIMITS } from '../../src/limits.js'
 
 export interface BadCase {
   readonly name: string
@@ -84,7 +85,7 @@ function malformed(): Spoilt[] {
     ['half of a surrogate pair as bytes', bytes(0xed, 0xa0, 0x80), MALFORMED],
     ['a cut character', bytes(0xe2, 0x82), MALFORMED],
     ['zeros', Buffer.alloc(64), MALFORMED],
-    ['nesting without end', '['.repeat(500_000), { ...MALFORMED, at: `${'/0'.repeat(16)}` }],
+    ['nesting without end', '['.repeat(500_000), { ...MALFORMED, at: '/0'.repeat(LIMITS.jsonDepthMax) }],
     ['a key twice', good.replace('{', '{"currency":"USD",'), { ...MALFORMED, at: '/currency' }],
     ['a key twice, once escaped', good.replace('{', '{"\\u0063urrency":"USD",'), { ...MALFORMED, at: '/currency' }],
   ]

@@ -87,7 +87,8 @@ function startStalling(policy: Policy['on_log_unavailable'], order: Int32Array):
     },
     // A ring that a stalled wave fills; a client in the same event loop is no overload.
     limits: {
-      ...{ ...LIMITS, logRingBytes: 128 << 10, recordBytesMax: 4 << 10, transactionTextBytesMax: 1 << 10 },
+      ...{ ...LIMITS, logRingBytes: 128 << 10, recordBytesMax: 4 << 10, controlBytesMax: 4 << 10 },
+      transactionTextBytesMax: 1 << 10,
       ...{ gateMeasureMs: 5, laneWarmMs: 20, loopLagMsMax: 1e6, laneStopMs: 60_000 },
     },
     edit(config) {
