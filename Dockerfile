@@ -38,6 +38,7 @@ EXPOSE 8080 8081 8090
 # Unhealthy until it is ready, and while it drains or its log refuses. A replay of a large log can take minutes.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5m CMD ["node", "-e", \
   "fetch(`http://127.0.0.1:${process.env.ASSAY_PROCESS__OPERATIONS__PORT ?? 8081}/readyz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
-# Node is process 1, so that SIGTERM reaches it: it drains. `serve` and `govern` run one of the two.
+# Node is process 1, so that SIGTERM reaches it: it drains. `serve` and `govern` run one of the two. An image is no place
+# for simulated history.
 ENTRYPOINT ["node", "/app/dist/src/cli.js"]
-CMD ["up"]
+CMD ["up", "--no-history"]

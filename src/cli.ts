@@ -22,7 +22,10 @@ const COMMANDS: readonly Command[] = [
   {
     word: 'serve',
     help: 'run the scoring server',
-    load: async () => (await import('./serve-command.js')).serveCommand,
+    load: async () => {
+      const { serveCommand } = await import('./serve-command.js')
+      return (args) => serveCommand(args)
+    },
   },
   {
     word: 'govern',
@@ -56,6 +59,11 @@ const COMMANDS: readonly Command[] = [
     word: 'schema',
     help: 'try: how many of your own values the policy would refuse, and why',
     load: async () => (await import('./schema-command.js')).schemaCommand,
+  },
+  {
+    word: 'history',
+    help: 'import: fill the windows of a server, at rest or running, from past transactions and labels',
+    load: async () => (await import('./history-command.js')).historyCommand,
   },
   {
     word: 'log',

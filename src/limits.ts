@@ -98,6 +98,8 @@ export interface Limits {
   readonly buildLabelsMax: number
   /** Bytes of the expected features that `features check` holds: 4 million rows of 20, ids and table included. */
   readonly checkBytesMax: number
+  /** Transactions of one import of history: 25 bytes each, to find ids that come twice. */
+  readonly historyRowsMax: number
   /** Milliseconds by which occurred_at may lie ahead of the clock of the server. */
   readonly clockAheadMsMax: number
   /** Answers that left before their record was durable, held until a reply record names them. */
@@ -298,9 +300,8 @@ export const LIMITS: Limits = Object.freeze({
   featureEventsMax: 1 << 25,
   lateMsMax: 3_600_000,
   amountSummedMax: 2 ** 40,
-  labelsUnmatchedMax: 100_000,
-  labelsHeldMax: 1_000_000,
-  ...{ buildLabelsMax: 5_000_000, checkBytesMax: 1 << 30 },
+  ...{ labelsUnmatchedMax: 100_000, labelsHeldMax: 1_000_000 },
+  ...{ buildLabelsMax: 5_000_000, checkBytesMax: 1 << 30, historyRowsMax: 50_000_000 },
   ...{ clockAheadMsMax: 300_000, repliesMax: 65_536, replyEntriesMax: 256, gapsMax: 10_000, factsBytesMax: 256 << 20 },
   ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8, approvalsMax: 16 },
   ...{
@@ -356,13 +357,10 @@ export const TINY: Limits = Object.freeze({
   jsonDepthMax: 4,
   faultsMax: 4,
   unknownNamesMax: 2,
-  entitiesMax: 16,
-  eventsPerEntityMax: 8,
-  featureEventsMax: 64,
-  lateMsMax: 60_000,
+  ...{ entitiesMax: 16, eventsPerEntityMax: 8, featureEventsMax: 64, lateMsMax: 60_000 },
   labelsUnmatchedMax: 4,
   labelsHeldMax: 8,
-  ...{ buildLabelsMax: 8, checkBytesMax: 2 << 10 },
+  ...{ buildLabelsMax: 8, checkBytesMax: 2 << 10, historyRowsMax: 64 },
   repliesMax: 16,
   replyEntriesMax: 4,
   gapsMax: 100,

@@ -4,7 +4,7 @@
 import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from './config.js'
 import { AssayError } from './errors.js'
-import { serve, type Server } from './serve.js'
+import { serve, type ServeDeps, type Server } from './serve.js'
 import { createLogger, type Level, type Logger } from './telemetry/logger.js'
 import { textLines } from './telemetry/text-lines.js'
 
@@ -36,7 +36,10 @@ const SECOND_SIGNAL_MS = 1_000
 const SIGNALS = ['SIGTERM', 'SIGINT'] as const
 
 /** Runs until SIGTERM or SIGINT; resolves with the exit code. `onReady` is called once the server answers. */
-export async function serveCommand(args: readonly string[], onReady?: () => void): Promise<number> {
+export async function serveCommand(
+  args: readonly string[],
+  { onReady, fill }: { readonly onReady?: () => void; readonly fill?: ServeDeps['fill'] } = {},
+): Promise<number> {
   const { values } = parseServe(args)
   if (values.help === true) {
     process.stdout.write(HELP)
@@ -51,6 +54,7 @@ export async function serveCommand(args: readonly string[], onReady?: () => void
     logger,
     fromFile: { routes: values['routes-from-file'] === true, policy: values['policy-from-file'] === true },
     takeOver: values['take-over'] === true,
+    fill,
   })
   ready = true
   process.stdout.write(process.stdout.isTTY ? greeting(server) : `${JSON.stringify(facts(server))}\n`)

@@ -32,7 +32,9 @@ import {
   prepareState,
   type Threads,
 } from './scoring/open-state.js'
-import { createOrder } from './scoring/order.js'
+import type { HeldServer } from './scoring/history/into-log.js'
+import { noteHistory } from './scoring/history/source.js'
+import { createOrder, type Order } from './scoring/order.js'
 import type { Serving } from './scoring/serving.js'
 import { createStatus, isServing, type Status } from './scoring/status.js'
 import { createAdmit } from './scoring/transport/http/auth.js'
@@ -59,6 +61,8 @@ export interface ServeDeps extends BaseDeps {
   readonly threads?: Threads | undefined
   /** Follows a server that runs on the same directory and addresses, where there is one. */
   readonly takeOver?: boolean
+  /** Fills windows that have seen nothing: called where the log is empty, before anybody is answered. */
+  readonly fill?: ((server: HeldServer) => Promise<void>) | undefined
 }
 
 /** Milliseconds of the drain kept for the lanes and the decision log after the last answer. */
@@ -109,6 +113,7 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
     )
     if (prepared === null) await warm(base, { ...state, identity: state.state.identity, isBeside: false })
     const running = join(base, state)
+    if (deps.fill !== undefined && state.log.recovery.nextSequence === 1) await deps.fill(heldOf(running))
     shown = { ...running, status: statusOf(config, running) }
     starting.phase = 'ready'
     port.give(running.assembly.scoring)
@@ -144,12 +149,13 @@ function checkTls({ process }: Config): void {
   readTls(process.http.tls, '/process/http/tls')
 }
 
-interface Running {
+export interface Running {
   readonly base: Base
   readonly state: OpenState
   readonly assembly: Assembly
   readonly control: Control
   readonly trials: Trials
+  readonly order: Order
 }
 
 interface Warmed extends Pick<Prepared, 'serving' | 'loaded'> {
@@ -192,7 +198,7 @@ async function warm(base: Base, { serving, loaded: { lanes }, identity, isBeside
 }
 
 /** Joins the real parts. */
-function join(base: Base, state: OpenState): Running {
+export function join(base: Base, state: OpenState): Running {
   const { fixed, starting, relay, logger } = base
   const { loaded, log, fold, audit } = state
   const { lanes } = loaded
@@ -202,6 +208,7 @@ function join(base: Base, state: OpenState): Running {
       ...fixed,
       ...{ loaded, log, order, audit, onStanding: (standing) => state.onStanding(standing) },
       bucketsHeldMax: fixed.limits.bucketsHeldMax,
+      onHistory: (history, sequence) => noteHistory(history, sequence, state.state),
       makeKey: () => randomBytes(32),
       onChanged: (change) => changeEvent(logger, change),
     },
@@ -214,7 +221,12 @@ function join(base: Base, state: OpenState): Running {
     control.progress()
     assembly.progress()
   }
-  return { base, state, assembly, control, trials: createTrials(state, fixed.limits) }
+  return { base, state, assembly, control, order, trials: createTrials(state, fixed.limits) }
+}
+
+/** What history is taken into. */
+export function heldOf({ base, state, control, order }: Running): HeldServer {
+  return { fixed: base.fixed, live: { ...state.state, order, log: state.log }, control, progress: state.progress }
 }
 
 function statusOf(config: Config, { base, state, assembly, control }: Running): Status {

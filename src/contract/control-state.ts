@@ -3,6 +3,7 @@
 import { AssayError } from '../errors.js'
 import type { PolicyStanding } from './policy-live.js'
 import type { Policy, Routes } from './policy.js'
+import type { HistoryChange } from './routes-change.js'
 
 /** Routes as they are served: the policy's seed or the last control record, with the key of their experiment. */
 export interface LiveRoutes extends Routes {
@@ -88,7 +89,16 @@ export function withoutKey<R extends LiveRoutes>({ experiment_key: _, ...routes 
 
 /** The members that changed, and what was asked for; absent in records of earlier releases. */
 interface ControlRecordState extends Partial<ControlState> {
-  change?: { kind: string; model?: string | null }
+  change?: { kind: string; model?: string | null; history?: ImportedHistory }
+}
+
+/** History that was imported to its end. */
+export type ImportedHistory = Omit<HistoryChange, 'reason'>
+
+/** What the text of a control record says was imported; null where it is about something else. */
+export function importedHistory(text: string): ImportedHistory | null {
+  const { change } = JSON.parse(text) as ControlRecordState
+  return change?.kind === 'history' ? (change.history ?? null) : null
 }
 
 /** The text of a control record as it is kept to be shown: without the policy, which the log holds in full. */

@@ -9,7 +9,7 @@ import { compileLabels } from './label.js'
 import { type Policy, Routes } from './policy.js'
 import { Problem } from './problem.js'
 import { ListChange, PolicyChange } from './policy-live.js'
-import { ApprovalChange, ForceChange, PlainChange, Reason, RoutesChange } from './routes-change.js'
+import { ApprovalChange, ForceChange, HistoryChange, PlainChange, Reason, RoutesChange } from './routes-change.js'
 import { ValueList } from './rules.js'
 import { transactionAvroSchema } from './record-schema.js'
 import { MODES } from './transaction.js'
@@ -108,6 +108,7 @@ function operationsSchemas(): Json {
       ...plain(ListChange),
       properties: { ...(plain(ValueList).properties as Json), reason: plain(Reason) },
     },
+    HistoryChange: plain(HistoryChange),
   }
   const models = { type: 'object', properties: { models: { type: 'array', items: { type: 'object' } } } }
   const policy = Type.Object({
@@ -142,6 +143,11 @@ function header(name: string, schema: TSchema, description: string): Json {
   return { name, in: 'header', required: false, description, schema: plain(schema) }
 }
 
+const HISTORY = header(
+  'Assay-History',
+  Type.String({ pattern: '^[0-9a-f]{32}/\\d{1,15}$' }),
+  'with Assay-Mode: observe: the rows are those of this history from this place on; none is folded twice',
+)
 const HEADERS = [
   header('Assay-Mode', Type.Union(MODES.map((mode) => Type.Literal(mode))), 'decide where absent; observe answers 202'),
   header('Assay-Timeout-Ms', Type.Integer({ minimum: 1 }), 'lowers the deadline of the policy, never raises it'),
@@ -180,7 +186,7 @@ function scorePaths(): Json {
     },
     '/v1/score/batch': {
       post: operation('Score several, answered in order, each with its own status', [...BODY, ...BUSY, ...ANYWHERE], {
-        parameters: HEADERS,
+        parameters: [...HEADERS, HISTORY],
         requestBody: {
           required: true,
           content: json({
@@ -260,6 +266,9 @@ function operationsPaths(): Json {
     },
     '/v1/lists/{name}': {
       put: policyChange('The whole of one list; without values it is taken out', 'ListChange', [pathParameter('name')]),
+    },
+    '/v1/history': {
+      post: change('Say that history was observed from its first transaction to its last', 'HistoryChange'),
     },
     '/v1/audit': {
       get: operation('Changes of routes and policy, and who was refused one, newest first', ANYWHERE, {

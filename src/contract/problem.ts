@@ -26,6 +26,12 @@ export function problemType(code: ErrorCode): string {
   return `urn:assay:error:${code.slice('ASSAY_'.length).toLowerCase().replaceAll('_', '-')}`
 }
 
+/** The code that a problem document carries; ASSAY_INTERNAL where it is none of this release's. */
+export function problemCode(problem: unknown): ErrorCode {
+  const code = typeof problem === 'object' && problem !== null && 'code' in problem ? problem.code : null
+  return typeof code === 'string' && Object.hasOwn(ERRORS, code) ? (code as ErrorCode) : 'ASSAY_INTERNAL'
+}
+
 /** HTTP status of a rejection. */
 export function problemStatus(rejection: Rejection): number {
   return ERRORS[rejection.code].status

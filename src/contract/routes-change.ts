@@ -9,6 +9,7 @@ import { holdsCardData } from './card-data.js'
 import { childPath, FaultList } from './json.js'
 import { Digest } from './manifest.js'
 import { ExperimentName, ModelRef, Share } from './policy.js'
+import { TIME_MS_MAX, TIME_MS_MIN } from './time.js'
 
 export const Reason = Type.String({
   pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$',
@@ -62,6 +63,25 @@ export const ApprovalChange = Type.Object(
   { additionalProperties: false },
 )
 export type ApprovalChange = Static<typeof ApprovalChange>
+
+const Fingerprint = Type.String({ pattern: '^[0-9a-f]{32}$', description: '32 hexadecimal digits' })
+const Count = Type.Integer({ minimum: 0, description: 'an integer from 0' })
+const Instant = Type.Integer({ minimum: TIME_MS_MIN, maximum: TIME_MS_MAX, description: 'epoch milliseconds' })
+
+/**
+ * `POST /v1/history`: history was taken in as observed, all of it. `source` names its transactions, as in the header
+ * Assay-History; `digest` its labels too.
+ */
+export const HistoryChange = Type.Object(
+  {
+    ...{ source: Fingerprint, digest: Fingerprint, transactions: Count, labels: Count },
+    /** Event times of the first and the last transaction; between them nothing is missing. */
+    ...{ from_ms: Instant, until_ms: Instant },
+    reason: Reason,
+  },
+  { additionalProperties: false },
+)
+export type HistoryChange = Static<typeof HistoryChange>
 
 /** What a request for a change may carry. */
 export type ChangeBody = TSchema & { readonly properties: TProperties; readonly static: { readonly reason: string } }

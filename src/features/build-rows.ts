@@ -6,7 +6,7 @@ import { createInstant, isEpochMs, parseRfc3339, TIME_ALLOWED } from '../contrac
 import type { Transaction, TransactionSchema } from '../contract/transaction.js'
 import { CORE_FIELDS } from '../contract/transaction-schema.js'
 import { compileTransaction } from '../contract/validate.js'
-import { AssayError, type InputFault } from '../errors.js'
+import { AssayError, type InputFault, type Rejection } from '../errors.js'
 import type { Limits } from '../limits.js'
 import type { BuildSpec } from './build-spec.js'
 import { booleanValue, type ColumnMap, readRows, type Row, typedValue } from './read-rows.js'
@@ -18,26 +18,46 @@ export interface BuildRow {
   readonly fraud: boolean | null
 }
 
+/** A row under our names, as a client would send it; not validated. */
+export interface ForeignRow extends Pick<BuildRow, 'number' | 'fraud'> {
+  readonly values: Readonly<Record<string, unknown>>
+}
+
+/** A file of transactions, and which of its columns stand for our names. */
+export interface Transactions {
+  readonly path: string
+  readonly columns: ColumnMap
+}
+
+/** What a row means follows from these parts of a policy. */
+export type RowSpec = Pick<BuildSpec, 'schema' | 'currencies'>
+
 /** Streams transactions, validated as the server does it. Throws ASSAY_INPUT_INVALID with row and path. */
-export async function* readTransactions(
-  input: { readonly path: string; readonly columns: ColumnMap },
-  spec: BuildSpec,
-  limits: Limits,
-): AsyncGenerator<BuildRow> {
+export async function* readTransactions(input: Transactions, spec: RowSpec, limits: Limits): AsyncGenerator<BuildRow> {
   const { schema, currencies } = spec
   // History lies where it lies: no clock of today has a say in it.
   const validator = compileTransaction({ schema, currencies, clock: 'replay' }, limits)
-  for await (const row of readRows(input.path, transactionNames(schema), input.columns)) {
+  for await (const { number, values, fraud } of readForeign(input, spec)) {
+    const tx = validator.check(values, 0)
+    if (isRejection(tx)) throw inputFault(`${input.path}, row ${number}`, tx)
+    yield { number, tx, fraud }
+  }
+}
+
+/** What is wrong with the input at a place, as a coded error. */
+export function inputFault(place: string, { detail, errors }: Rejection): AssayError {
+  const faults = errors.map((fault) => `${fault.path}: ${fault.message}`).join('; ')
+  return new AssayError('ASSAY_INPUT_INVALID', `${place}: ${detail}: ${faults}`, { errors })
+}
+
+/** Streams the rows, amounts in minor units, texts as the types that are declared. Throws ASSAY_INPUT_INVALID. */
+export async function* readForeign(input: Transactions, spec: RowSpec): AsyncGenerator<ForeignRow> {
+  for await (const row of readRows(input.path, transactionNames(spec.schema), input.columns)) {
     const { fraud, ...given } = row.values
     const place = `${input.path}, row ${row.number}`
     const { values, fault } = asSent(given, spec)
     if (fault !== null) throw new AssayError('ASSAY_INPUT_INVALID', `${place}: ${fault.path}: ${fault.message}`)
-    const tx = validator.check(values, 0)
-    if (isRejection(tx)) {
-      const faults = tx.errors.map((each) => `${each.path}: ${each.message}`).join('; ')
-      throw new AssayError('ASSAY_INPUT_INVALID', `${place}: ${tx.detail}: ${faults}`, { errors: tx.errors })
-    }
-    yield { number: row.number, tx, fraud: fraud === undefined ? null : readFraud(fraud, place) }
+    yield { number: row.number, values, fraud: fraud === undefined ? null : readFraud(fraud, place) }
   }
 }
 
@@ -90,14 +110,25 @@ function readFraud(value: unknown, place: string): boolean {
 
 const LABEL_NAMES = new Set(['transaction_id', 'fraud', 'known_at', 'source'])
 
-/** All labels of a file in the order in which they became known; labels known at once keep the order of the file. */
-export async function readLabels(path: string, columns: ColumnMap, labelsMax: number): Promise<Label[]> {
+/**
+ * All labels of a file in the order in which they became known; labels known at once keep the order of the file.
+ * `check` sees each with its place, and throws where it is not to be taken.
+ */
+export async function readLabels(
+  path: string,
+  columns: ColumnMap,
+  labelsMax: number,
+  check: (label: Label, place: string) => void = () => undefined,
+): Promise<Label[]> {
   const labels: Label[] = []
   for await (const row of readRows(path, LABEL_NAMES, columns)) {
     if (labels.length === labelsMax) {
       throw new AssayError('ASSAY_INPUT_INVALID', `${path}: more than ${labelsMax} labels`)
     }
-    labels.push(readLabel(row, `${path}, row ${row.number}`))
+    const place = `${path}, row ${row.number}`
+    const label = readLabel(row, place)
+    check(label, place)
+    labels.push(label)
   }
   return labels.sort((a, b) => a.knownAtMs - b.knownAtMs)
 }

@@ -55,7 +55,7 @@ export function replayOptions(input: string, spec: string | BuildSpec, values: R
   }
 }
 
-function timeOption(text: string, name: string): number {
+export function timeOption(text: string, name: string): number {
   try {
     // A date alone means its first instant in UTC.
     return readTime(/^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text, name)

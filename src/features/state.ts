@@ -61,6 +61,8 @@ export interface FeatureState {
   serialize(image: Image): Promise<void>
   /** Start of observation, ms; NaN before the first event. */
   observedSinceMs(): number
+  /** The latest event time that windows follow, ms; -Infinity before the first event. */
+  observedUntilMs(): number
   /** Moves the start of observation back, after history was imported; never forward. */
   observeSince(sinceMs: number): void
   /**
@@ -232,6 +234,10 @@ class WindowState implements FeatureState {
 
   observedSinceMs(): number {
     return this.#observedSinceMs
+  }
+
+  observedUntilMs(): number {
+    return this.#frontierMs
   }
 
   observeSince(sinceMs: number): void {

@@ -1,7 +1,8 @@
 // What a change makes of the routing: the rules of operators, ramps and guards. Pure.
 // Invariant: what it gives has the next revision and can be served: its models are loaded, its shares are in order.
-// It refuses a change that would change nothing, so that every revision says something.
-import type { LiveRoutes, Ramp, Routing } from '../contract/control-state.js'
+// Only history leaves who answers, and so the revision, as it is. It refuses a change that would change nothing, so
+// that every revision says something.
+import type { ImportedHistory, LiveRoutes, Ramp, Routing } from '../contract/control-state.js'
 import type { Policy } from '../contract/policy.js'
 import type { RoutesChange } from '../contract/routes-change.js'
 import { type InputFault, reject, type Rejection } from '../errors.js'
@@ -16,6 +17,7 @@ export type Change =
   /** `load`: of a model that was loaded for it. */
   | { readonly kind: 'load' | 'unload'; readonly model: string }
   | { readonly kind: 'approve'; readonly model: string; readonly digest: string }
+  | { readonly kind: 'history'; readonly history: ImportedHistory }
   | { readonly kind: 'ramp_step' | 'ramp_end' | 'ramp_trip' }
 export type ChangeKind = Change['kind']
 
@@ -53,6 +55,8 @@ export function applyChange(held: Routing, change: Change, facts: ChangeFacts): 
       return unloadModel(held, change.model, facts)
     case 'approve':
       return approve(held, change, facts)
+    case 'history':
+      return held
     case 'ramp_step':
       return held.ramp === null ? conflict('no ramp runs') : step(held, held.ramp)
     case 'ramp_end':

@@ -5,6 +5,7 @@
 // It refuses what applyChange refuses, a revision that is no longer the newest, and whatever the log has no room for.
 // A model is loaded before its record is written, and taken out once the record that says so is durable.
 import { digestText } from '../contract/canonical-json.js'
+import type { ImportedHistory } from '../contract/control-state.js'
 import { policyDifferences, policyFingerprint } from '../contract/policy.js'
 import { isRejection } from '../contract/problem.js'
 import type { RecordCodecs } from '../contract/record.js'
@@ -14,7 +15,7 @@ import { AssayError, errorOf, reject, type Rejection } from '../errors.js'
 import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
 import type { Audit } from './audit.js'
-import { applyChange, AT_ONCE, type Change, type ChangeFacts, type ChangeKind } from './change.js'
+import { applyChange, AT_ONCE, type Change, type ChangeFacts } from './change.js'
 import { describeModels } from './control-state.js'
 import type { ModelPool } from './model-pool.js'
 import { inRoles, type LoadedModel, routable } from './models.js'
@@ -64,6 +65,14 @@ export interface Control {
   close(): void
 }
 
+/** A change that is served. */
+export interface Changed {
+  readonly asked: Change | PolicyAsked
+  readonly actor: string
+  readonly reason: string
+  readonly standing: Standing
+}
+
 export interface ControlDeps extends ServingDeps {
   readonly loaded: ModelPool
   readonly limits: Pick<Limits, 'modelsMax' | 'approvalsMax'>
@@ -73,9 +82,11 @@ export interface ControlDeps extends ServingDeps {
   readonly clock: Clock
   readonly audit: Audit
   readonly makeKey: () => Buffer
+  /** History was imported: in its place in the order of state, by the record of this sequence. */
+  readonly onHistory: (history: ImportedHistory, sequence: number) => void
   /** What later segments begin with. */
   readonly onStanding: (standing: Standing) => void
-  readonly onChanged: (change: { kind: AskedKind; actor: string; reason: string; standing: Standing }) => void
+  readonly onChanged: (changed: Changed) => void
 }
 
 /** Milliseconds after which an operator hears that the record is not durable yet. */
@@ -84,8 +95,6 @@ const TICK_MS = 100
 /** Changes whose records are not durable yet; more of them are refused. */
 const WAITING_MAX = 8
 const RAMP = 'ramp'
-
-type AskedKind = ChangeKind | PolicyAsked['kind']
 
 /** What stands after so many changes of this server. */
 interface Numbered extends Standing {
@@ -137,6 +146,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     const record = { ...place, kind, actor, reason, state, remoteAddress }
     const encode: EncodeBody = (buffer, at) => codecs.encodeControl(record, buffer, at)
     const sequence = log.append('control', encode, roomFor(state))
+    if (asked.kind === 'history') deps.onHistory(asked.history, sequence)
     newest = standing
     deps.onStanding(standingOf(standing))
     log.controlChanged()
@@ -185,7 +195,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     const announce = (): void => {
       serve(standing)
       if (asked.kind === 'unload') letGo(asked.model)
-      deps.onChanged({ kind: asked.kind, actor: by.actor, reason: by.reason, standing: standingOf(standing) })
+      deps.onChanged({ asked, actor: by.actor, reason: by.reason, standing: standingOf(standing) })
     }
     const isAtOnce = asked.kind === 'policy_rollback' || (!isOfPolicy(asked) && AT_ONCE.has(asked.kind))
     if (isAtOnce) announce()

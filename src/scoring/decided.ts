@@ -98,17 +98,27 @@ interface Known {
 export function createDecidedOffsets(limits: Pick<Limits, 'offsetRangesMax' | 'offsetPartitionsMax'>): DecidedOffsets {
   const known = new Map<string, Known>()
   let newest = -1
+  /** What was extended last: a stream asks for the same partition again and again. */
+  let last: Known | null = null
 
   const offsets = (): OffsetSet => new OffsetSet(limits.offsetRangesMax)
 
+  function find(source: StreamSource): Known | undefined {
+    const { topicId, partition } = source
+    if (last !== null && last.source.topicId === topicId && last.source.partition === partition) return last
+    return known.get(keyOf(source))
+  }
+
   /** Whatever was extended last is the last to leave. */
   function touch(source: StreamSource): Known {
+    const one = find(source) ?? { source, all: offsets(), letters: offsets() }
+    if (one === last) return one
     const key = keyOf(source)
-    const one = known.get(key) ?? { source, all: offsets(), letters: offsets() }
     known.delete(key)
     known.set(key, one)
     const [oldest] = known.keys()
     if (known.size > limits.offsetPartitionsMax) known.delete(oldest)
+    last = one
     return one
   }
 
@@ -121,9 +131,8 @@ export function createDecidedOffsets(limits: Pick<Limits, 'offsetRangesMax' | 'o
       all.add(offset - skipped, offset + 1)
       if (code !== null) letters.add(offset, offset + 1)
     },
-    has: (source) => source.topicId !== null && (known.get(keyOf(source))?.all.has(source.offset) ?? false),
-    isDeadLetter: (source) =>
-      source.topicId !== null && (known.get(keyOf(source))?.letters.has(source.offset) ?? false),
+    has: (source) => source.topicId !== null && (find(source)?.all.has(source.offset) ?? false),
+    isDeadLetter: (source) => source.topicId !== null && (find(source)?.letters.has(source.offset) ?? false),
     newest: () => newest,
     partitions: () => [...known.values()].map(shown),
     async serialize(image) {
@@ -136,6 +145,7 @@ export function createDecidedOffsets(limits: Pick<Limits, 'offsetRangesMax' | 'o
         return { source, all, letters }
       })
       known.clear()
+      last = null
       for (const one of list) known.set(keyOf(one.source), one)
     },
   }

@@ -1,5 +1,6 @@
 // State is a fold of the decision log in the order of ordinals: this is that fold, for a start of the server and for
 // `log verify --replay`. Evaluated transactions and inferences have no ordinal and pass by.
+import { importedHistory } from '../contract/control-state.js'
 import type { RecordCodecs } from '../contract/record.js'
 import type {
   ControlRecord,
@@ -12,6 +13,7 @@ import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
 import type { Image } from '../runtime/image.js'
 import type { DecidedOffsets } from './decided.js'
+import { noteHistory } from './history/source.js'
 import type { Identity } from './identity.js'
 import type { IdIndex, SettledDecision } from './id-index.js'
 import { createReorder, type OrdinalGap } from './reorder.js'
@@ -50,6 +52,8 @@ export interface Fold {
   counts(): { transactions: number; labels: number }
   /** Records that wait for one with a lower ordinal. */
   waiting(): number
+  /** The state was brought on to here by the server that writes the log; nothing may wait. */
+  advance(to: { readonly epoch: number; readonly ordinal: number; readonly ms: number }): void
   /** How far it is, for an image of the state that it folds into; nothing may wait. */
   serialize(image: Image): Promise<void>
   readonly gaps: readonly OrdinalGap[]
@@ -60,7 +64,7 @@ interface FoldedItem {
   personal: DecisionPersonal
   sequence: number
 }
-type Item = FoldedItem | { label: LabelRecord } | { control: ControlRecord }
+type Item = FoldedItem | { label: LabelRecord } | { control: ControlRecord; sequence: number }
 
 /** Starts from the state given, which is empty or what an earlier fold has left. */
 export function createFold(deps: FoldDeps): Fold {
@@ -81,6 +85,8 @@ export function createFold(deps: FoldDeps): Fold {
     }
     if ('control' in item) {
       note(item.control.ordinal, item.control.foldedAtMs)
+      const history = importedHistory(item.control.state)
+      if (history !== null) noteHistory(history, item.sequence, deps)
       deps.onControl?.(item.control)
       return
     }
@@ -120,8 +126,11 @@ export function createFold(deps: FoldDeps): Fold {
   return {
     take(record, sequence) {
       noteSource(record, sequence)
-      if (record.type === 'control') reorder.push(record.control.epoch, record.control.ordinal, record)
-      else if (record.type === 'label') reorder.push(record.label.epoch, record.label.ordinal, { label: record.label })
+      if (record.type === 'control') {
+        const { control } = record
+        reorder.push(control.epoch, control.ordinal, { control, sequence })
+      } else if (record.type === 'label')
+        reorder.push(record.label.epoch, record.label.ordinal, { label: record.label })
       else if ((record.type === 'decision' || record.type === 'observed') && !record.facts.unfolded) {
         const { facts, personal } = record
         reorder.push(facts.epoch, facts.ordinal, { facts, personal, sequence })
@@ -131,6 +140,10 @@ export function createFold(deps: FoldDeps): Fold {
     last: () => ({ ...last }),
     counts: () => ({ ...counts }),
     waiting: () => reorder.waiting(),
+    advance({ epoch, ordinal, ms }) {
+      reorder.advance(epoch, ordinal)
+      note(ordinal, ms)
+    },
     async serialize(image) {
       last.ordinal = await image.number(last.ordinal)
       last.ms = await image.number(last.ms)

@@ -59,6 +59,8 @@ export interface OpenState {
   readonly log: OpenDecisionLog
   readonly state: Pick<Live, 'features' | 'index' | 'identity' | 'decided' | 'recall'>
   readonly fold: Fold
+  /** What the log was folded into at the start; its parts live on as `state`. */
+  readonly folded: LogState
   readonly progress: { call: () => void }
   /** Segments that begin later begin with it. */
   onStanding(standing: Standing): void
@@ -166,7 +168,7 @@ export async function openState(
   const newest = (): number => decided.newest()
   const recall = createRecall({ directory, logId: log.logId, logged: policy.durability, newest, limits })
   return {
-    ...{ directory, loaded, serving, audit, log, fold, progress },
+    ...{ directory, loaded, serving, audit, log, fold, folded, progress },
     state: { features, index, identity, decided, recall },
     onStanding(standing) {
       base.live.policy = standing.policy

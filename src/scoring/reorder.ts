@@ -19,6 +19,8 @@ export interface Reorder<Item> {
   readonly gaps: readonly OrdinalGap[]
   /** Items that wait for an earlier one. */
   waiting(): number
+  /** All up to this ordinal was applied by other hands; nothing may wait. */
+  advance(epoch: number, ordinal: number): void
   /** Puts into an image, or takes from it, what was applied so far; nothing may wait. */
   serialize(image: Image): Promise<void>
 }
@@ -66,6 +68,11 @@ export function createReorder<Item>(
     end,
     gaps,
     waiting: () => waiting.size,
+    advance(toEpoch, ordinal) {
+      if (waiting.size > 0) throw new Error('a reorder buffer that holds something cannot be passed by')
+      epoch = toEpoch
+      next = ordinal + 1
+    },
     async serialize(image) {
       if (waiting.size > 0) throw new Error('a reorder buffer that holds something has no image')
       epoch = await image.number(epoch)

@@ -2,6 +2,7 @@
 import { digestText } from '../contract/canonical-json.js'
 import type { Role } from '../contract/decision.js'
 import { type Policy, policyDifferences } from '../contract/policy.js'
+import { isoTime } from '../contract/time.js'
 import type { CompiledCatalogue } from '../features/compile.js'
 import type { FeatureState } from '../features/state.js'
 import type { Clock } from '../runtime/clock.js'
@@ -90,7 +91,7 @@ export function createStatus(deps: StatusDeps): Status {
       models: lanesShown(deps),
       idempotency: coverage(deps.index, policy),
       streams: deps.decided.partitions(),
-      features: { ...deps.features.size(), cold: coldFeatures(deps) },
+      features: { ...deps.features.size(), ...observed(deps), cold: coldFeatures(deps) },
       decision_log: log.facts(),
       load: deps.load(),
       restart_needed: deps.hangs.restartNeeded(),
@@ -188,6 +189,13 @@ function coverage(index: IdIndex, policy: Policy): object {
   const { ids, evicted, sinceMs } = index.coverage()
   const since = sinceMs === null ? null : new Date(sinceMs).toISOString()
   return { ids, evicted, since, window_ms: policy.idempotency.window_ms, ids_max: policy.idempotency.ids_max }
+}
+
+/** Event times between which payments were seen; null before the first. */
+function observed({ features }: StatusDeps): { observed_since: string | null; observed_until: string | null } {
+  const [since, until] = [features.observedSinceMs(), features.observedUntilMs()]
+  if (Number.isNaN(since)) return { observed_since: null, observed_until: null }
+  return { observed_since: isoTime(since), observed_until: isoTime(until) }
 }
 
 /** Features whose windows were not observed for their whole length, with the event time from which they are warm. */

@@ -21,6 +21,7 @@ export const EVENTS = {
   SnapshotLoaded: 'info',
   SnapshotRefused: 'warn',
   LogReplayed: 'info',
+  HistoryImported: 'info',
   LogRecovered: 'warn',
   LogFailed: 'error',
   SegmentDropped: 'error',

@@ -23,7 +23,7 @@ async function startUp(
 ): Promise<{ up: Child; sidecars: () => number[] }> {
   const dataDir = mkdtempSync(join(tmpdir(), 'assay-up-'))
   t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
-  const up = child(t, process.execPath, [CLI, 'up'], { ASSAY_DATA_DIR: dataDir, ...PORTS, ...env })
+  const up = child(t, process.execPath, [CLI, 'up', '--no-history'], { ASSAY_DATA_DIR: dataDir, ...PORTS, ...env })
   const sidecars = (): number[] => childrenOf(up.process.pid ?? 0)
   await until(() => sidecars().length === 1, 'a sidecar', { msMax: 60_000 })
   return { up, sidecars }

@@ -200,7 +200,7 @@ async function scrapeBoth(t: Parameters<typeof child>[0]): Promise<string> {
   const dataDir = mkdtempSync(join(tmpdir(), 'assay-alerts-'))
   t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
   const [http, operations, governance] = await Promise.all([freePort(), freePort(), freePort()])
-  const up = child(t, process.execPath, [CLI, 'up'], {
+  const up = child(t, process.execPath, [CLI, 'up', '--no-history'], {
     ASSAY_DATA_DIR: dataDir,
     ASSAY_PROCESS__HTTP__PORT: String(http),
     ASSAY_PROCESS__OPERATIONS__PORT: String(operations),

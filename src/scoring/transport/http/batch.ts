@@ -5,6 +5,7 @@ import assert from 'node:assert'
 import { type Rejection, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Exchange, Scoring } from '../../exchange.js'
+import { historySource } from '../../history/source.js'
 import type { HttpExchange } from './http-exchange.js'
 
 /** Hands the rows of `{"transactions":[…]}` to the pipeline, or rejects the whole. */
@@ -24,19 +25,20 @@ export function submitBatch(value: unknown, exchange: HttpExchange, deps: { scor
   rows.forEach((row, at) =>
     deps.scoring.submitValue(
       row,
-      rowExchange(exchange, (text) => settle(at, text)),
+      rowExchange(exchange, at, (text) => settle(at, text)),
     ),
   )
 }
 
-function rowExchange(exchange: HttpExchange, settle: (text: string) => void): Exchange {
+function rowExchange(exchange: HttpExchange, at: number, settle: (text: string) => void): Exchange {
+  const { history } = exchange
   return {
     mode: exchange.mode,
     deadlineMs: exchange.deadlineMs,
     traceparent: exchange.traceparent,
     begunAtMs: exchange.begunAtMs,
     receivedAtMs: exchange.receivedAtMs,
-    source: null,
+    source: history === null ? null : historySource(history.source, history.offset + at),
     decidedElsewhere: null,
     stale: false,
     serverTiming: null,

@@ -1,5 +1,6 @@
-// The endpoints by which operators change who answers and under which policy: `PUT /v1/routes`, `PUT /v1/policy`,
-// `PUT /v1/lists/{name}`, `POST /v1/routes:<verb>`, `/v1/policy:rollback` and `/v1/models/{name}/{version}:<verb>`.
+// The endpoints by which operators change who answers and under which policy, and say that history was imported: `PUT
+// /v1/routes`, `/v1/policy` and `/v1/lists/{name}`, `POST /v1/history`, `/v1/routes:<verb>`, `/v1/policy:rollback` and
+// `/v1/models/{name}/{version}:<verb>`.
 // Invariant: whoever asks is known and may, names why and, for new routes, the revision that they replace; all of it is
 // checked from the headers before the body is read. It decides nothing of the change itself.
 import type { Refusal } from '../../../access/ledger.js'
@@ -11,6 +12,7 @@ import {
   type ChangeBody,
   checkChange,
   ForceChange,
+  HistoryChange,
   PlainChange,
   RoutesChange,
 } from '../../../contract/routes-change.js'
@@ -83,6 +85,10 @@ const POLICY_ROLLBACK: Asked = {
   ...{ ...POLICY, needsRevision: false },
   read: reading(PlainChange, () => ({ kind: 'policy_rollback' })),
 }
+const HISTORY: Asked = {
+  ...ROUTES,
+  read: reading(HistoryChange, ({ reason: _, ...history }) => ({ kind: 'history', history })),
+}
 const MODEL_VERBS: Readonly<Record<string, (model: string) => Asked>> = {
   load: (model) => ({ ...MODELS, read: reading(PlainChange, () => ({ kind: 'load', model })) }),
   unload: (model) => ({ ...MODELS, read: reading(PlainChange, () => ({ kind: 'unload', model })) }),
@@ -112,6 +118,7 @@ export function changeEndpoints(deps: ChangeDeps): Route[] {
     ...Object.entries(ROUTE_VERBS).map(([verb, asked]): Route => {
       return { method: 'post', pattern: `/v1/routes:${verb}`, handle: handling(() => asked) }
     }),
+    { method: 'post', pattern: '/v1/history', handle: handling(() => HISTORY) },
     { method: 'post', pattern: '/v1/models/:name/:version', handle: handling(readModelVerb) },
     { method: 'put', pattern: '/v1/policy', handle: handling((req) => trying(req, NEW_POLICY, deps.limits)) },
     { method: 'post', pattern: '/v1/policy:rollback', handle: handling(() => POLICY_ROLLBACK) },

@@ -6,6 +6,7 @@ import type { UwsRequest } from './binding.js'
 
 const MILLISECONDS = /^[1-9][0-9]{0,5}$/
 const LENGTH = /^[0-9]{1,15}$/
+const HISTORY = /^([0-9a-f]{32})\/(\d{1,15})$/
 
 /** The mode asked for; null where the value is none of the known. */
 export function readMode(req: UwsRequest): Mode | null {
@@ -20,6 +21,20 @@ export function readDeadline(req: UwsRequest, policyMs: number): number {
   if (text === '') return policyMs
   if (!MILLISECONDS.test(text)) return NaN
   return Math.min(Number(text), policyMs)
+}
+
+/** Rows of a history that is imported, and the place of the first of them in it. */
+export interface HistoryPlace {
+  readonly source: string
+  readonly offset: number
+}
+
+/** The place that `Assay-History` names; null where it is absent, 'bad' where the value is. */
+export function readHistory(req: UwsRequest): HistoryPlace | null | 'bad' {
+  const text = req.getHeader('assay-history')
+  if (text === '') return null
+  const match = HISTORY.exec(text)
+  return match === null ? 'bad' : { source: match[1] ?? '', offset: Number(match[2]) }
 }
 
 /** Bytes announced; -1 where the length is not known before the end. */
@@ -52,7 +67,11 @@ export function waitsForContinue(req: UwsRequest): boolean {
 }
 
 /** What a client is told about a header that it must correct. */
-export function headerRejection(name: 'Assay-Mode' | 'Assay-Timeout-Ms'): Rejection {
-  const message = name === 'Assay-Mode' ? `must be one of ${MODES.join(', ')}` : 'must be whole milliseconds from 1'
+export function headerRejection(name: 'Assay-Mode' | 'Assay-Timeout-Ms' | 'Assay-History'): Rejection {
+  const message = {
+    'Assay-Mode': `must be one of ${MODES.join(', ')}`,
+    'Assay-Timeout-Ms': 'must be whole milliseconds from 1',
+    'Assay-History': 'must be 32 hexadecimal digits, a slash and the place of the first row',
+  }[name]
   return reject('ASSAY_HEADER_INVALID', `${name} ${message}`, [{ path: `/headers/${name.toLowerCase()}`, message }])
 }

@@ -11,7 +11,7 @@ import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { Exchange } from '../../exchange.js'
 import type { UwsRequest, UwsResponse } from './binding.js'
-import { readLength, waitsForContinue } from './headers.js'
+import { type HistoryPlace, readLength, waitsForContinue } from './headers.js'
 import { JSON_TYPE, PROBLEM_TYPE, type Reply, RETRY_AFTER_S, writeContinue, writeHead } from './reply.js'
 
 /** Refusals that every request may meet, made once. */
@@ -64,6 +64,8 @@ export class HttpExchange implements Exchange {
   mode: Mode = 'decide'
   deadlineMs = 0
   traceparent: string | null = null
+  /** Of a batch of history. */
+  history: HistoryPlace | null = null
   /** When the request was there as a whole: time that the client's network takes is not taken from the deadline. */
   receivedAtMs: number
   /** When its headers were there. */

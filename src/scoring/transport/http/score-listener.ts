@@ -15,6 +15,7 @@ import {
   headerRejection,
   isEncoded,
   readDeadline,
+  readHistory,
   readLength,
   readMediaType,
   readMode,
@@ -95,6 +96,9 @@ function createBegin(deps: ScoreListenerDeps): (exchange: HttpExchange, req: Uws
     const deadlineMs = readDeadline(req, deps.deadlineMs())
     if (mode === null) return exchange.refuseHeader(headerRejection('Assay-Mode'), req)
     if (Number.isNaN(deadlineMs)) return exchange.refuseHeader(headerRejection('Assay-Timeout-Ms'), req)
+    // Payments that are decided are no history: for them it is not even looked for.
+    const history = mode === 'observe' ? readHistory(req) : null
+    if (history === 'bad') return exchange.refuseHeader(headerRejection('Assay-History'), req)
     const media = readMediaType(req)
     const consume = media === 'application/json' ? bodies.json : media === 'avro/binary' ? bodies.avro : undefined
     if (consume === undefined) {
@@ -104,6 +108,7 @@ function createBegin(deps: ScoreListenerDeps): (exchange: HttpExchange, req: Uws
     const length = readLength(req)
     if (length > limits.bodyBytesMax) return exchange.refuse('ASSAY_BODY_TOO_LARGE', refusals.tooLarge, req)
     exchange.mode = mode
+    exchange.history = history
     exchange.deadlineMs = deadlineMs
     const traceparent = req.getHeader('traceparent')
     exchange.traceparent = traceparent === '' ? null : keepTraceparent(traceparent)
