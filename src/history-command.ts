@@ -5,16 +5,14 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from './config.js'
 import { originOf } from './contract/address.js'
-import { digestText } from './contract/canonical-json.js'
 import { compileLabels } from './contract/label.js'
-import { policyFingerprint } from './contract/policy.js'
 import { isoTime, parseDuration } from './contract/time.js'
 import { compileTransaction } from './contract/validate.js'
 import { AssayError } from './errors.js'
-import { timeOption } from './features/replay-options.js'
 import { readLabels } from './features/build-rows.js'
 import { compileCatalogue, type CompiledCatalogue } from './features/compile.js'
 import { parseColumns } from './features/read-rows.js'
+import { timeOption } from './features/replay-options.js'
 import { readChunks } from './features/row-chunks.js'
 import { LIMITS } from './limits.js'
 import { systemClock } from './runtime/clock.js'
@@ -165,7 +163,7 @@ function running(config: Config, values: Values): HistoryTarget {
       { url: values.operations ?? originOf(operations, operations.port), tokenFile: values['token-file'] },
       process.env,
     ),
-    policy: digestText(policyFingerprint(config.policy)),
+    policy: config.policy,
     limits: LIMITS,
   })
 }

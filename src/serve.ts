@@ -210,7 +210,7 @@ export function join(base: Base, state: OpenState): Running {
       bucketsHeldMax: fixed.limits.bucketsHeldMax,
       onHistory: (history, sequence) => noteHistory(history, sequence, state.state),
       makeKey: () => randomBytes(32),
-      onChanged: (change) => changeEvent(logger, change),
+      onChanged: (changed) => changeEvent(logger, changed),
     },
     state.serving,
   )

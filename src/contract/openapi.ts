@@ -103,12 +103,12 @@ function operationsSchemas(): Json {
     PlainChange: plain(PlainChange),
     ForceChange: plain(ForceChange),
     ApprovalChange: plain(ApprovalChange),
+    HistoryChange: plain(HistoryChange),
     PolicyChange: plain(PolicyChange),
     ListChange: {
       ...plain(ListChange),
       properties: { ...(plain(ValueList).properties as Json), reason: plain(Reason) },
     },
-    HistoryChange: plain(HistoryChange),
   }
   const models = { type: 'object', properties: { models: { type: 'array', items: { type: 'object' } } } }
   const policy = Type.Object({
@@ -255,6 +255,9 @@ function operationsPaths(): Json {
     '/v1/models/{name}/{version}:approve': {
       post: modelChange('Say of a loaded bundle that it may be routed to (role approver)', 'ApprovalChange'),
     },
+    '/v1/history': {
+      post: change('Say that history was observed from its first transaction to its last', 'HistoryChange'),
+    },
     '/v1/policy': {
       get: operation('The whole policy that serves, its fingerprint and revision', ANYWHERE, {
         ok: { 200: { description: 'policy', headers: TAG, content: json(ref('PolicyShown')) } },
@@ -266,9 +269,6 @@ function operationsPaths(): Json {
     },
     '/v1/lists/{name}': {
       put: policyChange('The whole of one list; without values it is taken out', 'ListChange', [pathParameter('name')]),
-    },
-    '/v1/history': {
-      post: change('Say that history was observed from its first transaction to its last', 'HistoryChange'),
     },
     '/v1/audit': {
       get: operation('Changes of routes and policy, and who was refused one, newest first', ANYWHERE, {

@@ -55,6 +55,7 @@ export function replayOptions(input: string, spec: string | BuildSpec, values: R
   }
 }
 
+/** A time or a date, ms. Throws ASSAY_USAGE. */
 export function timeOption(text: string, name: string): number {
   try {
     // A date alone means its first instant in UTC.

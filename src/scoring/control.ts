@@ -67,7 +67,7 @@ export interface Control {
 
 /** A change that is served. */
 export interface Changed {
-  readonly asked: Change | PolicyAsked
+  readonly change: Change | PolicyAsked
   readonly actor: string
   readonly reason: string
   readonly standing: Standing
@@ -195,7 +195,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     const announce = (): void => {
       serve(standing)
       if (asked.kind === 'unload') letGo(asked.model)
-      deps.onChanged({ asked, actor: by.actor, reason: by.reason, standing: standingOf(standing) })
+      deps.onChanged({ change: asked, actor: by.actor, reason: by.reason, standing: standingOf(standing) })
     }
     const isAtOnce = asked.kind === 'policy_rollback' || (!isOfPolicy(asked) && AT_ONCE.has(asked.kind))
     if (isAtOnce) announce()

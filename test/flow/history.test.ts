@@ -5,8 +5,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { CLI, ROOT } from '../../bench/server.js'
-import { digestText } from '../../src/contract/canonical-json.js'
-import { policyFingerprint } from '../../src/contract/policy.js'
 import { compileTransaction } from '../../src/contract/validate.js'
 import { readHead } from '../../src/decision-log/chain.js'
 import { createDisk } from '../../src/decision-log/disk.js'
@@ -179,7 +177,7 @@ async function scriptOf(rig: Rig, endedMs: number, idPrefix: string): Promise<Sc
 function send(rig: Rig, script: Script): Promise<ImportReport> {
   const { policy } = rig.config
   const target = overHttp({
-    ...{ url: rig.server.scoreUrl, key: null, policy: digestText(policyFingerprint(policy)), limits },
+    ...{ url: rig.server.scoreUrl, key: null, policy, limits },
     operations: createOperationsClient({ url: rig.server.operationsUrl }, {}),
   })
   const catalogue = compileCatalogue(policy.catalogue, policy.schema, policy.currencies)
@@ -244,7 +242,7 @@ void t.test('a server under another policy is told nothing', async (t) => {
   const script = await scriptOf(rig, 3_600_000, 'h')
   t.teardown(() => script.close())
   const other = { ...rig, config: structuredClone(rig.config) }
-  other.config.policy.budgets.deadline_ms = 9
+  other.config.policy.currencies.list.USD = { exponent: 2, rate: 0.9 }
   await t.rejects(send(other, script), { code: 'ASSAY_CONFIG_INVALID' })
 })
 

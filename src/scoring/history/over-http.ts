@@ -2,9 +2,11 @@
 // the other, so that they are folded in order; what it knows and its end over its operations listener.
 // Whatever the server cannot take now is sent again: it is idempotent.
 import { setTimeout as delay } from 'node:timers/promises'
+import { canonicalJson } from '../../contract/canonical-json.js'
+import type { Policy } from '../../contract/policy.js'
 import { problemCode } from '../../contract/problem.js'
 import { instantMs } from '../../contract/time.js'
-import { AssayError, type ErrorCode, ERRORS, errorOf } from '../../errors.js'
+import { AssayError, ERRORS, errorOf } from '../../errors.js'
 import type { Limits } from '../../limits.js'
 import type { OperationsClient } from '../operations-client.js'
 import { emptyTally, type HistoryTarget, type Known, noteRefused } from './import.js'
@@ -16,8 +18,8 @@ export interface RunningServer {
   /** A scoring key, or null. */
   readonly key: string | null
   readonly operations: OperationsClient
-  /** Fingerprint of the policy that the history was checked against. */
-  readonly policy: string
+  /** What the history was checked against: the server's own, but for what operators change live. */
+  readonly policy: Policy
   readonly limits: Pick<Limits, 'batchRowsMax' | 'bodyBytesMax'>
 }
 
@@ -25,6 +27,9 @@ export interface RunningServer {
 const RETRY_MS = 200
 const ANSWER_MS_MAX = 30_000
 const PATIENCE_MS = 120_000
+
+/** Parts of a policy that say what a transaction is and what windows make of it. */
+const MEANING = ['schema', 'catalogue', 'currencies', 'clock'] as const
 
 interface Row {
   readonly status: number
@@ -100,8 +105,17 @@ export function overHttp({ url, key, operations, policy, limits }: RunningServer
 
   return {
     tally,
-    known: async ({ source, digest }) =>
-      knownOf((await operations.ask('GET', '/v1/status')).body, { policy, source, digest }),
+    async known({ source, digest }) {
+      const { body: status } = await operations.ask('GET', '/v1/status')
+      if (member(status, 'phase') !== 'ready')
+        throw new AssayError('ASSAY_NOT_READY', 'the server is not ready: try again')
+      const theirs = member((await operations.ask('GET', '/v1/policy')).body, 'policy')
+      if (MEANING.every((name) => canonicalJson(member(theirs, name) ?? null) === canonicalJson(policy[name]))) {
+        return knownOf(status, { source, digest })
+      }
+      const detail = `the server runs under another ${MEANING.join(', ')}: name its configuration by --config`
+      throw new AssayError('ASSAY_CONFIG_INVALID', detail)
+    },
     transaction: (bytes, source, place) => add(false, bytes, source, place),
     label: (bytes) => add(true, bytes),
     settled: flush,
@@ -150,15 +164,8 @@ function member(value: unknown, name: string): unknown {
   return Object.entries(value).find(([key]) => key === name)?.[1]
 }
 
-/** What the status of a server says of a history. Throws where it runs under another policy, or is not ready. */
-function knownOf(status: unknown, wanted: { policy: string; source: string; digest: string }): Known {
-  const refuse = (code: ErrorCode, detail: string): never => {
-    throw new AssayError(code, detail)
-  }
-  if (member(status, 'phase') !== 'ready') refuse('ASSAY_NOT_READY', 'the server is not ready: try again')
-  if (member(status, 'policy') !== wanted.policy) {
-    refuse('ASSAY_CONFIG_INVALID', 'the server runs under another policy: name its configuration by --config')
-  }
+/** What the status of a server says of a history. */
+function knownOf(status: unknown, wanted: { source: string; digest: string }): Known {
   const streams: unknown = member(status, 'streams')
   const partitions = (Array.isArray(streams) ? streams : []).map((one: unknown) => {
     const [topic, topic_id] = [String(member(one, 'topic')), String(member(one, 'topic_id'))]

@@ -1,6 +1,6 @@
-// The endpoints by which operators change who answers and under which policy, and say that history was imported: `PUT
-// /v1/routes`, `/v1/policy` and `/v1/lists/{name}`, `POST /v1/history`, `/v1/routes:<verb>`, `/v1/policy:rollback` and
-// `/v1/models/{name}/{version}:<verb>`.
+// The endpoints by which operators change who answers and under which policy: `PUT /v1/routes`, `PUT /v1/policy`,
+// `PUT /v1/lists/{name}`, `POST /v1/routes:<verb>`, `/v1/policy:rollback` and `/v1/models/{name}/{version}:<verb>`; and
+// say that history was imported: `POST /v1/history`.
 // Invariant: whoever asks is known and may, names why and, for new routes, the revision that they replace; all of it is
 // checked from the headers before the body is read. It decides nothing of the change itself.
 import type { Refusal } from '../../../access/ledger.js'
@@ -79,15 +79,15 @@ const NEW_ROUTES: Asked = {
   ...{ ...ROUTES, needsRevision: true },
   read: reading(RoutesChange, (wanted) => ({ kind: 'set', wanted })),
 }
+const HISTORY: Asked = {
+  ...ROUTES,
+  read: reading(HistoryChange, ({ reason: _, ...history }) => ({ kind: 'history', history })),
+}
 const POLICY = { role: 'operator', needsRevision: true, shows: 'policy' } as const
 const NEW_POLICY: Asked = { ...POLICY, read: reading(PolicyChange, ({ policy: given }) => ({ kind: 'policy', given })) }
 const POLICY_ROLLBACK: Asked = {
   ...{ ...POLICY, needsRevision: false },
   read: reading(PlainChange, () => ({ kind: 'policy_rollback' })),
-}
-const HISTORY: Asked = {
-  ...ROUTES,
-  read: reading(HistoryChange, ({ reason: _, ...history }) => ({ kind: 'history', history })),
 }
 const MODEL_VERBS: Readonly<Record<string, (model: string) => Asked>> = {
   load: (model) => ({ ...MODELS, read: reading(PlainChange, () => ({ kind: 'load', model })) }),
