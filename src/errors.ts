@@ -104,6 +104,11 @@ export function reject(code: ErrorCode, detail: string, errors: readonly InputFa
   return { code, detail, errors }
 }
 
+/** Faults as one line. */
+export function faultsText(faults: readonly InputFault[]): string {
+  return faults.map(({ path, message }) => `${path}: ${message}`).join('; ')
+}
+
 /** A dependency failed or an operator's input is wrong. `cause` keeps what was underneath. */
 export class AssayError extends Error {
   readonly code: ErrorCode

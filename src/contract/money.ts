@@ -2,6 +2,11 @@
 // A rate is read as the decimal that it is written as (0.92 is 92/100), so no binary fraction decides a tie.
 import type { Currencies } from './policy.js'
 
+/** Minor units in one major unit of the base currency. */
+export function minorPerMajor({ base, list }: Currencies): number {
+  return 10 ** (list[base]?.exponent ?? 2)
+}
+
 /** Amount in minor units of a currency → integer minor units of the base; NaN where it is beyond 2^53 − 1. */
 export type ToBase = (amountMinor: number) => number
 

@@ -1,7 +1,7 @@
 // The part of a policy that changes while a server runs, and what a change of it must be: rules, lists, segments, cuts
 // and guards. Everything else is built into what runs (schema, catalogue, budgets) and needs a restart.
 import { type Static, Type } from '@sinclair/typebox'
-import { type InputFault, reject, type Rejection } from '../errors.js'
+import { faultsText, type InputFault, reject, type Rejection } from '../errors.js'
 import { LIMITS } from '../limits.js'
 import { canonicalJson } from './canonical-json.js'
 import { policyFaults } from './policy-check.js'
@@ -13,8 +13,11 @@ import { shapeFaults } from './shape.js'
 export const LIVE_KEYS = [
   'thresholds', 'segments', 'lists', 'rules', 'ramp_guards', 'model_approval', 'governance',
 ] as const
-export type LiveKey = (typeof LIVE_KEYS)[number]
-export type LivePolicy = Pick<Policy, LiveKey>
+export type LivePolicy = Pick<Policy, (typeof LIVE_KEYS)[number]>
+
+function isLive(key: string): boolean {
+  return LIVE_KEYS.some((live) => live === key)
+}
 
 /** How often the live part was changed, and what it was before. Revision 0 is what the file says. */
 export interface PolicyStanding {
@@ -49,9 +52,14 @@ export function livePart(policy: Policy): LivePolicy {
 
 /** The policy with another live part. */
 export function withLivePart(policy: Policy, live: LivePolicy): Policy {
-  const rest = Object.entries(policy).filter(([key]) => !LIVE_KEYS.some((live) => live === key))
+  const rest = Object.entries(policy).filter(([key]) => !isLive(key))
   const present = Object.entries(live).filter(([, value]) => value !== undefined)
   return Object.fromEntries([...rest, ...present]) as Policy
+}
+
+/** As a change that gives all of it. */
+export function asGiven(live: LivePolicy): PolicyChange['policy'] {
+  return Object.fromEntries(LIVE_KEYS.map((key) => [key, live[key] ?? null]))
 }
 
 /**
@@ -59,7 +67,6 @@ export function withLivePart(policy: Policy, live: LivePolicy): Policy {
  * says what holds anyway, so that what `GET /v1/policy` shows can be sent back.
  */
 export function changedPolicy(policy: Policy, given: PolicyChange['policy']): Policy | Rejection {
-  const isLive = (key: string): boolean => LIVE_KEYS.some((live) => live === key)
   const fixed = Object.entries(given).filter(([key]) => !isLive(key))
   const refused = fixed.flatMap(([key, value]) => fixedFaults(policy, key, value))
   if (refused.length > 0) return reject('ASSAY_CHANGE_CONFLICT', textOf(refused), refused)
@@ -90,6 +97,6 @@ function invalid(faults: readonly InputFault[]): Rejection {
 const FAULTS_TOLD = 8
 
 function textOf(faults: readonly InputFault[]): string {
-  const told = faults.slice(0, FAULTS_TOLD).map(({ path, message }) => `${path}: ${message}`)
-  return [...told, ...(faults.length > FAULTS_TOLD ? [`and ${faults.length - FAULTS_TOLD} more`] : [])].join('; ')
+  const more = faults.length - FAULTS_TOLD
+  return `${faultsText(faults.slice(0, FAULTS_TOLD))}${more > 0 ? `; and ${more} more` : ''}`
 }

@@ -224,7 +224,7 @@ function unknownName(key: string, name: string, { schema, catalogue }: Policy): 
 }
 
 /** What a test is about; null where there is nothing of that name. */
-export function subjectOf(test: Test, policy: Policy): Subject | null {
+function subjectOf(test: Test, policy: Policy): Subject | null {
   if ('answer' in test) return ANSWERS[test.answer]
   if ('feature' in test) {
     const isKnown = policy.catalogue.features.some(({ name }) => name === test.feature)

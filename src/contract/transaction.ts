@@ -53,6 +53,16 @@ export interface Transaction {
   fields: FieldValue[]
 }
 
+/** How a declared field, or the currency, is read; null where the schema does not have that field. */
+export function fieldReader(
+  { fields }: TransactionSchema,
+  name: string,
+): ((transaction: Transaction) => FieldValue) | null {
+  if (name === 'currency') return (transaction) => transaction.currency
+  const at = fields.findIndex((field) => field.name === name)
+  return at < 0 ? null : (transaction) => transaction.fields[at] ?? null
+}
+
 export type Mode = 'decide' | 'evaluate' | 'observe'
 export const MODES: readonly Mode[] = ['decide', 'evaluate', 'observe']
 

@@ -5,10 +5,12 @@
 // `holds` of rules-check.ts says the same slowly, and tests hold the two against each other.
 import { createHash } from 'node:crypto'
 import type { Role } from '../contract/decision.js'
+import { minorPerMajor } from '../contract/money.js'
 import type { Policy } from '../contract/policy.js'
+import type { AnsweredBy, DecisionFacts } from '../contract/record-types.js'
 import type { Condition, Scalar, Test, ValueList } from '../contract/rules.js'
 import { instantMs } from '../contract/time.js'
-import type { FieldValue, Transaction } from '../contract/transaction.js'
+import { fieldReader, type FieldValue, type Transaction } from '../contract/transaction.js'
 
 /** What is decided on. One object is used again and again: nothing keeps it. */
 export interface Subject {
@@ -32,6 +34,30 @@ export function createSubject(vectors: Float64Array = new Float64Array(0)): Subj
     ...{ amountBaseMinor: NaN, fields: [] },
   }
   return { transaction, vectors, at: 0, score: 0, role: 'baseline', degraded: false, model: '', nowMs: 0 }
+}
+
+/** What a record says of the answer; `vector` is the logged one. */
+export function subjectOf(
+  { model, score, degraded, decidedAtMs }: AnsweredFacts,
+  transaction: Transaction,
+  vector: Float64Array,
+): Subject {
+  const reference = `${model.name}@${model.version}`
+  return {
+    transaction,
+    vectors: vector,
+    at: 0,
+    score,
+    role: model.role,
+    degraded,
+    model: reference,
+    nowMs: decidedAtMs,
+  }
+}
+
+type AnsweredFacts = Pick<DecisionFacts, 'degraded' | 'decidedAtMs'> & {
+  readonly model: AnsweredBy
+  readonly score: number
 }
 
 /** What is asked of the compiled catalogue: the place of a feature in the vector (or −1), and the types as fed. */
@@ -192,10 +218,11 @@ function compileList({ values, hashed }: ValueList): IsOn {
     values.map(({ value, until }) => [value, until === undefined ? Infinity : (instantMs(until) ?? 0)]),
   )
   const isOn: IsOn = (value, nowMs) => nowMs < (untilMs.get(value) ?? -Infinity)
-  return hashed === undefined ? isOn : (value, nowMs) => typeof value === 'string' && isOn(sha256(value), nowMs)
+  return hashed === undefined ? isOn : (value, nowMs) => typeof value === 'string' && isOn(hashedValue(value), nowMs)
 }
 
-function sha256(text: string): string {
+/** As a hashed list holds a value. */
+export function hashedValue(text: string): string {
   return createHash('sha256').update(text, 'utf8').digest('hex')
 }
 
@@ -205,8 +232,8 @@ function numberReader(test: Test, { currencies, schema }: Policy, columns: Colum
   if ('feature' in test) return featureReader(columns, columns.indexOf(test.feature))
   if (test.field === 'amount_minor') return ({ transaction }) => transaction.amountMinor
   if (test.field === 'amount') {
-    const minorPerMajor = 10 ** (currencies.list[currencies.base]?.exponent ?? 2)
-    return ({ transaction }) => transaction.amountBaseMinor / minorPerMajor
+    const divisor = minorPerMajor(currencies)
+    return ({ transaction }) => transaction.amountBaseMinor / divisor
   }
   const at = schema.fields.findIndex(({ name }) => name === test.field)
   const type = schema.fields[at]?.type
@@ -230,8 +257,6 @@ function valueReader(test: Test, { schema }: Policy): (subject: Subject) => Fiel
     if (test.answer === 'role') return ({ role }) => role
     return test.answer === 'degraded' ? ({ degraded }) => degraded : ({ model }) => model
   }
-  if ('feature' in test) return () => null
-  if (test.field === 'currency') return ({ transaction }) => transaction.currency
-  const at = schema.fields.findIndex(({ name }) => name === test.field)
-  return ({ transaction }) => transaction.fields[at] ?? null
+  const read = 'field' in test ? fieldReader(schema, test.field) : null
+  return ({ transaction }) => read?.(transaction) ?? null
 }

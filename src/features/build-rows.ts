@@ -6,7 +6,7 @@ import { createInstant, isEpochMs, parseRfc3339, TIME_ALLOWED } from '../contrac
 import type { Transaction, TransactionSchema } from '../contract/transaction.js'
 import { CORE_FIELDS } from '../contract/transaction-schema.js'
 import { compileTransaction } from '../contract/validate.js'
-import { AssayError, type InputFault, type Rejection } from '../errors.js'
+import { AssayError, faultsText, type InputFault, type Rejection } from '../errors.js'
 import type { Limits } from '../limits.js'
 import type { BuildSpec } from './build-spec.js'
 import { booleanValue, type ColumnMap, readRows, type Row, typedValue } from './read-rows.js'
@@ -46,8 +46,7 @@ export async function* readTransactions(input: Transactions, spec: RowSpec, limi
 
 /** What is wrong with the input at a place, as a coded error. */
 export function inputFault(place: string, { detail, errors }: Rejection): AssayError {
-  const faults = errors.map((fault) => `${fault.path}: ${fault.message}`).join('; ')
-  return new AssayError('ASSAY_INPUT_INVALID', `${place}: ${detail}: ${faults}`, { errors })
+  return new AssayError('ASSAY_INPUT_INVALID', `${place}: ${detail}: ${faultsText(errors)}`, { errors })
 }
 
 /** Streams the rows, amounts in minor units, texts as the types that are declared. Throws ASSAY_INPUT_INVALID. */

@@ -2,9 +2,10 @@
 // Equal windows, masks and kept values are shared between features. Compiles nothing that has a fault.
 import { canonicalDigest, canonicalJson, digestText } from '../contract/canonical-json.js'
 import type { Catalogue, FeatureSpec } from '../contract/catalogue.js'
+import { minorPerMajor } from '../contract/money.js'
 import type { Currencies } from '../contract/policy.js'
 import type { FieldValue, Transaction, TransactionSchema } from '../contract/transaction.js'
-import { AssayError } from '../errors.js'
+import { AssayError, faultsText } from '../errors.js'
 import { calendarPart, zoneOffset } from './calendar.js'
 import { catalogueFaults, durationMs, fieldType, type FieldTest, references } from './check.js'
 import * as plan from './plan.js'
@@ -49,8 +50,7 @@ export function compileCatalogue(
 ): CompiledCatalogue {
   const faults = catalogueFaults(catalogue, schema)
   if (faults.length > 0) {
-    const named = faults.map((fault) => `${fault.path}: ${fault.message}`).join('; ')
-    throw new AssayError('ASSAY_CATALOGUE_INVALID', named, { errors: faults })
+    throw new AssayError('ASSAY_CATALOGUE_INVALID', faultsText(faults), { errors: faults })
   }
   const names = catalogue.features.map((spec) => spec.name)
   const dtypes = catalogue.features.map((spec): Dtype => dtypeOf(spec))
@@ -115,7 +115,7 @@ function createPlan(catalogue: Catalogue, schema: TransactionSchema, currencies:
   const gathering: Gathering = {
     schema,
     currencies,
-    minorPerMajor: 10 ** (currencies.list[currencies.base]?.exponent ?? 2),
+    minorPerMajor: minorPerMajor(currencies),
     masks: [{ tests: [], needsAmount: false }],
     maskKeys: new Map([[maskKey([], false), 0]]),
     sources: [],

@@ -2,15 +2,12 @@
 // came of it, ends. Everything it does is in bundle.ts and gate.ts, which are imported once the thread has given way:
 // that takes 0.25 s of CPU. It refuses any other start.
 import assert from 'node:assert'
-import { setPriority } from 'node:os'
 import { parentPort, workerData } from 'node:worker_threads'
 import { AssayError } from '../errors.js'
 import { systemClock } from '../runtime/clock.js'
+import { giveWay } from '../runtime/give-way.js'
 import { createRests } from '../runtime/rests.js'
 import type { GateAnswer, GateWire } from './admit-apart.js'
-
-/** Payments come first: on Linux this is the priority of the calling thread, not of the process. */
-const NICE = 19
 
 function isGateWire(data: unknown): data is GateWire {
   return typeof data === 'object' && data !== null && 'directory' in data && 'identity' in data && 'facts' in data
@@ -37,5 +34,5 @@ async function run({ directory, identity, facts, limits, isBeside }: GateWire): 
 
 const data: unknown = workerData
 assert(parentPort !== null && isGateWire(data), 'a gate thread is started by admitApart')
-if (process.platform === 'linux') setPriority(NICE)
+giveWay()
 parentPort.postMessage(await run(data))

@@ -1,6 +1,6 @@
 // Golden rows run through a loaded model: scores equal to the trainer's within the tolerance, and missing values
 // taken as the manifest says. A runner stands for both kinds of model; only the first few wrong rows are spelt out.
-import { AssayError, type InputFault } from '../errors.js'
+import { AssayError, faultsText, type InputFault } from '../errors.js'
 import type { Bundle } from './bundle.js'
 import { refusal } from './bundle-files.js'
 import { goldenDifference } from './golden-difference.js'
@@ -84,7 +84,7 @@ function compile(bytes: Uint8Array, refuse: (message: string, cause: unknown) =>
   } catch (error) {
     if (error instanceof SyntaxError) throw refuse(`is not JSON: ${error.message}`, error)
     if (!(error instanceof AssayError)) throw error
-    throw refuse(error.errors.map((fault) => `${fault.path}: ${fault.message}`).join('; '), error)
+    throw refuse(faultsText(error.errors), error)
   }
 }
 

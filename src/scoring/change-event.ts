@@ -1,13 +1,12 @@
 // A change that serves, as an event of the logger.
 import { digestText } from '../contract/canonical-json.js'
-import { policyFingerprint } from '../contract/policy.js'
 import { isoTime } from '../contract/time.js'
 import type { Logger } from '../telemetry/logger.js'
 import type { Changed } from './control.js'
 
 /** Which of them has changed says the kind. */
 export function changeEvent(logger: Logger, { change, standing, actor, reason }: Changed): void {
-  const { routing, policy, live } = standing
+  const { routing, policyDigest, live } = standing
   const { kind } = change
   const by = { actor, reason }
   if (kind === 'history') {
@@ -16,8 +15,7 @@ export function changeEvent(logger: Logger, { change, standing, actor, reason }:
     return logger.event('HistoryImported', { ...by, transactions, labels, ...times })
   }
   if (kind.startsWith('policy')) {
-    const fingerprint = digestText(policyFingerprint(policy))
-    return logger.event('PolicyChanged', { kind, ...by, revision: live.revision, policy: fingerprint })
+    return logger.event('PolicyChanged', { kind, ...by, revision: live.revision, policy: digestText(policyDigest) })
   }
   const { revision, champion, challenger, share } = routing.routes
   const { loaded, forced } = routing

@@ -5,7 +5,7 @@
 import type { ImportedHistory, LiveRoutes, Ramp, Routing } from '../contract/control-state.js'
 import type { Policy } from '../contract/policy.js'
 import type { RoutesChange } from '../contract/routes-change.js'
-import { type InputFault, reject, type Rejection } from '../errors.js'
+import { faultsText, type InputFault, reject, type Rejection } from '../errors.js'
 import type { Limits } from '../limits.js'
 
 /** What is asked: of operators, but for the last three, which are the ramp's. Stands in the control record. */
@@ -88,11 +88,11 @@ function setRoutes(held: Routing, wanted: RoutesChange, facts: ChangeFacts): Rou
       : { steps: [share, ...wanted.ramp.then], step: 0, every_ms: wanted.ramp.every_ms, paused: false }
   const asked = { champion, challenger, share, experiment }
   const faults = shareFaults(asked, ramp)
-  if (faults.length > 0) return reject('ASSAY_SCHEMA_INVALID', textOf(faults), faults)
+  if (faults.length > 0) return reject('ASSAY_SCHEMA_INVALID', faultsText(faults), faults)
   const unknown = modelFaults({ champion, challenger }, facts.loaded)
-  if (unknown.length > 0) return reject('ASSAY_MODEL_NOT_LOADED', textOf(unknown), unknown)
+  if (unknown.length > 0) return reject('ASSAY_MODEL_NOT_LOADED', faultsText(unknown), unknown)
   const unapproved = approvalFaults({ champion, challenger }, held, facts)
-  if (unapproved.length > 0) return reject('ASSAY_MODEL_NOT_APPROVED', textOf(unapproved), unapproved)
+  if (unapproved.length > 0) return reject('ASSAY_MODEL_NOT_APPROVED', faultsText(unapproved), unapproved)
   if (ramp !== null && facts.policy.ramp_guards === undefined) {
     return conflict('the policy states no ramp_guards: a ramp would have nothing to stop it')
   }
@@ -145,7 +145,7 @@ function oneOf(loaded: ChangeFacts['loaded']): string {
 
 function notLoaded(loaded: ChangeFacts['loaded']): Rejection {
   const faults = [{ path: '/model', message: oneOf(loaded) }]
-  return reject('ASSAY_MODEL_NOT_LOADED', textOf(faults), faults)
+  return reject('ASSAY_MODEL_NOT_LOADED', faultsText(faults), faults)
 }
 
 /** Asked before the model is loaded, and again once it is. */
@@ -215,8 +215,4 @@ function step(held: Routing, ramp: Ramp): Routing {
 
 function conflict(detail: string): Rejection {
   return reject('ASSAY_CHANGE_CONFLICT', detail)
-}
-
-function textOf(faults: readonly InputFault[]): string {
-  return faults.map(({ path, message }) => `${path}: ${message}`).join('; ')
 }

@@ -9,18 +9,18 @@ import {
 import { digestText } from '../contract/canonical-json.js'
 import { FROM_FILE, livePart, withLivePart } from '../contract/policy-live.js'
 import { policyFaults } from '../contract/policy-check.js'
-import { type Policy, policyDifferences, policyFingerprint, type Routes } from '../contract/policy.js'
-import { AssayError } from '../errors.js'
+import { type Policy, policyDifferences, type Routes } from '../contract/policy.js'
+import { AssayError, faultsText } from '../errors.js'
 import type { Standing } from './serving.js'
 import type { Fields } from '../telemetry/logger.js'
 import type { ModelSet, ServedModel } from './models.js'
 
 /** The whole control state, as segments begin with it. */
-export function controlStateOf({ policy, live, routing }: Standing, models: ModelSet): ControlState {
+export function controlStateOf({ policy, policyDigest, live, routing }: Standing, models: ModelSet): ControlState {
   return {
     format: 1,
     policy,
-    policy_fingerprint: digestText(policyFingerprint(policy)),
+    policy_fingerprint: digestText(policyDigest),
     ...(live.revision > 0 && { policy_standing: live }),
     models: describeModels(models),
     ...routing,
@@ -55,10 +55,9 @@ export function policyAtStart(file: Policy, last: ControlState | null, fromFile:
   const faults = policyFaults(policy)
   if (faults.length === 0)
     return { policy, live, event: differing.length === 0 ? null : { name: 'PolicyDiffered', fields } }
-  const told = faults.map(({ path, message }) => `${path}: ${message}`).join('; ')
   throw new AssayError(
     'ASSAY_CONFIG_INVALID',
-    `the policy that operators have set (revision ${live.revision}) does not fit this configuration: ${told}; ` +
+    `the policy that operators have set (revision ${live.revision}) does not fit this configuration: ${faultsText(faults)}; ` +
       `\`assay serve --policy-from-file\` takes the file's instead`,
     { errors: faults },
   )

@@ -6,7 +6,7 @@
 // A model is loaded before its record is written, and taken out once the record that says so is durable.
 import { digestText } from '../contract/canonical-json.js'
 import type { ImportedHistory } from '../contract/control-state.js'
-import { policyDifferences, policyFingerprint } from '../contract/policy.js'
+import { policyDifferences } from '../contract/policy.js'
 import { isRejection } from '../contract/problem.js'
 import type { RecordCodecs } from '../contract/record.js'
 import type { OpenDecisionLog } from '../decision-log/open.js'
@@ -177,10 +177,15 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
   function stateOf(asked: Change | PolicyAsked, standing: Standing): string {
     const models = describeModels(inRoles(loaded, { ...standing, ...standing.routing }))
     if (!isOfPolicy(asked)) return JSON.stringify({ ...standing.routing, models, change: asked })
-    const { policy, live } = standing
+    const { policy, policyDigest, live } = standing
     const change = { kind: asked.kind, paths: policyDifferences(newest.policy, policy) }
-    const fingerprint = digestText(policyFingerprint(policy))
-    return JSON.stringify({ policy, policy_fingerprint: fingerprint, policy_standing: live, models, change })
+    return JSON.stringify({
+      policy,
+      policy_fingerprint: digestText(policyDigest),
+      policy_standing: live,
+      models,
+      change,
+    })
   }
 
   function change(asked: Change | PolicyAsked, by: By, done: (outcome: Outcome) => void): Rejection | null {
@@ -293,8 +298,8 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
   }
 }
 
-function standingOf({ routing, policy, live }: Standing): Standing {
-  return { routing, policy, live }
+function standingOf({ routing, policy, policyDigest, live }: Standing): Standing {
+  return { routing, policy, policyDigest, live }
 }
 
 /** Bytes of a control record beside its state. */

@@ -17,6 +17,7 @@ import {
   type OpenOptions,
   startLogThread,
 } from '../decision-log/open.js'
+import { policyFingerprint } from '../contract/policy.js'
 import { AssayError, errorOf } from '../errors.js'
 import { catalogueFacts } from '../models/columns.js'
 import type { Live } from './assemble.js'
@@ -197,7 +198,8 @@ function startStanding(control: ControlAt | null, { fixed, live, logger, fromFil
   for (const told of [event, start.event]) if (told !== null) logger.event(told.name, told.fields)
   live.policy = start.policy
   const routing = routingAtStart(last === null ? null : routingOf(last), routes)
-  return { routing, policy: start.policy, live: start.live }
+  const { policy } = start
+  return { routing, policy, policyDigest: policyFingerprint(policy), live: start.live }
 }
 
 interface Loading {

@@ -1,7 +1,7 @@
 // What a change makes of the policy that serves: rules, lists, cuts and guards, all of them one revision of their own.
 // Pure. Invariant: what it gives can be served: it has no fault, and every loaded model has cuts under it.
-import { changedPolicy, type ListChange, livePart, type PolicyChange, withLivePart } from '../contract/policy-live.js'
-import type { Policy } from '../contract/policy.js'
+import { asGiven, changedPolicy, type ListChange, livePart, type PolicyChange } from '../contract/policy-live.js'
+import { type Policy, policyFingerprint } from '../contract/policy.js'
 import { isRejection } from '../contract/problem.js'
 import { NO_CUTS } from '../decision/decide.js'
 import { reject, type Rejection } from '../errors.js'
@@ -31,13 +31,18 @@ export function applyPolicyChange(held: Standing, asked: PolicyAsked, loaded: Lo
     return reject('ASSAY_CHANGE_CONFLICT', `${path}: ${message}`, [{ path, message }])
   }
   const previous = asked.kind === 'policy_rollback' ? null : livePart(held.policy)
-  return { ...held, policy, live: { revision: held.live.revision + 1, previous } }
+  return {
+    ...held,
+    policy,
+    policyDigest: policyFingerprint(policy),
+    live: { revision: held.live.revision + 1, previous },
+  }
 }
 
 function policyAfter({ policy, live }: Standing, asked: PolicyAsked): Policy | Rejection {
   if (asked.kind === 'policy') return changedPolicy(policy, asked.given)
   if (asked.kind === 'policy_list') return changedPolicy(policy, { lists: listsAfter(policy, asked) })
-  if (live.previous !== null) return withLivePart(policy, live.previous)
+  if (live.previous !== null) return changedPolicy(policy, asGiven(live.previous))
   return reject('ASSAY_CHANGE_CONFLICT', 'there is nothing to roll back to: set the policy instead')
 }
 

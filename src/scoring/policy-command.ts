@@ -1,12 +1,12 @@
 // `assay policy show | try | set | rollback | list`: what operators read and change of the policy on a running server.
 // A change names the revision that it was decided upon, so that nobody's is lost.
-import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { parse as parseYaml } from 'yaml'
 import type { Policy } from '../contract/policy.js'
 import type { ListEntry, ValueList } from '../contract/rules.js'
 import { isoTime, parseDuration } from '../contract/time.js'
+import { hashedValue } from '../decision/condition.js'
 import { AssayError } from '../errors.js'
 import { createOperationsClient, type OperationsAnswer, type OperationsClient } from './operations-client.js'
 import { policyText, trialText } from './policy-text.js'
@@ -174,7 +174,7 @@ function listText({ values }: ValueList): string {
 
 /** As the list keeps its values: as SHA-256, as numbers where it holds such, else as they are. */
 function valueOf(text: string, { values, hashed }: ValueList): string | number {
-  if (hashed !== undefined) return createHash('sha256').update(text, 'utf8').digest('hex')
+  if (hashed !== undefined) return hashedValue(text)
   return typeof values.at(0)?.value === 'number' ? Number(text) : text
 }
 

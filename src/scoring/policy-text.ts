@@ -50,7 +50,7 @@ function cutText(cuts: object): string {
 }
 
 /** A condition as a sentence; what is joined twice stands in brackets. */
-export function conditionText(condition: Condition, isInner = false): string {
+function conditionText(condition: Condition, isInner = false): string {
   if ('not' in condition) return `not (${conditionText(condition.not)})`
   const [parts, word] =
     'all' in condition ? [condition.all, ' and '] : 'any' in condition ? [condition.any, ' or '] : [null, '']

@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads'
 import type { Action } from '../contract/decision.js'
 import type { Thresholds } from '../contract/manifest.js'
 import { digestText } from '../contract/canonical-json.js'
-import { type Policy, policyDifferences, policyFingerprint } from '../contract/policy.js'
+import { type Policy, policyDifferences } from '../contract/policy.js'
 import { AssayError, errorOf } from '../errors.js'
 import type { Limits } from '../limits.js'
 import { answerOf } from '../runtime/worker-answer.js'
@@ -49,7 +49,7 @@ export interface Trials {
    * What another policy would have made of the newest decisions. Throws ASSAY_CHANGE_CONFLICT while another one runs,
    * ASSAY_LOG_IO where the log cannot be read.
    */
-  run(serving: Standing, asked: Pick<Standing, 'policy'>, last: number): Promise<Trial>
+  run(serving: Standing, asked: Standing, last: number): Promise<Trial>
 }
 
 /** Of a server's log and the models that it has loaded. */
@@ -59,7 +59,7 @@ export function createTrials(
 ): Trials {
   let runs = false
   return {
-    async run({ policy: served, live }, { policy }, last) {
+    async run({ policy: served, live }, { policy, policyDigest }, last) {
       if (runs) throw new AssayError('ASSAY_CHANGE_CONFLICT', 'another policy is being tried: retry')
       runs = true
       const file = new URL('./policy-trial-thread.js', import.meta.url)
@@ -70,7 +70,7 @@ export function createTrials(
       const worker = new Worker(file, { workerData, name: 'policy trial', execArgv: [] })
       try {
         const answer = await answerOf(worker, trialMsMax)
-        const fingerprint = digestText(policyFingerprint(policy))
+        const fingerprint = digestText(policyDigest)
         const differences = policyDifferences(served, policy)
         if (isResult(answer)) return { dry_run: true, revision: live.revision, fingerprint, differences, ...answer }
         throw new Error(`it took over ${trialMsMax} ms: try fewer decisions`)

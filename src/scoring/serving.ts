@@ -2,7 +2,7 @@
 // never changed: a change replaces it as a whole, and a transaction under way keeps the one that it began with.
 import type { LiveRoutes, Routing } from '../contract/control-state.js'
 import type { PolicyStanding } from '../contract/policy-live.js'
-import { type Policy, policyFingerprint } from '../contract/policy.js'
+import type { Policy } from '../contract/policy.js'
 import type { Columns } from '../decision/condition.js'
 import { createDecider, type Decider } from '../decision/decide.js'
 import { inRoles, type LoadedModels, type ModelSet } from './models.js'
@@ -13,11 +13,12 @@ import { BUCKETS, createBuckets } from './route.js'
 export interface Standing {
   readonly routing: Routing
   readonly policy: Policy
+  /** Its fingerprint, 32 bytes. */
+  readonly policyDigest: Buffer
   readonly live: PolicyStanding
 }
 
 export interface Serving extends Standing {
-  readonly policyDigest: Buffer
   readonly decider: Decider
   readonly routes: LiveRoutes
   readonly models: ModelSet
@@ -41,13 +42,11 @@ export function createServing(standing: Standing, deps: ServingDeps, before: Ser
   const { routing, policy } = standing
   const { routes, forced, ramp } = routing
   const { catalogue, loaded, bucketsHeldMax } = deps
-  const isSamePolicy = before?.policy === policy
   const isSameKey = before?.routes.experiment_key === routes.experiment_key
   const watched = ramp !== null && ramp.step > 0 ? (before?.watch ?? null) : null
   return {
     ...standing,
-    policyDigest: isSamePolicy ? before.policyDigest : policyFingerprint(policy),
-    decider: isSamePolicy ? before.decider : createDecider(policy, catalogue),
+    decider: before?.policy === policy ? before.decider : createDecider(policy, catalogue),
     routes,
     models: inRoles(loaded, { policy, routes, forced }),
     bucketOf:

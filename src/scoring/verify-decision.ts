@@ -8,7 +8,7 @@ import { decisionId } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import { policyFingerprint } from '../contract/policy.js'
 import type { AnsweredBy, AppliedThresholds, DecisionFacts, DecisionPersonal } from '../contract/record-types.js'
-import { createSubject } from '../decision/condition.js'
+import { subjectOf } from '../decision/condition.js'
 import { createDecider, type Decided, type Decider, thresholdsOf } from '../decision/decide.js'
 import { AssayError } from '../errors.js'
 import { type CompiledCatalogue, compileCatalogue } from '../features/compile.js'
@@ -187,10 +187,8 @@ async function compare({ facts, personal, policy, loaded, catalogue, decider }: 
   if (logged === null || model === null) return details
   const { degraded, decidedAtMs } = facts
   const decided: Decided = { ...facts }
-  const subject = Object.assign(createSubject(vector), {
-    ...{ transaction: personal.transaction, score: logged, role: model.role, degraded, nowMs: decidedAtMs },
-    model: `${model.name}@${model.version}`,
-  })
+  const answered = { model, score: logged, degraded, decidedAtMs }
+  const subject = subjectOf(answered, personal.transaction, vector)
   decider.decide(subject, cuts, [], decided)
   return [...details, ...differences(decided, facts)]
 }

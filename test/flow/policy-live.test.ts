@@ -205,4 +205,10 @@ void t.test('a restart keeps what was set, over the file; only an explicit wish 
   await t.rejects(startRig({ dataDir, edit: patient, limits }), {
     ...{ code: 'ASSAY_CONFIG_INVALID', message: /revision 4.*rules\/0\/when\/field.*--policy-from-file/ },
   })
+  const mended = await start(t, { dataDir, edit: withChannel })
+  t.match(await change(mended, '/v1/policy', { policy: { rules: [] } }), { status: 200 })
+  await mended.stop()
+  const narrowed = await start(t, { dataDir })
+  const back = await change(narrowed, '/v1/policy:rollback', {}, null, 'POST')
+  t.match(back, { status: 400, body: { errors: [{ path: '/policy/rules/0/when/field' }] } }, 'nor is it rolled back to')
 })

@@ -51,13 +51,15 @@ function drawPolicy(random: Random): object {
     () => ({ answer: 'model', op: 'eq', value: pick(MODELS) }),
     () => ({ answer: 'degraded', op: 'eq', value: true }),
   ]
-  const rule = (at: number): Rule => ({
-    ...{
-      id: `rule-${at}-${random.integer(1000)}`,
-      when: { any: [pick(tests)(), { all: [pick(tests)(), pick(tests)()] }] },
-    },
-    ...{ action: pick(ACTIONS), reason: `why_${at}`, state: pick(['enforce', 'shadow']) },
-  })
+  // About three things: two tests of one could always hold together, and such a rule is refused.
+  const rule = (at: number): Rule => {
+    const first = random.integer(tests.length)
+    const [one, two, three] = [0, 1, 2].map((next) => tests[(first + 2 * next) % tests.length]())
+    return {
+      ...{ id: `rule-${at}-${random.integer(1000)}`, when: { any: [one, { all: [two, three] }] } },
+      ...{ action: pick(ACTIONS), reason: `why_${at}`, state: pick(['enforce', 'shadow']) },
+    }
+  }
   const cut = (): number => 0.001 + random.uniform() * 0.998
   const cuts = (): object => {
     const [low, middle, high] = [cut(), cut(), cut()].sort((a, b) => a - b)

@@ -5,7 +5,7 @@
 import { ACTIONS } from '../../contract/decision.js'
 import type { Policy } from '../../contract/policy.js'
 import type { DecisionFacts, DecisionPersonal } from '../../contract/record-types.js'
-import type { FieldValue } from '../../contract/transaction.js'
+import { fieldReader } from '../../contract/transaction.js'
 import { compileCatalogue } from '../../features/compile.js'
 import { type CategoryBins, type Cell, createCategoryBins, type NumberBins } from '../../stats/bins.js'
 import type { ReferenceProfile } from './drift-profile.js'
@@ -138,7 +138,7 @@ export function bindLayout(layout: Layout, policy: Policy): Binding {
     return { bins, from, byte: isSame ? (starts[at] ?? 0) : -1, dtype: isSame ? compiled.dtypes[at] : null }
   })
   const fields = layout.fields.map(({ name, bins, from }) => {
-    return { bins, from, read: fieldReader(policy, name) }
+    return { bins, from, read: fieldReader(policy.schema, name) }
   })
   return {
     place(facts, { vector, transaction }, out) {
@@ -159,14 +159,4 @@ export function bindLayout(layout: Layout, policy: Policy): Binding {
       }
     },
   }
-}
-
-/** How a field of the transaction is read under a policy; null where it does not have that field. */
-export function fieldReader(
-  policy: Policy,
-  name: string,
-): ((transaction: DecisionPersonal['transaction']) => FieldValue) | null {
-  if (name === 'currency') return (transaction) => transaction.currency
-  const at = policy.schema.fields.findIndex((field) => field.name === name)
-  return at < 0 ? null : (transaction) => transaction.fields[at] ?? null
 }

@@ -2,9 +2,8 @@
 // stands, so that a rebuild counts the same ones whatever the sidecar was started with.
 // Invariant: counts of two meanings never meet under one name. A segment whose field or values change begins anew.
 import type { Policy, Segment } from '../../contract/policy.js'
-import type { FieldValue, Transaction } from '../../contract/transaction.js'
+import { fieldReader, type FieldValue, type Transaction } from '../../contract/transaction.js'
 import type { Control } from '../port.js'
-import { fieldReader } from './drift-layout.js'
 
 /** Follows the declarations through the log. */
 export interface Segments {
@@ -46,7 +45,7 @@ export function createSegments(): Segments {
 }
 
 function testOf({ field, values }: Segment, policy: Policy): Test {
-  const read = fieldReader(policy, field)
+  const read = fieldReader(policy.schema, field)
   const wanted = new Set<FieldValue>(values)
   return (transaction) => read !== null && wanted.has(read(transaction))
 }

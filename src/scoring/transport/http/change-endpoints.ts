@@ -16,7 +16,7 @@ import {
   PlainChange,
   RoutesChange,
 } from '../../../contract/routes-change.js'
-import { AssayError, type Rejection, reject } from '../../../errors.js'
+import { AssayError, faultsText, type Rejection, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import { ListChange, PolicyChange } from '../../../contract/policy-live.js'
 import { PolicyName } from '../../../contract/rules.js'
@@ -151,7 +151,7 @@ function trying(req: UwsRequest, asked: Asked, { trialDecisionsMax }: Limits): A
       : [{ path: '/query/last', message: `an integer from 1 to ${trialDecisionsMax}` }]),
   ]
   if (faults.length === 0) return { ...asked, needsRevision: false, trial: decisions }
-  return reject('ASSAY_SCHEMA_INVALID', faults.map(({ path, message }) => `${path}: ${message}`).join('; '), faults)
+  return reject('ASSAY_SCHEMA_INVALID', faultsText(faults), faults)
 }
 
 function readListName(req: UwsRequest, limits: Limits): Asked | Rejection {
