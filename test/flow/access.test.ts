@@ -147,15 +147,22 @@ void t.test('every change that was refused, and every one that was taken, stands
 })
 
 void t.test('whoever guesses too often waits, with a valid key as well, and for a window at most', async (t) => {
-  let last = await score('guess')
-  for (let count = 0; count < LIMITS.authFailuresMax && last.status === 401; count++) last = await score('guess')
-  t.match(last.body, { status: 429, code: 'ASSAY_TOO_MANY_FAILURES' })
-  const seconds = Number(last.headers.get('retry-after'))
+  // At once and, on a machine that stood still meanwhile, again: a window that ended in between refuses nobody.
+  const guesses = Array.from({ length: LIMITS.authFailuresMax }, () => 'guess')
+  let [refused, valid] = await tries()
+  for (let again = 0; again < 5 && valid.status !== 429; again++) [refused, valid] = await tries()
+  t.match(refused.body, { status: 429, code: 'ASSAY_TOO_MANY_FAILURES' })
+  const seconds = Number(refused.headers.get('retry-after'))
   t.ok(seconds >= 1 && seconds <= LIMITS.authWindowMs / 1_000, `Retry-After: ${seconds}`)
-  t.equal((await score('till')).status, 429)
+  t.equal(valid.status, 429)
   t.equal((await read('eve')).status, 200, 'the other listener counts for itself')
   await until(async () => (await score('till')).status === 200, 'the window ends', {
     msMax: LIMITS.authWindowMs + 5_000,
     ...SLOWLY,
   })
+
+  async function tries(): Promise<Answer[]> {
+    await Promise.all(guesses.map(score))
+    return [await score('guess'), await score('till')]
+  }
 })
