@@ -90,6 +90,8 @@ export interface Limits {
    * float64.
    */
   readonly amountSummedMax: number
+  /** Buckets of a window and its delay. */
+  readonly bucketsMax: number
   /** Labels that wait for a transaction not seen yet. */
   readonly labelsUnmatchedMax: number
   /** Labels remembered beside held transactions, so that a later word of the same source replaces the earlier. */
@@ -300,7 +302,7 @@ export const LIMITS: Limits = Object.freeze({
   featureEventsMax: 1 << 25,
   lateMsMax: 3_600_000,
   amountSummedMax: 2 ** 40,
-  ...{ labelsUnmatchedMax: 100_000, labelsHeldMax: 1_000_000 },
+  ...{ bucketsMax: 1_000, labelsUnmatchedMax: 100_000, labelsHeldMax: 1_000_000 },
   ...{ buildLabelsMax: 5_000_000, checkBytesMax: 1 << 30, historyRowsMax: 50_000_000 },
   ...{ clockAheadMsMax: 300_000, repliesMax: 65_536, replyEntriesMax: 256, gapsMax: 10_000, factsBytesMax: 256 << 20 },
   ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8, approvalsMax: 16 },
@@ -357,7 +359,7 @@ export const TINY: Limits = Object.freeze({
   jsonDepthMax: 4,
   faultsMax: 4,
   unknownNamesMax: 2,
-  ...{ entitiesMax: 16, eventsPerEntityMax: 8, featureEventsMax: 64, lateMsMax: 60_000 },
+  ...{ entitiesMax: 16, eventsPerEntityMax: 8, featureEventsMax: 64, lateMsMax: 60_000, bucketsMax: 64 },
   labelsUnmatchedMax: 4,
   labelsHeldMax: 8,
   ...{ buildLabelsMax: 8, checkBytesMax: 2 << 10, historyRowsMax: 64 },

@@ -29,6 +29,24 @@ export const FieldTest = Type.Object(
   { additionalProperties: false },
 )
 
+/**
+ * A test on what labels say of an event by then: `authorisation`, the issuer's latest answer, or `fraud`, whether any
+ * source reports it.
+ */
+export const LabelTest = Type.Union([
+  Type.Object(
+    {
+      label: Type.Literal('authorisation'),
+      is: Type.Union([Type.Literal('approved'), Type.Literal('declined'), Type.Literal('unanswered')]),
+    },
+    { additionalProperties: false },
+  ),
+  Type.Object(
+    { label: Type.Literal('fraud'), is: Type.Union([Type.Literal('reported'), Type.Literal('unreported')]) },
+    { additionalProperties: false },
+  ),
+])
+
 export const FieldFeature = Type.Object(
   { ...Named, kind: Type.Literal('field'), field: Type.String(), missing: Missing },
   { additionalProperties: false },
@@ -61,8 +79,10 @@ export const AggregateFeature = Type.Object(
     of: Type.Optional(Type.String({ description: 'amount, or a declared field; time_since_last is in seconds' })),
     window: Duration,
     delay: Type.Optional(Duration),
-    where: Type.Optional(Type.Array(FieldTest, { maxItems: 8 })),
-    bucketed: Type.Optional(Duration),
+    where: Type.Optional(Type.Array(Type.Union([FieldTest, LabelTest]), { maxItems: 8 })),
+    bucketed: Type.Optional(
+      Type.String({ ...Duration, description: 'counts in steps of this width instead of holding every event' }),
+    ),
     missing: Missing,
   },
   { additionalProperties: false },

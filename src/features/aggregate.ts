@@ -12,8 +12,6 @@ export interface Current {
   timeMs: number
   /** Minor units of the base currency; NaN where unknown. */
   amount: number
-  /** 1 where a label already says fraud. */
-  label: number
   idLow: number
   idHigh: number
   /** Per mask 1 or 0. */
@@ -90,14 +88,13 @@ function upperBoundNear(times: Float64Array, from: number, to: number, time: num
   return upperBound(times, from, to, time)
 }
 
-/** Writes every aggregate of the field into raw[at + feature]; NaN where nothing is known. */
+/** Writes every aggregate of the field into the raw vector; NaN where nothing is known. */
 export function aggregate(
   field: plan.FieldPlan,
   scratch: Scratch,
   current: Current,
   heldFrom: number,
   raw: Float64Array,
-  at: number,
 ): void {
   const { edges, aggregates } = field
   const { positions, guesses, guessesAt, stretch } = scratch
@@ -113,7 +110,7 @@ export function aggregate(
   }
   for (let i = 0; i < aggregates.length; i++) {
     const spec = aggregates[i]
-    raw[at + spec.feature] = one(spec, scratch, current)
+    raw[spec.feature] = one(spec, scratch, current)
   }
 }
 
@@ -134,7 +131,7 @@ function one(spec: plan.Aggregate, scratch: Scratch, current: Current): number {
     }
     case plan.LABEL_RATE: {
       const count = members(spec, stretch, low, high) + own
-      const marked = counted(stretch, spec.totalColumn, low, high) + own * current.label
+      const marked = counted(stretch, spec.totalColumn, low, high) + (spec.current ? current.masks[spec.partMask] : 0)
       return count === 0 ? NaN : marked / count
     }
     case plan.TIME_SINCE_LAST:

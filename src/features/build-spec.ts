@@ -9,6 +9,7 @@ import { Catalogue } from '../contract/catalogue.js'
 import { Currencies } from '../contract/policy.js'
 import { type FieldSpec, TransactionSchema } from '../contract/transaction.js'
 import { AssayError } from '../errors.js'
+import { isLabelTest } from './marks.js'
 
 export interface BuildSpec {
   readonly catalogue: Catalogue
@@ -73,6 +74,7 @@ function inferSpec(catalogue: Catalogue, currency: string): BuildSpec {
     if (spec.kind !== 'aggregate') continue
     note(spec.entity, 'string', true)
     for (const test of spec.where ?? []) {
+      if (isLabelTest(test)) continue
       const sample = Array.isArray(test.value) ? test.value[0] : test.value
       note(test.field, typeof sample === 'boolean' ? 'boolean' : typeof sample === 'number' ? 'number' : 'string')
     }

@@ -4,10 +4,11 @@ import type { Catalogue, FeatureSpec } from '../contract/catalogue.js'
 import { parseDuration } from '../contract/time.js'
 import type { FieldSpec, TransactionSchema } from '../contract/transaction.js'
 import type { InputFault } from '../errors.js'
+import { LIMITS } from '../limits.js'
 import { zoneOffset } from './calendar.js'
+import { type FieldTest, fraudOf, isLabelTest, markSet } from './marks.js'
 
 type Aggregate = Extract<FeatureSpec, { kind: 'aggregate' }>
-export type FieldTest = NonNullable<Aggregate['where']>[number]
 export type FieldType = FieldSpec['type']
 
 /** Milliseconds of a window or delay; NaN where it is none: it begins with no zero. */
@@ -84,13 +85,39 @@ function checkAggregate(spec: Aggregate, schema: TransactionSchema, fault: Fault
   if (entity === undefined) fault('/entity', 'no such field: declare it in the schema')
   else if (entity.entity !== true) fault('/entity', 'the field is not declared as an entity')
   else if (entity.type !== 'string') fault('/entity', 'an entity is a string')
-  if (spec.bucketed !== undefined) fault('/bucketed', 'bucketed windows are reserved for a later release: leave it out')
   for (const member of ['window', 'delay'] as const) {
     const text = spec[member]
     if (text !== undefined && Number.isNaN(durationMs(text))) fault(`/${member}`, 'not a duration such as 30m, 24h, 7d')
   }
   checkOf(spec, schema, fault)
-  spec.where?.forEach((test, i) => checkTest(test, schema, (member, message) => fault(`/where/${i}${member}`, message)))
+  spec.where?.forEach((test, i) => {
+    if (!isLabelTest(test)) checkTest(test, schema, (member, message) => fault(`/where/${i}${member}`, message))
+  })
+  const marks = markSet((spec.where ?? []).filter(isLabelTest))
+  if (marks === 0) fault('/where', 'the tests on labels contradict each other')
+  else if (spec.function === 'label_rate' && fraudOf(marks) === 0) fault('/where', 'no fraud is among these')
+  if (spec.bucketed !== undefined) checkBuckets(spec, spec.bucketed, fault)
+}
+
+/** What whole buckets of one width can say. */
+function checkBuckets(spec: Aggregate, bucketed: string, fault: Fault): void {
+  const widthMs = durationMs(bucketed)
+  const [windowMs, delayMs] = [durationMs(spec.window), spec.delay === undefined ? 0 : durationMs(spec.delay)]
+  if (Number.isNaN(widthMs)) fault('/bucketed', 'not a duration such as 30m, 24h, 7d')
+  else if (windowMs % widthMs !== 0) fault('/bucketed', 'the window must be a whole number of buckets')
+  else if (delayMs % widthMs !== 0) fault('/bucketed', 'the delay must be a whole number of buckets')
+  else if ((windowMs + delayMs) / widthMs > LIMITS.bucketsMax) {
+    fault('/bucketed', `window and delay together are more than ${LIMITS.bucketsMax} buckets`)
+  }
+  if (spec.function === 'distinct') fault('/bucketed', 'distinct needs every event: leave it out')
+  const where = spec.where ?? []
+  const byLabel = where.some(isLabelTest)
+  if (byLabel && spec.function !== 'count' && spec.function !== 'label_rate') {
+    fault('/where', 'in buckets labels can be counted, no more: use count or label_rate')
+  }
+  if ((byLabel || spec.function === 'label_rate') && !where.every(isLabelTest)) {
+    fault('/where', 'a label finds no transaction in buckets: it cannot be tested on a field of its transaction')
+  }
 }
 
 function checkOf(spec: Aggregate, schema: TransactionSchema, fault: Fault): void {

@@ -1,6 +1,7 @@
-// What each source last said of a transaction, in flat arrays: labels beside held transactions, and labels that wait
-// for one. Both lists are bounded; the first to come leaves first. A waiting label that leaves is counted as expired.
-// A transaction is fraud where the latest word of any source says so.
+// What each source last said of a transaction, of one kind of label, in flat arrays: labels beside held transactions,
+// and labels that wait for one. Both lists are bounded; the first to come leaves first. A waiting label that leaves is
+// counted as expired. A transaction is fraud where the latest word of any source says so; of answers the latest counts.
+import type { Label } from '../contract/label.js'
 import type { Image } from '../runtime/image.js'
 import { HashTable } from './hash-table.js'
 
@@ -18,6 +19,7 @@ export interface LabelBounds {
 // A class: private state and speed meet.
 export class LabelStore {
   expired = 0
+  readonly #kind: Label['kind']
   readonly #bounds: readonly [number, number]
   readonly #table = new HashTable()
   readonly #idLow: Uint32Array
@@ -27,7 +29,7 @@ export class LabelStore {
   readonly #knownAt: Float64Array
   /** Event time of a held transaction, after which the label may go. */
   readonly #eventAt: Float64Array
-  readonly #fraud: Uint8Array
+  readonly #says: Uint8Array
   readonly #list: Uint8Array
   readonly #next: Int32Array
   readonly #previous: Int32Array
@@ -37,7 +39,8 @@ export class LabelStore {
   #rowsUsed = 0
   #freeRow = NONE
 
-  constructor(bounds: LabelBounds) {
+  constructor(kind: Label['kind'], bounds: LabelBounds) {
+    this.#kind = kind
     this.#bounds = [bounds.waitingMax, bounds.heldMax]
     const rows = bounds.waitingMax + bounds.heldMax + 2
     this.#idLow = new Uint32Array(rows)
@@ -46,7 +49,7 @@ export class LabelStore {
     this.#sourceHigh = new Uint32Array(rows)
     this.#knownAt = new Float64Array(rows)
     this.#eventAt = new Float64Array(rows)
-    this.#fraud = new Uint8Array(rows)
+    this.#says = new Uint8Array(rows)
     this.#list = new Uint8Array(rows)
     this.#next = new Int32Array(rows)
     this.#previous = new Int32Array(rows)
@@ -64,13 +67,17 @@ export class LabelStore {
     return this.#table.bytes + this.#rowsUsed * BYTES_PER_ROW
   }
 
-  /** 1 where any source's latest word on this transaction is fraud, else 0. */
+  /** What holds of this transaction; 0 where nothing is known. Of answers known at once the higher one holds. */
   value(idLow: number, idHigh: number): number {
     if (this.#table.entries === 0) return 0
+    let says = 0
+    let knownAt = -Infinity
     for (let row = this.#find(idLow, idHigh, null); row >= 0; row = this.#find(idLow, idHigh, row)) {
-      if (this.#fraud[row] === 1) return 1
+      const sameTime = this.#kind === 'fraud' || this.#knownAt[row] === knownAt
+      if (sameTime ? this.#says[row] > says : this.#knownAt[row] > knownAt) says = this.#says[row]
+      knownAt = Math.max(knownAt, this.#knownAt[row])
     }
-    return 0
+    return says
   }
 
   /**
@@ -82,7 +89,7 @@ export class LabelStore {
       if (this.#sourceLow[row] !== source[0] || this.#sourceHigh[row] !== source[1]) continue
       if (word.knownAtMs <= this.#knownAt[row]) return false
       this.#knownAt[row] = word.knownAtMs
-      this.#fraud[row] = word.fraud ? 1 : 0
+      this.#says[row] = word.says
       return true
     }
     let row = this.#freeRow
@@ -94,7 +101,7 @@ export class LabelStore {
     this.#sourceHigh[row] = source[1]
     this.#knownAt[row] = word.knownAtMs
     this.#eventAt[row] = word.eventAtMs
-    this.#fraud[row] = word.fraud ? 1 : 0
+    this.#says[row] = word.says
     this.#table.add(id[0], id[1], row)
     this.#append(row, Number.isNaN(word.eventAtMs) ? WAITING : HELD)
     return true
@@ -130,7 +137,7 @@ export class LabelStore {
           this.#sourceLow[row],
           this.#sourceHigh[row],
           this.#knownAt[row],
-          this.#fraud[row],
+          this.#says[row],
         ])
       }
     }
@@ -146,7 +153,7 @@ export class LabelStore {
       this.#size[list] = await image.number(this.#size[list])
     }
     const columns = [
-      ...[this.#idLow, this.#idHigh, this.#sourceLow, this.#sourceHigh, this.#knownAt, this.#eventAt, this.#fraud],
+      ...[this.#idLow, this.#idHigh, this.#sourceLow, this.#sourceHigh, this.#knownAt, this.#eventAt, this.#says],
       ...[this.#list, this.#next, this.#previous],
     ]
     for (const column of columns) await image.array(column.subarray(0, this.#rowsUsed))
@@ -200,9 +207,12 @@ export class LabelStore {
   }
 }
 
-/** One word of a source: what it says, since when, and the event time of the held transaction or NaN. */
+/**
+ * One word of a source: fraud as 1 and its reversal as 0, or an answer as 1 (approved) and 2 (declined); since when;
+ * and the event time of the held transaction or NaN.
+ */
 export interface Word {
-  readonly fraud: boolean
+  readonly says: number
   readonly knownAtMs: number
   readonly eventAtMs: number
 }

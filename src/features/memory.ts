@@ -56,7 +56,7 @@ const LOOKS = 20
 /** The memory of a catalogue's state once its windows are full. */
 export function estimateMemory({ plan }: CompiledCatalogue, load: Load, limits: Limits): MemoryReport {
   const fields = plan.fields.map((field) => fieldMemory(field, load, limits))
-  const labelled = fields.filter((_, i) => plan.fields[i].labelMasks.length > 0)
+  const labelled = fields.filter((_, i) => plan.fields[i].marked.length > 0)
   const labelsHeld = (held: number): number => Math.min(limits.labelsHeldMax, Math.round(held))
   const heldMs = Math.max(0, ...labelled.map((field) => field.held_ms))
   const held = labelsHeld((load.labelShare * load.rate * heldMs) / 1000)
@@ -98,7 +98,7 @@ function fieldMemory(plan: FieldPlan, load: Load, limits: Limits): FieldMemory {
     bytes: {
       events: chunks * slab.chunkSlots * slab.bytesPerSlot,
       entities: entities * recordBytes(plan) + tableBytes(entities),
-      ids: tableBytes(plan.labelMasks.length > 0 ? held : 0),
+      ids: tableBytes(plan.marked.length > 0 ? held : 0),
     },
     bounds: [
       ...(seen > limits.entitiesMax ? ['entitiesMax' as const] : []),
@@ -111,7 +111,7 @@ function fieldMemory(plan: FieldPlan, load: Load, limits: Limits): FieldMemory {
 function fieldBytesMax(plan: FieldPlan, limits: Limits): number {
   const slab = createSlab(plan, limits)
   const { entitiesMax } = limits
-  const ids = plan.labelMasks.length > 0 ? tableBytes(slab.slotsMax) : 0
+  const ids = plan.marked.length > 0 ? tableBytes(slab.slotsMax) : 0
   return slab.slotsMax * slab.bytesPerSlot + entitiesMax * recordBytes(plan) + tableBytes(entitiesMax) + ids
 }
 

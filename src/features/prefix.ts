@@ -1,5 +1,7 @@
 // Columns of prefixes: place k holds what the events up to k come to, so that a window is a subtraction. An event that
-// comes late is put into the middle, and all behind it rise.
+// comes late is put into the middle, and all behind it rise; so do they where a label makes an event one of a column's.
+import type { MarkedColumns } from './plan.js'
+import type { Stretch } from './slab.js'
 
 /** Sums stay whole numbers below 2^53: beyond this the base of the prefixes is taken off. */
 export const REBASE_ABOVE = 2 ** 52
@@ -20,4 +22,20 @@ export function addAmount(floats: Float64Array, at: number, end: number, amount:
 export function rebase(floats: Float64Array, base: number, end: number): void {
   const taken = floats[base]
   for (let k = base; k <= end; k++) floats[k] -= taken
+}
+
+/** Puts the event at `at`, of events up to `to`, into the columns or takes it out, where it is not so already. */
+export function moveEvent(columns: MarkedColumns, isIn: boolean, stretch: Stretch, at: number, to: number): void {
+  const { capacity, floats, sums, shorts, counts } = stretch
+  const column = counts + columns.count * capacity
+  const within = counts + columns.withinCount * capacity
+  const isWithin = columns.withinCount < 0 || shorts[within + at] !== shorts[within + at - 1]
+  const wanted = isIn && isWithin
+  if ((shorts[column + at] !== shorts[column + at - 1]) === wanted) return
+  for (let k = column + at; k < column + to; k++) shorts[k] += wanted ? 1 : -1
+  if (columns.sum < 0) return
+  const amounts = sums + columns.withinSum * capacity
+  const amount = floats[amounts + at] - floats[amounts + at - 1]
+  const sum = sums + columns.sum * capacity
+  for (let k = sum + at; k < sum + to; k++) floats[k] += wanted ? amount : -amount
 }

@@ -1,12 +1,13 @@
 // A canonical walk over the feature state: what is visible, in the order in which it would leave, with no trace of
 // where it lies in memory. Two states that answer alike from now on give the same bytes.
-import type { LabelStore } from './labels.js'
+import { EntityBuckets } from './buckets.js'
+import type { LabelFold } from './label-fold.js'
 import type { EntityWindows } from './windows.js'
 
 export interface DigestInput {
   readonly facts: readonly number[]
-  readonly fields: readonly { readonly windows: EntityWindows; readonly heldFrom: number }[]
-  readonly labels: LabelStore
+  readonly fields: readonly { readonly windows: EntityWindows | EntityBuckets; readonly heldFrom: number }[]
+  readonly labels: LabelFold
 }
 
 const BUFFER_WORDS = 8192
@@ -28,8 +29,11 @@ export function digestState(update: (bytes: Uint8Array) => void, input: DigestIn
     put(windows.entities)
     put(windows.evictions)
     put(windows.evictedUntil)
-    const { sumMasks, rawSources, countMasks, labelMasks } = windows.plan
-    const counts = countMasks.length + labelMasks.length
+    if (windows instanceof EntityBuckets) {
+      windows.walk(heldFrom, put)
+      continue
+    }
+    const { sumMasks, rawSources, countMasks, marked } = windows.plan
     windows.walk(heldFrom, (entity, stretch, from, to) => {
       const { capacity, floats, times, sums, raws, words, ids, shorts } = stretch
       entity.forEach(put)
@@ -40,12 +44,12 @@ export function digestState(update: (bytes: Uint8Array) => void, input: DigestIn
         for (let c = 0; c < sumMasks.length; c++) {
           put(floats[sums + c * capacity + at] - floats[sums + c * capacity + at - 1])
         }
-        for (let c = 0; c < counts; c++) {
+        for (let c = 0; c < countMasks.length; c++) {
           const column = stretch.counts + c * capacity
           put((shorts[column + at] - shorts[column + at - 1]) & 0xffff)
         }
         for (let c = 0; c < rawSources.length; c++) put(floats[raws + c * capacity + at])
-        if (labelMasks.length > 0) {
+        if (marked.length > 0) {
           put(words[ids + 2 * at])
           put(words[ids + 2 * at + 1])
         }

@@ -9,8 +9,10 @@ import type { Limits } from '../limits.js'
 import { createHasher, type Hasher } from '../runtime/hash.js'
 import type { Image } from '../runtime/image.js'
 import type { Current } from './aggregate.js'
+import { EntityBuckets } from './buckets.js'
 import type { CompiledCatalogue } from './compile.js'
-import { LabelStore } from './labels.js'
+import { LabelFold } from './label-fold.js'
+import { isMarked } from './marks.js'
 import { AMOUNT_FIELD, CURRENCY_FIELD, type Plan } from './plan.js'
 import { digestState } from './state-digest.js'
 import { EntityWindows } from './windows.js'
@@ -93,9 +95,8 @@ class WindowState implements FeatureState {
   readonly #size: number
   readonly #limits: Limits
   readonly #hasher: Hasher
-  readonly #windows: EntityWindows[]
-  readonly #labels: LabelStore
-  readonly #labelled: boolean
+  readonly #windows: readonly (EntityWindows | EntityBuckets)[]
+  readonly #labels: LabelFold
   readonly #current: Current
   readonly #raw: Float64Array
   readonly #spanMs: number
@@ -123,13 +124,13 @@ class WindowState implements FeatureState {
     this.#limits = limits
     this.#hasher = createHasher(hashKey)
     this.#hasher.string('distinct values')
-    this.#windows = plan.fields.map((field) => new EntityWindows(field, limits, this.#hasher.a))
-    this.#labels = new LabelStore({ waitingMax: limits.labelsUnmatchedMax, heldMax: limits.labelsHeldMax })
-    this.#labelled = plan.fields.some((field) => field.labelMasks.length > 0)
+    const exact = plan.fields.map((field) => new EntityWindows(field, limits, this.#hasher.a))
+    const buckets = plan.buckets.map((each) => new EntityBuckets(each, limits))
+    this.#windows = [...exact, ...buckets]
+    this.#labels = new LabelFold({ plan, exact, buckets, hasher: this.#hasher, limits })
     this.#current = {
       timeMs: 0,
       amount: NaN,
-      label: 0,
       idLow: 0,
       idHigh: 0,
       masks: new Uint8Array(plan.masks.length),
@@ -137,12 +138,14 @@ class WindowState implements FeatureState {
     }
     this.#raw = new Float64Array(compiled.size)
     this.#spanMs = plan.spanMs
-    this.#present = new Uint8Array(plan.fields.length)
-    this.#low = new Uint32Array(plan.fields.length)
-    this.#high = new Uint32Array(plan.fields.length)
-    this.#entity = new Int32Array(plan.fields.length)
-    this.#accepted = new Uint8Array(plan.fields.length)
-    this.#hashedBy = Int32Array.from(plan.sources, (source) => plan.fields.findIndex((f) => f.field === source.field))
+    this.#present = new Uint8Array(this.#windows.length)
+    this.#low = new Uint32Array(this.#windows.length)
+    this.#high = new Uint32Array(this.#windows.length)
+    this.#entity = new Int32Array(this.#windows.length)
+    this.#accepted = new Uint8Array(this.#windows.length)
+    this.#hashedBy = Int32Array.from(plan.sources, (source) =>
+      this.#windows.findIndex(({ plan }) => plan.field === source.field),
+    )
     this.#observedSinceMs = options.observedSinceMs ?? NaN
   }
 
@@ -159,7 +162,7 @@ class WindowState implements FeatureState {
       const heldFrom = this.#heldFrom(i, this.#frontierMs)
       if (this.#accepted[i] === 1) {
         windows.insert(this.#entity[i], this.#low[i], this.#high[i], this.#current, heldFrom)
-        held ||= windows.plan.labelMasks.length > 0
+        held ||= windows instanceof EntityWindows && windows.plan.marked.length > 0
       } else if (t > heldFrom) windows.miss(this.#entity[i], t)
     }
     if (held) this.#labels.hold(idLow, idHigh, t)
@@ -172,39 +175,13 @@ class WindowState implements FeatureState {
   }
 
   label(label: Label, _ordinal: number, _clockMs: number): boolean {
-    if (!this.#labelled || label.kind !== 'fraud') return false
-    const hasher = this.#hasher
-    hasher.string(label.source)
-    const source = [hasher.a, hasher.b] as const
-    hasher.string(label.transactionId)
-    const id = [hasher.a, hasher.b] as const
-    let eventAtMs = NaN
-    let heldFromMin = Infinity
-    this.#windows.forEach((windows, i) => {
-      if (windows.plan.labelMasks.length === 0) return
-      const heldFrom = this.#heldFrom(i, this.#frontierMs)
-      heldFromMin = Math.min(heldFromMin, heldFrom)
-      const time = windows.eventTime(id[0], id[1], heldFrom)
-      if (!Number.isNaN(time)) eventAtMs = time
-    })
-    this.#labels.sweep(heldFromMin)
-    const held = !Number.isNaN(eventAtMs)
-    const changed = this.#labels.put(id, source, { fraud: label.value, knownAtMs: label.knownAtMs, eventAtMs })
-    if (held && changed) {
-      const fraud = this.#labels.value(id[0], id[1]) === 1
-      this.#windows.forEach((windows, i) => {
-        if (windows.plan.labelMasks.length > 0) {
-          windows.mark(id[0], id[1], fraud, this.#heldFrom(i, this.#frontierMs))
-        }
-      })
-    }
-    return held
+    return this.#labels.fold(label, this.#frontierMs)
   }
 
   size(): FeatureStateSize {
     const windows = this.#windows
     return {
-      entities: Object.fromEntries(windows.map((field) => [field.plan.name, field.entities])),
+      entities: this.#entitiesHeld(),
       events: windows.reduce((sum, field) => sum + field.events, 0),
       bytes: windows.reduce((sum, field) => sum + field.bytes, 0) + this.#labels.bytes,
       evictions: windows.reduce((sum, field) => sum + field.evictions, 0),
@@ -212,6 +189,13 @@ class WindowState implements FeatureState {
       labelsExpired: this.#labels.expired,
       late: this.#late,
     }
+  }
+
+  /** By entity field; where it has buckets beside exact windows, or of several widths, the most of them. */
+  #entitiesHeld(): Record<string, number> {
+    const held: Record<string, number> = {}
+    for (const { plan, entities } of this.#windows) held[plan.name] = Math.max(held[plan.name] ?? 0, entities)
+    return held
   }
 
   digest(): string {
@@ -306,7 +290,7 @@ class WindowState implements FeatureState {
       return 0
     }
     const entity = this.#entity[index]
-    windows.compute(entity, this.#current, heldFrom, this.#raw, 0)
+    windows.compute(entity, this.#current, heldFrom, this.#raw)
     const accepted = windows.accepts(entity, tx.occurredAtMs, heldFrom)
     this.#accepted[index] = accepted ? 1 : 0
     return (
@@ -321,18 +305,20 @@ class WindowState implements FeatureState {
     const amount = tx.amountBaseMinor
     current.timeMs = tx.occurredAtMs
     current.amount = amount > this.#limits.amountSummedMax ? this.#limits.amountSummedMax : amount
+    let marks = 0
+    if (this.#labels.any) {
+      this.#hasher.string(tx.transactionId)
+      current.idLow = this.#hasher.a
+      current.idHigh = this.#hasher.b
+      marks = this.#labels.marks(current.idLow, current.idHigh)
+    }
     for (let i = 0; i < masks.length; i++) {
-      const { tests, needsAmount } = masks[i]
-      let passes = !needsAmount || !Number.isNaN(amount)
+      const { tests, needsAmount, marks: wanted } = masks[i]
+      let passes = (!needsAmount || !Number.isNaN(amount)) && isMarked(wanted, marks) === 1
       for (let k = 0; passes && k < tests.length; k++) passes = tests[k](tx)
       current.masks[i] = passes ? 1 : 0
     }
     for (let i = 0; i < sources.length; i++) current.values[i] = this.#valueOf(tx, sources[i].field, this.#hashedBy[i])
-    if (!this.#labelled) return
-    this.#hasher.string(tx.transactionId)
-    current.idLow = this.#hasher.a
-    current.idHigh = this.#hasher.b
-    current.label = this.#labels.value(current.idLow, current.idHigh)
   }
 
   /** The number kept of a field: itself, or 52 bits of a string's keyed hash; NaN where absent. */

@@ -5,13 +5,15 @@
 // Each column of counts and sums is a prefix over its stretch, so a window is two positions and a subtraction; the slot
 // before the oldest is the base of the prefixes. Invariant: times ascend within a stretch; equal times keep the order
 // of arrival. An event at or before `heldFrom` is invisible, whether or not it has been dropped yet.
+import type { Label } from '../contract/label.js'
 import type { Limits } from '../limits.js'
 import type { Image } from '../runtime/image.js'
 import { aggregate, type Current, createScratch, type Scratch, upperBound } from './aggregate.js'
 import { COUNT, Entities, FIRST, GUESSES, ORDER, STRETCH } from './entities.js'
 import { HashTable } from './hash-table.js'
+import { dependsOn, isMarked } from './marks.js'
 import type { FieldPlan } from './plan.js'
-import { addAmount, addCount, REBASE_ABOVE, rebase } from './prefix.js'
+import { addAmount, addCount, moveEvent, REBASE_ABOVE, rebase } from './prefix.js'
 import { emptyStretch, orderFor, Slab, type Stretch } from './slab.js'
 
 /**
@@ -38,8 +40,8 @@ export function createSlab(plan: FieldPlan, limits: Limits): Slab {
   const columns = {
     sums: plan.sumMasks.length,
     raws: plan.rawSources.length,
-    counts: plan.countMasks.length + plan.labelMasks.length,
-    ids: plan.labelMasks.length > 0,
+    counts: plan.countMasks.length,
+    ids: plan.marked.length > 0,
   }
   return new Slab(columns, limits.featureEventsMax, stretchMax)
 }
@@ -69,8 +71,8 @@ export class EntityWindows {
   constructor(plan: FieldPlan, limits: Limits, seed: number) {
     const { entitiesMax, eventsPerEntityMax } = limits
     this.plan = plan
-    this.#labelled = plan.labelMasks.length > 0
-    this.#counts = plan.countMasks.length + plan.labelMasks.length
+    this.#labelled = plan.marked.length > 0
+    this.#counts = plan.countMasks.length
     this.#eventsMax = eventsPerEntityMax
     this.#entitiesMax = entitiesMax
     this.#slab = createSlab(plan, limits)
@@ -130,7 +132,7 @@ export class EntityWindows {
    * Writes the raw aggregates at time t, the current transaction included; NaN where nothing is known. Call `reach`
    * before.
    */
-  compute(entity: number, current: Current, heldFrom: number, raw: Float64Array, at: number): void {
+  compute(entity: number, current: Current, heldFrom: number, raw: Float64Array): void {
     let scratch = this.#unknown
     if (entity >= 0) {
       scratch = this.#known
@@ -138,7 +140,7 @@ export class EntityWindows {
       scratch.to = scratch.from + this.#facts[entity + COUNT]
       scratch.guessesAt = entity + GUESSES
     }
-    aggregate(this.plan, scratch, current, heldFrom, raw, at)
+    aggregate(this.plan, scratch, current, heldFrom, raw)
   }
 
   /** Whether a window ending at t may lack events that a bound has dropped. */
@@ -193,19 +195,12 @@ export class EntityWindows {
     return time
   }
 
-  /** Marks every visible event of this transaction as fraud or not. */
-  mark(idLow: number, idHigh: number, fraud: boolean, heldFrom: number): void {
-    const { countMasks, labelMasks } = this.plan
-    this.#eachEvent(idLow, idHigh, heldFrom, ({ shorts, counts, capacity }, at, to) => {
-      const all = counts + countMasks.length * capacity
-      if ((((shorts[all + at] - shorts[all + at - 1]) & 0xffff) === 1) === fraud) return
-      labelMasks.forEach((mask, i) => {
-        const members = countMasks.indexOf(mask)
-        const of = counts + members * capacity
-        if (members >= 0 && shorts[of + at] === shorts[of + at - 1]) return
-        const column = all + i * capacity
-        for (let k = at; k < to; k++) shorts[column + k] += fraud ? 1 : -1
-      })
+  /** Takes a word of that kind into every visible event of this transaction, of which labels say `marks` by now. */
+  mark(idLow: number, idHigh: number, kind: Label['kind'], marks: number, heldFrom: number): void {
+    this.#eachEvent(idLow, idHigh, heldFrom, (stretch, at, to) => {
+      for (const columns of this.plan.marked) {
+        if (dependsOn(columns.marks, kind)) moveEvent(columns, isMarked(columns.marks, marks) === 1, stretch, at, to)
+      }
     })
   }
 
@@ -378,14 +373,11 @@ export class EntityWindows {
     }
     this.#facts[entity + COUNT]++
     floats[times + at] = current.timeMs
-    const { countMasks, labelMasks, sumMasks, rawSources } = this.plan
+    const { countMasks, sumMasks, rawSources } = this.plan
     for (let c = 0; c < rawSources.length; c++) floats[raws + c * capacity + at] = current.values[rawSources[c]]
     let column = counts
     for (let c = 0; c < countMasks.length; c++, column += capacity) {
       addCount(shorts, column + at, column + end, current.masks[countMasks[c]])
-    }
-    for (let c = 0; c < labelMasks.length; c++, column += capacity) {
-      addCount(shorts, column + at, column + end, current.masks[labelMasks[c]] & current.label)
     }
     column = sums
     for (let c = 0; c < sumMasks.length; c++, column += capacity) {

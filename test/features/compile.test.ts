@@ -37,12 +37,14 @@ function faultsOf(...features: Feature[]): string[] {
   }
 }
 
+const DECLINED = { label: 'authorisation', is: 'declined' } as const
+
 void t.test('every fault of a catalogue is named at once, with its path', (t) => {
   const faults = faultsOf(
     { ...AMOUNT, field: 'nowhere' },
     { ...AMOUNT, name: 'text', field: 'channel' },
     { ...COUNT, entity: 'merchant' },
-    { ...COUNT, entity: 'channel', bucketed: '1m' },
+    { ...COUNT, entity: 'channel' },
     { ...COUNT, name: 'm1', function: 'mean' },
     { ...COUNT, name: 'm2', function: 'mean', of: 'channel' },
     { ...COUNT, name: 'm3', of: 'amount' },
@@ -67,7 +69,6 @@ void t.test('every fault of a catalogue is named at once, with its path', (t) =>
     '2/entity',
     '3/name',
     '3/entity',
-    '3/bucketed',
     '4/of',
     '5/of',
     '6/of',
@@ -82,6 +83,20 @@ void t.test('every fault of a catalogue is named at once, with its path', (t) =>
     '9/minuend',
     '8/denominator',
   ])
+  t.same(
+    faultsOf(
+      { ...COUNT, window: '1h', bucketed: '7m' },
+      { ...COUNT, name: 'b', window: '1h', delay: '90s', bucketed: '1m' },
+      { ...COUNT, name: 'c', window: '30d', bucketed: '1m' },
+      { ...COUNT, name: 'd', function: 'distinct', of: 'channel', window: '1h', bucketed: '1m' },
+      { ...COUNT, name: 'e', function: 'label_rate', where: [{ field: 'items', op: 'eq', value: 3 }], bucketed: '1m' },
+      { ...COUNT, name: 'f', function: 'max', of: 'amount', where: [DECLINED], bucketed: '1m' },
+      { ...COUNT, name: 'g', where: [DECLINED, { ...DECLINED, is: 'approved' }] },
+      { ...COUNT, name: 'h', function: 'label_rate', where: [{ label: 'fraud', is: 'unreported' }] },
+    ),
+    ['0/bucketed', '1/bucketed', '2/bucketed', '3/bucketed', '4/where', '5/where', '6/where', '7/where'],
+    'what buckets cannot say, and tests on labels that contradict each other',
+  )
   t.same(faultsOf(AMOUNT, COUNT), [], 'a catalogue without fault compiles')
   t.end()
 })

@@ -9,14 +9,14 @@ import t from 'tap'
 import { createFeatureState, type FeatureState } from '../../src/features/state.js'
 import type { Limits } from '../../src/limits.js'
 import { createImageReader, createImageWriter } from '../../src/runtime/image.js'
-import { apply, compiled, CRAMPED, ROOMY, RUNS, streams } from './streams.js'
+import { apply, bucketed, compiled, CRAMPED, ROOMY, RUNS, streams } from './streams.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'assay-features-'))
 const path = join(folder, 'image')
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 
-async function copyOf(state: FeatureState, limits: Limits): Promise<FeatureState> {
-  const copy = createFeatureState(compiled, { limits })
+async function copyOf(state: FeatureState, limits: Limits, catalogue = compiled): Promise<FeatureState> {
+  const copy = createFeatureState(catalogue, { limits })
   const file = await open(path, 'w+')
   try {
     const writer = createImageWriter(file, () => Promise.resolve())
@@ -31,16 +31,22 @@ async function copyOf(state: FeatureState, limits: Limits): Promise<FeatureState
   return copy
 }
 
-for (const [name, limits] of Object.entries({ roomy: ROOMY, cramped: CRAMPED })) {
+const CASES = [
+  { name: 'roomy', limits: ROOMY, catalogue: compiled },
+  { name: 'cramped', limits: CRAMPED, catalogue: compiled },
+  { name: 'in buckets', limits: { ...CRAMPED, clockAheadMsMax: 6_000 }, catalogue: bucketed },
+]
+
+for (const { name, limits, catalogue } of CASES) {
   void t.test(`${name}: what follows an image is what follows the state`, async (t) => {
-    const a = new Float64Array(compiled.size)
-    const b = new Float64Array(compiled.size)
+    const a = new Float64Array(catalogue.size)
+    const b = new Float64Array(catalogue.size)
     await fc.assert(
       fc.asyncProperty(streams(6), fc.double({ min: 0, max: 1, noNaN: true }), async (steps, share) => {
-        const state = createFeatureState(compiled, { limits })
+        const state = createFeatureState(catalogue, { limits })
         const cut = Math.floor(steps.length * share)
         steps.slice(0, cut).forEach((step, ordinal) => apply(state, step, ordinal, a))
-        const copy = await copyOf(state, limits)
+        const copy = await copyOf(state, limits, catalogue)
         if (copy.digest() !== state.digest()) throw new Error('the digests differ')
         if (JSON.stringify(copy.size()) !== JSON.stringify(state.size())) throw new Error('the sizes differ')
         steps.slice(cut).forEach((step, at) => {

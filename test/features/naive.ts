@@ -20,6 +20,11 @@ interface Field {
   evictions: number
 }
 
+interface Said {
+  knownAt: number
+  word: string
+}
+
 const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
 export function naiveMs(text: string | undefined): number {
@@ -41,8 +46,8 @@ export class NaiveState {
   frontier = -Infinity
   since = NaN
   readonly fields = new Map<string, Field>()
-  /** transaction → source → latest word. */
-  readonly words = new Map<string, Map<string, { knownAt: number; fraud: boolean }>>()
+  /** transaction → source and kind → latest word. */
+  readonly words = new Map<string, Map<string, Said>>()
 
   constructor(
     readonly catalogue: Catalogue,
@@ -64,11 +69,24 @@ export class NaiveState {
     }
   }
 
-  label(id: string, source: string, word: { knownAt: number; fraud: boolean }): void {
-    const sources = this.words.get(id) ?? new Map<string, { knownAt: number; fraud: boolean }>()
-    const known = sources.get(source)
-    if (known === undefined || word.knownAt > known.knownAt) sources.set(source, word)
+  label(id: string, source: string, said: Said): void {
+    const sources = this.words.get(id) ?? new Map<string, Said>()
+    const key = `${source} ${said.word.includes('fraud')}`
+    const known = sources.get(key)
+    if (known === undefined || said.knownAt > known.knownAt) sources.set(key, said)
     this.words.set(id, sources)
+  }
+
+  private isFraud(event: Transaction): boolean {
+    return [...(this.words.get(event.transactionId)?.values() ?? [])].some(({ word }) => word === 'fraud')
+  }
+
+  /** The latest answer; of those known at once a refusal. */
+  private answer(event: Transaction): string {
+    const answers = [...(this.words.get(event.transactionId)?.values() ?? [])]
+      .filter(({ word }) => !word.includes('fraud'))
+      .sort((a, b) => b.knownAt - a.knownAt || (a.word === 'declined' ? -1 : 1))
+    return answers[0]?.word ?? 'unanswered'
   }
 
   fold(tx: Transaction, clock: number): { vector: number[]; flags: string[] } {
@@ -212,7 +230,7 @@ export class NaiveState {
   }
 
   private aggregate(spec: Aggregate, tx: Transaction, context: { frontier: number; flags: Set<string> }): number {
-    for (const test of spec.where ?? []) this.input(tx, test.field, context.flags)
+    for (const test of spec.where ?? []) if ('field' in test) this.input(tx, test.field, context.flags)
     if (spec.of !== undefined) this.input(tx, spec.of, context.flags)
     const entityValue = this.input(tx, spec.entity, context.flags)
     const field = this.fields.get(spec.entity)
@@ -231,9 +249,7 @@ export class NaiveState {
       return inWindow.length === 0 ? NaN : (t - Math.max(...inWindow.map((event) => event.occurredAtMs))) / 1000
     }
     if (spec.function === 'label_rate') {
-      const frauds = all.filter((event) =>
-        [...(this.words.get(event.transactionId)?.values() ?? [])].some((w) => w.fraud),
-      )
+      const frauds = all.filter((event) => this.isFraud(event))
       return all.length === 0 ? NaN : frauds.length / all.length
     }
     const known = all.map((event) => this.read(event, spec.of ?? '')).filter((value) => value !== null)
@@ -246,7 +262,12 @@ export class NaiveState {
   }
 
   private passes(spec: Aggregate, event: Transaction): boolean {
-    return (spec.where ?? []).every(({ field, op, value }) => {
+    return (spec.where ?? []).every((test) => {
+      if ('label' in test) {
+        if (test.label === 'authorisation') return this.answer(event) === test.is
+        return this.isFraud(event) === (test.is === 'reported')
+      }
+      const { field, op, value } = test
       const found = this.read(event, field)
       if (found === null) return false
       if (op === 'in') return Array.isArray(value) && value.some((item) => item === found)

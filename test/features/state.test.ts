@@ -19,6 +19,7 @@ import {
   RUNS,
   ROOMY,
   CRAMPED,
+  type Word,
 } from './streams.js'
 
 void t.test('windows equal a naive filter over all transactions on random streams', (t) => {
@@ -139,8 +140,10 @@ void t.test('labels wait in a bounded table, a later word of a source replaces, 
   const state = createFeatureState(compiled, { limits: TINY })
   const out = new Float64Array(compiled.size)
   const rate = compiled.indexOf('fraud_now')
+  const tell = (id: string, word: Word, knownAtMs: number, source: string) =>
+    state.label(labelOf({ kind: 'label', id, source, word, knownAtMs, of: null }), 0, START)
   const say = (id: string, fraud: boolean, knownAtMs: number, source = 'bank') =>
-    state.label(labelOf({ kind: 'label', id, source, fraud, knownAtMs }), 0, START)
+    tell(id, fraud ? 'fraud' : 'no fraud', knownAtMs, source)
   const look = () => {
     state.evaluate(tx('look', 1), START + 1000, out, 0)
     return out[rate]
@@ -162,13 +165,19 @@ void t.test('labels wait in a bounded table, a later word of a source replaces, 
   for (let i = 0; i < 10; i++) say(`unknown${i}`, true, 1)
   t.equal(state.size().labelsWaiting, TINY.labelsUnmatchedMax)
   t.equal(state.size().labelsExpired, 10 - TINY.labelsUnmatchedMax)
-  const authorisation = {
-    ...labelOf({ kind: 'label', id: 't0', source: 'x', fraud: true, knownAtMs: 1 }),
-    kind: 'authorisation' as const,
+  const declined = () => {
+    look()
+    return out[compiled.indexOf('card_declined')]
   }
-  const digest = state.digest()
-  state.label(authorisation, 0, START)
-  t.equal(state.digest(), digest, "an issuer's answer is no word on fraud")
+  t.equal(tell('t0', 'declined', 1, 'bank'), true, "an issuer's answer is another word of the same source")
+  t.equal(look(), 0.5, 'and none on fraud')
+  t.equal(declined(), 1)
+  tell('t0', 'approved', 3, 'scheme')
+  t.equal(declined(), 0, 'of several answers the latest holds')
+  tell('t0', 'declined', 3, 'switch')
+  t.equal(declined(), 1, 'of those known at once the refusal')
+  for (let i = 0; i < 10; i++) tell(`unknown${i}`, 'declined', 1, 'bank')
+  t.equal(state.size().labelsWaiting, 2 * TINY.labelsUnmatchedMax, 'answers push no report of fraud out')
   t.end()
 })
 

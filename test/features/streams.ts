@@ -1,8 +1,9 @@
 // What the tests of the feature state share: a catalogue with everything in it, random streams of transactions and
 // labels, and the comparison with the naive state. Holds no test.
 import fc from 'fast-check'
-import type { Catalogue } from '../../src/contract/catalogue.js'
+import type { Catalogue, FeatureSpec } from '../../src/contract/catalogue.js'
 import { FEATURE_FLAGS } from '../../src/contract/decision.js'
+import type { Label } from '../../src/contract/label.js'
 import type { Currencies } from '../../src/contract/policy.js'
 import type { Transaction, TransactionSchema } from '../../src/contract/transaction.js'
 import { compileCatalogue } from '../../src/features/compile.js'
@@ -144,16 +145,115 @@ export const CATALOGUE: Catalogue = {
       where: [{ field: 'present', op: 'ne', value: true }],
       missing: 'nan',
     },
+    {
+      name: 'card_declined',
+      kind: 'aggregate',
+      entity: 'card',
+      function: 'count',
+      window: '20s',
+      where: [{ label: 'authorisation', is: 'declined' }],
+      missing: 'nan',
+    },
+    {
+      name: 'web_declined_sum',
+      kind: 'aggregate',
+      entity: 'card',
+      function: 'sum',
+      of: 'amount',
+      window: '14s',
+      where: [{ label: 'authorisation', is: 'declined' }, ...WEB],
+      missing: 'nan',
+    },
+    {
+      name: 'approved_mean',
+      kind: 'aggregate',
+      entity: 'shop',
+      function: 'mean',
+      of: 'amount',
+      window: '12s',
+      delay: '2s',
+      where: [{ label: 'authorisation', is: 'approved' }],
+      missing: 'nan',
+    },
+    {
+      name: 'unanswered_shops',
+      kind: 'aggregate',
+      entity: 'card',
+      function: 'distinct',
+      of: 'shop',
+      window: '12s',
+      where: [{ label: 'authorisation', is: 'unanswered' }],
+      missing: 'nan',
+    },
+    {
+      name: 'since_declined',
+      kind: 'aggregate',
+      entity: 'card',
+      function: 'time_since_last',
+      window: '15s',
+      where: [{ label: 'authorisation', is: 'declined' }],
+      missing: -1,
+    },
+    {
+      name: 'reported_max',
+      kind: 'aggregate',
+      entity: 'shop',
+      function: 'max',
+      of: 'risk',
+      window: '10s',
+      where: [
+        { label: 'fraud', is: 'reported' },
+        { label: 'authorisation', is: 'approved' },
+      ],
+      missing: 'nan',
+    },
+    {
+      name: 'fraud_of_approved',
+      kind: 'aggregate',
+      entity: 'shop',
+      function: 'label_rate',
+      window: '10s',
+      where: [{ label: 'authorisation', is: 'approved' }],
+      missing: -1,
+    },
     { name: 'r1', kind: 'ratio', numerator: 'amount', denominator: 'card_mean', missing: 'nan' },
     { name: 'd1', kind: 'difference', minuend: 'card_web', subtrahend: 'shops', missing: 'nan' },
   ],
 }
 export const compiled = compileCatalogue(CATALOGUE, SCHEMA, CURRENCIES)
+export type Aggregate = Extract<FeatureSpec, { kind: 'aggregate' }>
+
+const inBuckets = (entity: string, bucketed: string, rest: Partial<Aggregate>): Aggregate => {
+  const name = `${entity}_${bucketed}_${JSON.stringify(rest)
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '_')}`.slice(0, 64)
+  return { name, kind: 'aggregate', entity, bucketed, missing: 'nan', function: 'count', window: '20s', ...rest }
+}
+const APPROVED = { label: 'authorisation', is: 'approved' } as const
+export const BUCKETED: readonly Aggregate[] = [
+  inBuckets('card', '4s', {}),
+  inBuckets('card', '4s', { where: [...WEB], window: '8s' }),
+  inBuckets('card', '4s', { function: 'sum', of: 'amount', where: [...WEB] }),
+  inBuckets('card', '4s', { function: 'mean', of: 'amount', delay: '4s' }),
+  inBuckets('card', '4s', { function: 'mean', of: 'risk', where: [{ field: 'present', op: 'eq', value: true }] }),
+  inBuckets('card', '4s', { function: 'sum', of: 'risk', window: '12s' }),
+  inBuckets('card', '4s', { function: 'max', of: 'amount' }),
+  inBuckets('card', '4s', { function: 'max', of: 'risk', delay: '8s', window: '12s' }),
+  inBuckets('card', '4s', { function: 'time_since_last', where: [...WEB] }),
+  inBuckets('card', '4s', { where: [{ label: 'authorisation', is: 'declined' }] }),
+  inBuckets('card', '1s', { window: '3s' }),
+  inBuckets('shop', '5s', { function: 'label_rate', delay: '5s' }),
+  inBuckets('shop', '5s', { function: 'label_rate', window: '10s' }),
+  inBuckets('shop', '5s', { function: 'label_rate', where: [APPROVED] }),
+]
+export const bucketed = compileCatalogue({ format: 1, features: [...BUCKETED] }, SCHEMA, CURRENCIES)
 export const START = Date.UTC(2026, 2, 8, 6, 59, 30)
 
 export type Step =
   | { kind: 'tx' | 'look'; tx: Transaction; clockMs: number }
-  | { kind: 'label'; id: string; source: string; fraud: boolean; knownAtMs: number }
+  | { kind: 'label'; id: string; source: string; word: Word; knownAtMs: number; of: Transaction | null }
+
+export type Word = 'fraud' | 'no fraud' | 'approved' | 'declined'
 
 /** Streams that run forward with events out of order, equal in time, late, and ahead of the clock. */
 export function streams(entities: number): fc.Arbitrary<Step[]> {
@@ -181,34 +281,33 @@ export function streams(entities: number): fc.Arbitrary<Step[]> {
     kind: fc.constant('label' as const),
     target: fc.integer({ min: -25, max: 3 }),
     source: fc.constantFrom('bank', 'analyst'),
-    fraud: fc.boolean(),
+    word: fc.constantFrom<Word>('fraud', 'fraud', 'no fraud', 'approved', 'declined', 'declined'),
     knownAtMs: fc.integer({ min: 0, max: 5 }),
   })
   return fc
     .array(fc.oneof({ weight: 5, arbitrary: tx }, { weight: 1, arbitrary: label }), { minLength: 1, maxLength: 120 })
     .map((drafts) => {
       let nowMs = START
-      let count = 0
+      const folded: Transaction[] = []
       return drafts.map((draft): Step => {
         if (draft.kind === 'label') {
           const { target, ...rest } = draft
-          return { ...rest, id: `t${count + target}` }
+          const at = folded.length + target
+          return { ...rest, id: `t${at}`, of: folded[at] ?? null }
         }
         nowMs += draft.stepMs
         const { card, shop, channel, risk, present, minor, offsetMinutes } = draft
-        return {
-          kind: draft.kind,
-          clockMs: nowMs,
-          tx: {
-            transactionId: draft.kind === 'tx' ? `t${count++}` : 'looked',
-            occurredAtMs: nowMs - draft.backMs * 500,
-            offsetMinutes,
-            amountMinor: Number.isNaN(minor) ? 1 : minor,
-            currency: Number.isNaN(minor) ? 'XTS' : 'EUR',
-            amountBaseMinor: minor,
-            fields: [card, shop, channel, risk, present],
-          },
+        const tx = {
+          transactionId: draft.kind === 'tx' ? `t${folded.length}` : 'looked',
+          occurredAtMs: nowMs - draft.backMs * 500,
+          offsetMinutes,
+          amountMinor: Number.isNaN(minor) ? 1 : minor,
+          currency: Number.isNaN(minor) ? 'XTS' : 'EUR',
+          amountBaseMinor: minor,
+          fields: [card, shop, channel, risk, present],
         }
+        if (draft.kind === 'tx') folded.push(tx)
+        return { kind: draft.kind, clockMs: nowMs, tx }
       })
     })
 }
@@ -229,9 +328,12 @@ export function apply(state: FeatureState, step: Step, ordinal: number, out: Flo
   return state.evaluate(step.tx, step.clockMs, out, 0)
 }
 
-export function labelOf({ id, source, fraud, knownAtMs }: Extract<Step, { kind: 'label' }>) {
-  const kind = 'fraud' as const
-  return { transactionId: id, kind, value: fraud, source, knownAtMs, occurredAtMs: null, entities: [] }
+/** A label that names time and entities of its transaction, where that came before. */
+export function labelOf({ id, source, word, knownAtMs, of }: Extract<Step, { kind: 'label' }>): Label {
+  const kind = word === 'fraud' || word === 'no fraud' ? 'fraud' : 'authorisation'
+  const value = word === 'fraud' || word === 'approved'
+  const entities = [0, 1].map((at) => (typeof of?.fields[at] === 'string' ? of.fields[at] : null))
+  return { transactionId: id, kind, value, source, knownAtMs, occurredAtMs: of?.occurredAtMs ?? null, entities }
 }
 
 export function differences(got: Float64Array, wanted: readonly number[]): string[] {
@@ -249,7 +351,7 @@ export function agrees(steps: readonly Step[], limits: Limits): void {
   steps.forEach((step, ordinal) => {
     const flags = apply(state, step, ordinal, out)
     if (step.kind === 'label') {
-      naive.label(step.id, step.source, { knownAt: step.knownAtMs, fraud: step.fraud })
+      naive.label(step.id, step.source, { knownAt: step.knownAtMs, word: step.word })
       return
     }
     const { tx, clockMs } = step

@@ -1,0 +1,78 @@
+// The words of all kinds of labels that a set of windows asks for, each kind in a store of its own: answers of issuers
+// come with nearly every transaction and would push reports of fraud out.
+import type { Label } from '../contract/label.js'
+import type { Image } from '../runtime/image.js'
+import { type LabelBounds, LabelStore, type Word } from './labels.js'
+import { marksOf } from './marks.js'
+import type { LabelSpans } from './plan.js'
+
+const KINDS = ['fraud', 'authorisation'] as const
+
+// A class: private state and speed meet.
+export class LabelWords {
+  readonly #spans: LabelSpans
+  readonly #lateMsMax: number
+  readonly #fraud: LabelStore | null
+  readonly #answers: LabelStore | null
+  readonly #stores: readonly LabelStore[]
+
+  /** `spansMs` says how far back windows look that a kind can change; of a kind with 0 nothing is kept. */
+  constructor(spansMs: LabelSpans, lateMsMax: number, bounds: LabelBounds) {
+    const [fraud, answers] = KINDS.map((kind) => (spansMs[kind] > 0 ? new LabelStore(kind, bounds) : null))
+    this.#spans = spansMs
+    this.#lateMsMax = lateMsMax
+    this.#fraud = fraud
+    this.#answers = answers
+    this.#stores = [fraud, answers].filter((store) => store !== null)
+  }
+
+  get any(): boolean {
+    return this.#stores.length > 0
+  }
+
+  get waiting(): number {
+    return this.#stores.reduce((sum, { waiting }) => sum + waiting, 0)
+  }
+
+  get expired(): number {
+    return this.#stores.reduce((sum, { expired }) => sum + expired, 0)
+  }
+
+  get bytes(): number {
+    return this.#stores.reduce((sum, { bytes }) => sum + bytes, 0)
+  }
+
+  has(kind: Label['kind']): boolean {
+    return this.#spans[kind] > 0
+  }
+
+  /** What holds of this transaction. */
+  marks(idLow: number, idHigh: number): number {
+    return marksOf(this.#fraud?.value(idLow, idHigh) ?? 0, this.#answers?.value(idLow, idHigh) ?? 0)
+  }
+
+  /** Takes a word; false where it has no effect. */
+  put(kind: Label['kind'], id: readonly [number, number], source: readonly [number, number], word: Word): boolean {
+    const store = kind === 'fraud' ? this.#fraud : this.#answers
+    return store !== null && store.put(id, source, word)
+  }
+
+  /** Lets go of words of the kind on transactions that no window shows any more. */
+  sweep(kind: Label['kind'], frontierMs: number): void {
+    const store = kind === 'fraud' ? this.#fraud : this.#answers
+    store?.sweep(frontierMs - this.#spans[kind] - this.#lateMsMax)
+  }
+
+  /** The transaction is held from now on: its labels wait no longer. */
+  hold(idLow: number, idHigh: number, eventAtMs: number): void {
+    for (const store of this.#stores) store.hold(idLow, idHigh, eventAtMs)
+  }
+
+  walk(visit: (words: readonly number[]) => void): void {
+    for (const store of this.#stores) store.walk(visit)
+  }
+
+  async serialize(image: Image): Promise<void> {
+    for (const store of this.#stores) await store.serialize(image)
+  }
+}
