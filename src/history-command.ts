@@ -9,7 +9,7 @@ import { compileLabels } from './contract/label.js'
 import { isoTime, parseDuration } from './contract/time.js'
 import { compileTransaction } from './contract/validate.js'
 import { AssayError } from './errors.js'
-import { readLabels } from './features/build-rows.js'
+import { readLabels } from './features/label-rows.js'
 import { compileCatalogue, type CompiledCatalogue } from './features/compile.js'
 import { parseColumns } from './features/read-rows.js'
 import { timeOption } from './features/replay-options.js'
@@ -34,7 +34,9 @@ const HELP = `assay history import --in TRANSACTIONS [--labels LABELS] [options]
   --in FILE             transactions in event order: .csv, .csv.gz, .jsonl, .jsonl.gz
   --columns LIST        foreign names: transaction_id=TRANSACTION_ID,amount=TX_AMOUNT,fraud=TX_FRAUD; currency=:EUR is
                         a constant; amount is in major units, amount_minor in minor units
-  --labels FILE         labels with transaction_id, fraud, known_at and perhaps source; each told in its place in time
+                        approved=COLUMN holds issuers' answers, known with their transaction
+  --labels FILE         labels with transaction_id, fraud or approved, known_at and perhaps source, occurred_at and
+                        entities; each told in its place in time, and label columns are not told then
   --label-columns LIST  foreign names in that file
   --label-delay D       when a label column (fraud) becomes known, such as 7d; default: the largest delay of a label
                         rate
@@ -111,20 +113,20 @@ async function readHistory(
   const nowMs = systemClock.nowMs()
   const columns = parseColumns(values.columns ?? '')
   const delay = values['label-delay']
-  const labelling = { labels: compileLabels(policy.schema, LIMITS), nowMs }
+  const { schema } = policy
+  const by = { labels: compileLabels(schema, LIMITS), schema, nowMs }
   const labels =
     values.labels === undefined
       ? null
-      : await readLabels(
-          values.labels,
-          parseColumns(values['label-columns'] ?? ''),
-          LIMITS.buildLabelsMax,
-          (label, place) => checkLabel(label, place, labelling),
-        )
+      : await readLabels({
+          ...{ path: values.labels, schema, labelsMax: LIMITS.buildLabelsMax },
+          columns: parseColumns(values['label-columns'] ?? ''),
+          check: (label, place) => checkLabel(label, place, by),
+        })
   const named = catalogue.labelled && catalogue.labelDelayMs === 0 ? null : catalogue.labelDelayMs
   return prepareScript(
     {
-      ...{ name: path, labels, chunks: readChunks({ path, columns }, policy), nowMs },
+      ...{ name: path, labels, schema, chunks: readChunks({ path, columns }, policy), nowMs },
       validator: compileTransaction(policy, LIMITS),
       labelDelayMs: delay === undefined ? named : durationOf(delay, '--label-delay'),
       fromMs: values.from === undefined ? -Infinity : timeOption(values.from, '--from'),

@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from './config.js'
 import { compileTransaction, isRejection, type TransactionValidator } from './contract/validate.js'
 import { AssayError, type ErrorCode, ERRORS, type InputFault, reject, type Rejection } from './errors.js'
-import { asSent, transactionNames } from './features/build-rows.js'
+import { asSent, withoutLabels, transactionNames } from './features/build-rows.js'
 import {
   type ColumnMap,
   isJsonLines,
@@ -25,7 +25,8 @@ const HELP = `assay schema try --in FILE [--columns LIST] [--config FILE] [--jso
   --in FILE       .csv, .csv.gz, .jsonl or .jsonl.gz. Without --columns each line of .jsonl is a transaction as it would
                   be sent, unknown fields included; columns of a csv that are not ours are passed over, and named
   --columns LIST  foreign names: transaction_id=TRANSACTION_ID,amount=TX_AMOUNT; currency=:EUR is a constant; amount is
-                  in major units, amount_minor in minor units; a column fraud is passed over
+                  in major units, amount_minor in minor units; columns fraud and approved are
+                  passed over
   --config FILE   the configuration whose policy is tried; default: ASSAY_CONFIG, else the defaults
 
 A row counts once, under the code that it would be answered with, and once under each path that the answer names.
@@ -152,9 +153,9 @@ interface RowTrial {
 async function* tryRows(options: TryOptions, trial: RowTrial): AsyncGenerator<Tried> {
   const { input, columns, policy } = options
   const { validator, clock, names, see } = trial
-  for await (const { number, values: given } of readRows(input, names, columns, { see })) {
-    delete given.fraud
-    const { values, fault } = asSent(given, policy)
+  for await (const row of readRows(input, names, columns, { see })) {
+    const { number } = row
+    const { values, fault } = asSent(withoutLabels(row.values, policy.schema).given, policy)
     const result = validator.check(values, clock.nowMs())
     const refusal = isRejection(result) ? result : null
     yield { number, refusal: fault === null || refusal === null ? refusal : withAmount(refusal, fault) }

@@ -67,12 +67,13 @@ export async function upCommand(args: readonly string[]): Promise<number> {
 
 /** Imports simulated history. */
 async function fillWindows(server: HeldServer): Promise<void> {
-  const { validator, limits, catalogue } = server.fixed
+  const { validator, limits, catalogue, policy } = server.fixed
   const nowMs = systemClock.nowMs()
   const chunks = chunksOf(simulateHistory({ ...SIMULATED, nowMs }))
   const script = await prepareScript(
     {
-      ...{ name: 'simulated history', chunks, validator, labels: null, labelDelayMs: catalogue.labelDelayMs },
+      ...{ name: 'simulated history', chunks, validator, schema: policy.schema, labels: null },
+      labelDelayMs: catalogue.labelDelayMs,
       ...{ fromMs: -Infinity, untilMs: Infinity, gapMsMax: GAP_MS_MAX, nowMs },
     },
     limits,

@@ -1,6 +1,5 @@
-// From a foreign row to what the state folds: a transaction by the server's own validation, and labels with the time at
-// which they became known. Amounts in major units are taken exactly, never rounded.
-import type { Label } from '../contract/label.js'
+// From a foreign row to what the state folds: a transaction by the server's own validation, and what its label columns
+// hold. Amounts in major units are taken exactly, never rounded.
 import { isRejection } from '../contract/problem.js'
 import { createInstant, isEpochMs, parseRfc3339, TIME_ALLOWED } from '../contract/time.js'
 import type { Transaction, TransactionSchema } from '../contract/transaction.js'
@@ -9,17 +8,18 @@ import { compileTransaction } from '../contract/validate.js'
 import { AssayError, faultsText, type InputFault, type Rejection } from '../errors.js'
 import type { Limits } from '../limits.js'
 import type { BuildSpec } from './build-spec.js'
-import { booleanValue, type ColumnMap, readRows, type Row, typedValue } from './read-rows.js'
+import { booleanValue, type ColumnMap, readRows, typedValue } from './read-rows.js'
 
 export interface BuildRow {
   readonly number: number
   readonly tx: Transaction
-  /** Of the label column; null where the file has none. */
+  /** Of the label columns `fraud` and `approved`; null where the file has none or the row says nothing. */
   readonly fraud: boolean | null
+  readonly approved: boolean | null
 }
 
 /** A row under our names, as a client would send it; not validated. */
-export interface ForeignRow extends Pick<BuildRow, 'number' | 'fraud'> {
+export interface ForeignRow extends Pick<BuildRow, 'number' | 'fraud' | 'approved'> {
   readonly values: Readonly<Record<string, unknown>>
 }
 
@@ -37,10 +37,10 @@ export async function* readTransactions(input: Transactions, spec: RowSpec, limi
   const { schema, currencies } = spec
   // History lies where it lies: no clock of today has a say in it.
   const validator = compileTransaction({ schema, currencies, clock: 'replay' }, limits)
-  for await (const { number, values, fraud } of readForeign(input, spec)) {
+  for await (const { number, values, fraud, approved } of readForeign(input, spec)) {
     const tx = validator.check(values, 0)
     if (isRejection(tx)) throw inputFault(`${input.path}, row ${number}`, tx)
-    yield { number, tx, fraud }
+    yield { number, tx, fraud, approved }
   }
 }
 
@@ -52,17 +52,33 @@ export function inputFault(place: string, { detail, errors }: Rejection): AssayE
 /** Streams the rows, amounts in minor units, texts as the types that are declared. Throws ASSAY_INPUT_INVALID. */
 export async function* readForeign(input: Transactions, spec: RowSpec): AsyncGenerator<ForeignRow> {
   for await (const row of readRows(input.path, transactionNames(spec.schema), input.columns)) {
-    const { fraud, ...given } = row.values
+    const { given, fraud, approved } = withoutLabels(row.values, spec.schema)
     const place = `${input.path}, row ${row.number}`
     const { values, fault } = asSent(given, spec)
     if (fault !== null) throw new AssayError('ASSAY_INPUT_INVALID', `${place}: ${fault.path}: ${fault.message}`)
-    yield { number: row.number, values, fraud: fraud === undefined ? null : readFraud(fraud, place) }
+    const read = (name: string, value: unknown): boolean | null =>
+      value === undefined ? null : readBoolean(value, `${place}: /${name}`)
+    yield { number: row.number, values, fraud: read('fraud', fraud), approved: read('approved', approved) }
+  }
+}
+
+/** A row without its label columns, where the schema does not declare them as fields, and what those hold. */
+export function withoutLabels(
+  values: Record<string, unknown>,
+  { fields }: TransactionSchema,
+): { readonly given: Record<string, unknown>; readonly fraud: unknown; readonly approved: unknown } {
+  const { fraud, approved, ...given } = values
+  const isField = (name: string): boolean => fields.some((field) => field.name === name)
+  return {
+    given: { ...given, ...(isField('fraud') ? { fraud } : {}), ...(isField('approved') ? { approved } : {}) },
+    fraud: isField('fraud') ? undefined : fraud,
+    approved: isField('approved') ? undefined : approved,
   }
 }
 
 /** Names of ours that may stand in a file of transactions. */
 export function transactionNames(schema: TransactionSchema): Set<string> {
-  return new Set([...CORE_FIELDS, 'amount', 'fraud', ...schema.fields.map((field) => field.name)])
+  return new Set([...CORE_FIELDS, 'amount', 'fraud', 'approved', ...schema.fields.map((field) => field.name)])
 }
 
 /**
@@ -101,51 +117,11 @@ export function minorUnits(amount: unknown, exponent: number): number | null {
   return isWhole ? whole : null
 }
 
-function readFraud(value: unknown, place: string): boolean {
-  const fraud = booleanValue(value)
-  if (fraud === null) throw new AssayError('ASSAY_INPUT_INVALID', `${place}: /fraud: 0, 1, true or false`)
-  return fraud
-}
-
-const LABEL_NAMES = new Set(['transaction_id', 'fraud', 'known_at', 'source'])
-
-/**
- * All labels of a file in the order in which they became known; labels known at once keep the order of the file.
- * `check` sees each with its place, and throws where it is not to be taken.
- */
-export async function readLabels(
-  path: string,
-  columns: ColumnMap,
-  labelsMax: number,
-  check: (label: Label, place: string) => void = () => undefined,
-): Promise<Label[]> {
-  const labels: Label[] = []
-  for await (const row of readRows(path, LABEL_NAMES, columns)) {
-    if (labels.length === labelsMax) {
-      throw new AssayError('ASSAY_INPUT_INVALID', `${path}: more than ${labelsMax} labels`)
-    }
-    const place = `${path}, row ${row.number}`
-    const label = readLabel(row, place)
-    check(label, place)
-    labels.push(label)
-  }
-  return labels.sort((a, b) => a.knownAtMs - b.knownAtMs)
-}
-
-function readLabel({ values }: Row, place: string): Label {
-  const { transaction_id: id, fraud, source } = values
-  if (typeof id !== 'string' && typeof id !== 'number') {
-    throw new AssayError('ASSAY_INPUT_INVALID', `${place}: /transaction_id: a text`)
-  }
-  return {
-    transactionId: String(id),
-    kind: 'fraud',
-    value: readFraud(fraud, place),
-    source: typeof source === 'string' ? source : 'file',
-    knownAtMs: readTime(values.known_at, `${place}: /known_at`),
-    occurredAtMs: null,
-    entities: [],
-  }
+/** Throws ASSAY_INPUT_INVALID naming the place. */
+export function readBoolean(value: unknown, place: string): boolean {
+  const read = booleanValue(value)
+  if (read === null) throw new AssayError('ASSAY_INPUT_INVALID', `${place}: 0, 1, true or false`)
+  return read
 }
 
 /** RFC 3339 or epoch milliseconds → ms. Throws ASSAY_INPUT_INVALID naming the place. */

@@ -24,7 +24,9 @@ export const REPLAY_HELP = `\
   --in FILE             transactions in event order: .csv, .csv.gz, .jsonl, .jsonl.gz
   --columns LIST        foreign names: transaction_id=TRANSACTION_ID,amount=TX_AMOUNT,fraud=TX_FRAUD; currency=:EUR is a
                         constant; amount is in major units, amount_minor in minor units
-  --labels FILE         labels with transaction_id, fraud, known_at and perhaps source; they act from known_at
+                        approved=COLUMN holds issuers' answers, known with their transaction
+  --labels FILE         labels with transaction_id, fraud or approved, known_at and perhaps source, occurred_at and
+                        entities; they act from known_at, and label columns do not act then
   --label-columns LIST  foreign names in that file
   --label-delay D       when a label column becomes known, such as 7d; default: the largest delay of a label rate
 `
@@ -78,6 +80,9 @@ export function describeReplay(report: ReplayReport, options: ReplayOptions): st
     `catalogue ${report.catalogue}`,
     ...(report.inferred === null ? [] : [report.inferred]),
     labels,
+    ...(report.answersFolded === 0
+      ? []
+      : [`${report.answersFolded} answers of issuers, known with their transactions`]),
     report.warmFromMs === null
       ? 'no feature looks back'
       : `every window is full from ${new Date(report.warmFromMs).toISOString()} on; before it rows are cold`,

@@ -3,11 +3,13 @@
 // Refuses rows out of order, and a label column without a delay: it would tell the model the answer.
 import type { Label } from '../contract/label.js'
 import { FEATURE_FLAGS } from '../contract/decision.js'
+import type { TransactionSchema } from '../contract/transaction.js'
 import { AssayError } from '../errors.js'
 import type { Limits } from '../limits.js'
 import { type BuildSpec, readSpec } from './build-spec.js'
-import { type BuildRow, readLabels, readTransactions } from './build-rows.js'
+import { type BuildRow, readTransactions } from './build-rows.js'
 import { type CompiledCatalogue, compileCatalogue } from './compile.js'
+import { columnLabel, readLabels } from './label-rows.js'
 import type { ColumnMap } from './read-rows.js'
 import { createFeatureState, type FeatureState, type FeatureStateSize } from './state.js'
 import { type FeatureSink, openSink } from './write-features.js'
@@ -45,6 +47,8 @@ export interface ReplayReport {
   readonly labels: 'column' | 'file' | 'none'
   readonly labelDelayMs: number
   readonly labelsFolded: number
+  /** Of a column of issuers' answers, known with their transactions. */
+  readonly answersFolded: number
   readonly labelsUnmatched: number
   /** Written rows by flag. */
   readonly flagged: Readonly<Record<string, number>>
@@ -76,8 +80,9 @@ export async function replayHistory<S extends FeatureSink>(
     options,
     compiled,
     state: createFeatureState(compiled, { limits }),
+    schema: spec.schema,
     labels:
-      options.labels === null ? [] : await readLabels(options.labels, options.labelColumns, limits.buildLabelsMax),
+      options.labels === null ? [] : await readLabelFile(options.labels, options.labelColumns, spec.schema, limits),
     nextLabel: 0,
     labelDelayMs: options.labelDelayMs ?? compiled.labelDelayMs,
     vector: new Float64Array(compiled.size),
@@ -85,6 +90,7 @@ export async function replayHistory<S extends FeatureSink>(
     rows: 0,
     written: 0,
     labelsFolded: 0,
+    answersFolded: 0,
     flagged: Object.fromEntries(Object.keys(FEATURE_FLAGS).map((name) => [name, 0])),
   }
   const rows = readTransactions({ path: options.input, columns: options.columns }, spec, limits)
@@ -99,12 +105,17 @@ export async function replayHistory<S extends FeatureSink>(
     labels: labelsOf(replay, withFraud),
     labelDelayMs: replay.labelDelayMs,
     labelsFolded: replay.labelsFolded,
+    answersFolded: replay.answersFolded,
     labelsUnmatched: replay.state.size().labelsWaiting + replay.state.size().labelsExpired,
     flagged: replay.flagged,
     warmFromMs: warmFrom.length === 0 ? null : Math.max(...warmFrom),
     state: replay.state.size(),
   }
   return { sink, report }
+}
+
+function readLabelFile(path: string, columns: ColumnMap, schema: TransactionSchema, limits: Limits): Promise<Label[]> {
+  return readLabels({ path, columns, schema, labelsMax: limits.buildLabelsMax })
 }
 
 function labelsOf({ options, compiled }: Replay, withFraud: boolean): ReplayReport['labels'] {
@@ -115,6 +126,7 @@ function labelsOf({ options, compiled }: Replay, withFraud: boolean): ReplayRepo
 interface Replay {
   readonly options: ReplayOptions
   readonly compiled: CompiledCatalogue
+  readonly schema: TransactionSchema
   readonly state: FeatureState
   /** In the order in which they become known; a label column adds to it as rows pass, a file fills it beforehand. */
   labels: Label[]
@@ -125,6 +137,7 @@ interface Replay {
   rows: number
   written: number
   labelsFolded: number
+  answersFolded: number
   readonly flagged: Record<string, number>
 }
 
@@ -171,8 +184,8 @@ function checkDelay({ options, compiled, labelDelayMs }: Replay): void {
   )
 }
 
-function foldRow(replay: Replay, { number, tx, fraud }: BuildRow): void {
-  const { options, state, vector } = replay
+function foldRow(replay: Replay, { number, tx, fraud, approved }: BuildRow): void {
+  const { options, schema, state, vector } = replay
   const t = tx.occurredAtMs
   if (t < replay.lastMs) {
     const place = `${options.input}, row ${number}`
@@ -183,8 +196,17 @@ function foldRow(replay: Replay, { number, tx, fraud }: BuildRow): void {
   foldLabels(replay, t)
   const flags = state.fold(tx, number, t, vector, 0)
   if (t >= options.fromMs && t < options.untilMs) countFlags(replay, flags)
-  if (fraud === true && options.labels === null)
-    replay.labels.push(columnLabel(tx.transactionId, t + replay.labelDelayMs))
+  if (options.labels !== null) return
+  const source = 'column'
+  if (fraud === true) {
+    const word = { kind: 'fraud', value: true, source, knownAtMs: t + replay.labelDelayMs } as const
+    replay.labels.push(columnLabel(tx, schema, word))
+  }
+  // An issuer answers within moments: the next transaction finds it.
+  if (approved !== null) {
+    state.label(columnLabel(tx, schema, { kind: 'authorisation', value: approved, source, knownAtMs: t }), number, t)
+    replay.answersFolded++
+  }
 }
 
 function foldLabels(replay: Replay, nowMs: number): void {
@@ -198,10 +220,6 @@ function foldLabels(replay: Replay, nowMs: number): void {
     replay.labels = labels.slice(replay.nextLabel)
     replay.nextLabel = 0
   }
-}
-
-function columnLabel(transactionId: string, knownAtMs: number): Label {
-  return { transactionId, kind: 'fraud', value: true, source: 'column', knownAtMs, occurredAtMs: null, entities: [] }
 }
 
 function countFlags({ flagged }: Replay, flags: number): void {

@@ -9,8 +9,9 @@ export interface RowChunk {
   readonly first: number
   /** A line of JSON a row, each with its line end. */
   readonly lines: Uint8Array
-  /** Of the label column, by row; null where the file has none. */
+  /** Of the label columns, by row; null where the file has none or the row says nothing. */
   readonly frauds: readonly (boolean | null)[]
+  readonly approvals: readonly (boolean | null)[]
 }
 
 /** What the thread is started with, and what it says; it goes on with each message that it gets. */
@@ -29,14 +30,17 @@ export async function* chunksOf(rows: AsyncIterable<ForeignRow> | Iterable<Forei
   let first = 1
   let lines = ''
   let frauds: (boolean | null)[] = []
-  const chunk = (): RowChunk => ({ first, lines: Buffer.from(lines), frauds })
-  for await (const { number, values, fraud } of rows) {
+  let approvals: (boolean | null)[] = []
+  const chunk = (): RowChunk => ({ first, lines: Buffer.from(lines), frauds, approvals })
+  for await (const { number, values, fraud, approved } of rows) {
     lines += `${JSON.stringify(values)}\n`
+    approvals.push(approved)
     if (frauds.push(fraud) < CHUNK_ROWS) continue
     yield chunk()
     first = number + 1
     lines = ''
     frauds = []
+    approvals = []
   }
   if (frauds.length > 0) yield chunk()
 }

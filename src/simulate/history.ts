@@ -16,6 +16,6 @@ export function* simulateHistory({ days, nowMs, ...population }: SimulatedDays):
   for (let number = 1; ; number++) {
     const { wire, occurredAtMs, fraud } = simulator.next()
     if (occurredAtMs >= nowMs) return
-    yield { number, values: { ...wire }, fraud }
+    yield { number, values: { ...wire }, fraud, approved: null }
   }
 }

@@ -19,10 +19,10 @@ const policy: TransactionPolicy = {
 }
 const validator = compileTransaction(policy, LIMITS)
 
-function row(number: number, hours: number, more: { id?: string; fraud?: boolean | null } = {}): ForeignRow {
-  const { id = `t-${number}`, fraud = false } = more
+function row(number: number, hours: number, more: Partial<ForeignRow> & { id?: string } = {}): ForeignRow {
+  const { id = `t-${number}`, fraud = false, approved = null } = more
   const values = { transaction_id: id, occurred_at: START_MS + hours * HOUR_MS, amount_minor: 1, currency: 'EUR' }
-  return { number, values, fraud }
+  return { number, values, fraud, approved }
 }
 
 function label(id: string, hours: number): Label {
@@ -33,6 +33,7 @@ function label(id: string, hours: number): Label {
 function input(rows: readonly ForeignRow[], more: Partial<HistoryInput> = {}): HistoryInput {
   return {
     ...{ name: 'h.csv', chunks: chunksOf(rows), validator, labels: null, labelDelayMs: 2 * HOUR_MS },
+    schema: policy.schema,
     ...{ fromMs: -Infinity, untilMs: Infinity, gapMsMax: 24 * HOUR_MS, nowMs: START_MS + 1_000 * HOUR_MS, ...more },
   }
 }
@@ -56,6 +57,22 @@ void t.test('a label column is told after its delay, and at the end as soon as t
   const script = await prepareScript(input(rows), LIMITS)
   t.same(await entries(t, script), ['t-1', 't-2', 't-1 known at 2', 't-3', 't-4', 't-3 known at 3'])
   t.match(script, { transactions: 4, labels: 2, fromMs: START_MS, untilMs: START_MS + 3 * HOUR_MS })
+})
+
+void t.test("an issuer's answer is told with its transaction, before the next one", async (t) => {
+  const rows = [row(1, 0, { approved: false, fraud: true }), row(2, 1, { approved: true }), row(3, 2)]
+  const script = await prepareScript(input(rows), LIMITS)
+  t.same(await entries(t, script), ['t-1', 't-1 known at 0', 't-2', 't-2 known at 1', 't-1 known at 2', 't-3'])
+  const told: unknown[] = []
+  await script.read((isLabel, bytes) => {
+    if (isLabel) told.push(JSON.parse(bytes.toString()))
+    return undefined
+  })
+  t.match(told, [
+    { transaction_id: 't-1', kind: 'authorisation', approved: false, occurred_at: START_MS },
+    { transaction_id: 't-2', kind: 'authorisation', approved: true },
+    { transaction_id: 't-1', fraud: true },
+  ])
 })
 
 void t.test('labels of a file are told when they were known, and the column plays no part', async (t) => {
@@ -96,7 +113,11 @@ void t.test('history that is not as it must be is refused with its row', async (
       /^h\.csv, row 2: .*\/occurred_at: at most .* ahead/,
     ],
     ['behind a gap', input([row(1, 0), row(2, 25)]), /^h\.csv, row 2: .*gap longer .*--gap-max/],
-    ['not valid', input([row(1, 0), { number: 2, values: {}, fraud: null }]), /^h\.csv, row 2: .*\/transaction_id/],
+    [
+      'not valid',
+      input([row(1, 0), { number: 2, values: {}, fraud: null, approved: null }]),
+      /^h\.csv, row 2: .*\/transaction_id/,
+    ],
     ['nothing', input([]), /^h\.csv holds no transaction/],
   ]
   for (const [what, given, message] of cases) {
@@ -109,7 +130,8 @@ void t.test('history that is not as it must be is refused with its row', async (
 })
 
 void t.test('a label that a server would refuse is refused with its row', (t) => {
-  const labelling = { labels: compileLabels({ unknown_fields: 'refuse', fields: [] }, LIMITS), nowMs: START_MS }
+  const { schema } = policy
+  const labelling = { labels: compileLabels(schema, LIMITS), schema, nowMs: START_MS }
   checkLabel(label('t-1', 0), 'l.csv, row 1', labelling)
   t.throws(() => checkLabel(label('t-1', 1), 'l.csv, row 2', labelling), {
     code: 'ASSAY_INPUT_INVALID',

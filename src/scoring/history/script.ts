@@ -6,10 +6,12 @@ import { createHash, type Hash, randomBytes } from 'node:crypto'
 import type { Label, LabelValidator } from '../../contract/label.js'
 import { isRejection } from '../../contract/problem.js'
 import { isoTime } from '../../contract/time.js'
+import type { Transaction, TransactionSchema } from '../../contract/transaction.js'
 import type { TransactionValidator } from '../../contract/validate.js'
 import { AssayError, type Rejection } from '../../errors.js'
 import { inputFault } from '../../features/build-rows.js'
 import { HashTable } from '../../features/hash-table.js'
+import { columnLabel, labelOnWire } from '../../features/label-rows.js'
 import type { RowChunk } from '../../features/row-chunks.js'
 import type { Limits } from '../../limits.js'
 import { createHasher } from '../../runtime/hash.js'
@@ -21,6 +23,7 @@ export interface HistoryInput {
   readonly chunks: AsyncIterable<RowChunk>
   /** What the server makes of a row. */
   readonly validator: Pick<TransactionValidator, 'parse'>
+  readonly schema: TransactionSchema
   /** In the order in which they became known; null: those of the label column. */
   readonly labels: readonly Label[] | null
   /** After which a label column became known, ms; null where nothing says it. */
@@ -47,6 +50,12 @@ export interface Script {
   close(): void
 }
 
+/** What the label columns of a row hold. */
+interface Columns {
+  readonly fraud: boolean | null
+  readonly approved: boolean | null
+}
+
 const LINE_END = 10
 /** Source of the labels of a label column. */
 const COLUMN_SOURCE = 'history'
@@ -63,15 +72,15 @@ export async function prepareScript(input: HistoryInput, limits: Limits): Promis
 }
 
 async function fill(spool: Spool, input: HistoryInput, limits: Limits): Promise<Script> {
-  const { name, validator, nowMs } = input
+  const { name, validator, schema, nowMs } = input
   const ids = createIds(limits.historyRowsMax)
   const sources = createHash('sha256')
   const all = createHash('sha256')
-  const labels = { given: input.labels ?? [], next: 0, column: new Array<[id: string, dueMs: number]>(), count: 0 }
+  const labels = { given: input.labels ?? [], next: 0, column: new Array<Label>(), count: 0 }
   let [firstMs, lastMs, transactions] = [NaN, -Infinity, 0]
 
-  function addLabel(label: object): void {
-    const text = JSON.stringify(label)
+  function addLabel(label: Label): void {
+    const text = JSON.stringify(labelOnWire(label, schema))
     spool.add(true, Buffer.from(text))
     all.update(`${transactions} ${text}\n`)
     labels.count++
@@ -80,16 +89,28 @@ async function fill(spool: Spool, input: HistoryInput, limits: Limits): Promise<
   /** Those that were known by then; at the end, when the history was written down, all. */
   function addLabels(knownMs: number, untilMs = knownMs): void {
     for (; labels.next < labels.given.length && labels.given[labels.next].knownAtMs <= knownMs; labels.next++) {
-      addLabel(labelOnWire(labels.given[labels.next]))
+      addLabel(labels.given[labels.next])
     }
-    while (labels.column.length > 0 && labels.column[0][1] <= knownMs) {
-      const [[id, dueMs]] = labels.column.splice(0, 1)
-      addLabel({ transaction_id: id, fraud: true, source: COLUMN_SOURCE, known_at: Math.min(dueMs, untilMs, nowMs) })
+    while (labels.column.length > 0 && labels.column[0].knownAtMs <= knownMs) {
+      const [label] = labels.column.splice(0, 1)
+      addLabel({ ...label, knownAtMs: Math.min(label.knownAtMs, untilMs, nowMs) })
     }
   }
 
+  /** A report of fraud becomes known after the delay; an issuer's answer is, when the next transaction comes. */
+  function addColumns(tx: Transaction, { fraud, approved }: Columns): void {
+    const source = COLUMN_SOURCE
+    const t = tx.occurredAtMs
+    if (fraud === true) {
+      const word = { kind: 'fraud', value: true, source, knownAtMs: t + labelDelay(input) } as const
+      labels.column.push(columnLabel(tx, schema, word))
+    }
+    if (approved === null) return
+    addLabel(columnLabel(tx, schema, { kind: 'authorisation', value: approved, source, knownAtMs: t }))
+  }
+
   /** False where it lies outside of what is wanted. */
-  function take(line: Uint8Array, number: number, fraud: boolean | null): boolean {
+  function take(line: Uint8Array, number: number, { fraud, approved }: Columns): boolean {
     const tx = validator.parse(line, nowMs)
     if (isRejection(tx)) throw inputFault(`${name}, row ${number}`, tx)
     const { occurredAtMs: t, transactionId } = tx
@@ -98,18 +119,18 @@ async function fill(spool: Spool, input: HistoryInput, limits: Limits): Promise<
     if (fault !== null) throw new AssayError('ASSAY_INPUT_INVALID', `${name}, row ${number}: ${fault}`)
     addLabels(t)
     spool.add(false, line)
-    if (fraud === true && input.labels === null) labels.column.push([transactionId, t + labelDelay(input)])
+    if (input.labels === null) addColumns(tx, { fraud, approved })
     if (transactions++ === 0) firstMs = t
     lastMs = t
     return true
   }
 
   /** False once rows come that are no longer wanted. */
-  function takeChunk({ first, lines, frauds }: RowChunk): boolean {
+  function takeChunk({ first, lines, frauds, approvals }: RowChunk): boolean {
     let from = 0
     for (const [at, fraud] of frauds.entries()) {
       const end = lines.indexOf(LINE_END, from)
-      const isTaken = take(lines.subarray(from, end), first + at, fraud)
+      const isTaken = take(lines.subarray(from, end), first + at, { fraud, approved: approvals[at] })
       if (isTaken) sources.update(lines.subarray(from, end + 1))
       else if (transactions > 0) return false
       from = end + 1
@@ -140,14 +161,16 @@ function labelDelay({ labelDelayMs }: HistoryInput): number {
 }
 
 /** Throws ASSAY_INPUT_INVALID where a server would refuse the label. */
-export function checkLabel(label: Label, place: string, { labels, nowMs }: { labels: LabelValidator; nowMs: number }) {
-  const checked: Label[] | Rejection = labels.check(labelOnWire(label), nowMs)
+export function checkLabel(label: Label, place: string, by: LabelCheck): void {
+  const checked: Label[] | Rejection = by.labels.check(labelOnWire(label, by.schema), by.nowMs)
   if (!isRejection(checked)) return
   throw inputFault(place, checked)
 }
 
-function labelOnWire({ transactionId, value, source, knownAtMs }: Label): object {
-  return { transaction_id: transactionId, fraud: value, source, known_at: knownAtMs }
+export interface LabelCheck {
+  readonly labels: LabelValidator
+  readonly schema: TransactionSchema
+  readonly nowMs: number
 }
 
 /** Finds ids that come twice, by 64 bits of a keyed hash: some 25 bytes each. */
