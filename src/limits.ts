@@ -74,11 +74,11 @@ export interface Limits {
   readonly unknownNamesMax: number
   /** Features of one catalogue. */
   readonly featuresMax: number
-  /** Entities held per entity field; the least recently seen leaves first. */
+  /** Entities held per entity field where the catalogue sets no bound; the least recently seen leaves first. */
   readonly entitiesMax: number
   /** Events held per entity; beyond it the oldest leaves and the entity is `truncated`. */
   readonly eventsPerEntityMax: number
-  /** Slots for events per entity field, in all: about 1 GiB; beyond it the least recently seen entities leave. */
+  /** The same of slots for events, in all: about 1 GiB; beyond it the least recently seen entities leave. */
   readonly featureEventsMax: number
   /**
    * Milliseconds that events are held beyond the longest window, so that one that comes late finds its own windows

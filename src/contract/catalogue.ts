@@ -117,8 +117,24 @@ export const FeatureSpec = Type.Union([
 ])
 export type FeatureSpec = Static<typeof FeatureSpec>
 
+/**
+ * Entities, and slots for events, that each entity field may hold in place of `entitiesMax` and `featureEventsMax`; the
+ * least recently seen leave first. Some 76 bytes and a ring of buckets for an entity, 8 bytes and up for a slot.
+ */
+export const FeatureBounds = Type.Object(
+  {
+    entities_max: Type.Optional(Type.Integer({ minimum: 1, maximum: 20_000_000 })),
+    events_max: Type.Optional(Type.Integer({ minimum: 1 << 15, maximum: 1 << 28 })),
+  },
+  { additionalProperties: false },
+)
+
 export const Catalogue = Type.Object(
-  { format: Type.Literal(1), features: Type.Array(FeatureSpec, { minItems: 1, maxItems: LIMITS.featuresMax }) },
+  {
+    format: Type.Literal(1),
+    bounds: Type.Optional(FeatureBounds),
+    features: Type.Array(FeatureSpec, { minItems: 1, maxItems: LIMITS.featuresMax }),
+  },
   { additionalProperties: false },
 )
 export type Catalogue = Static<typeof Catalogue>

@@ -19,7 +19,7 @@ import * as plan from './plan.js'
 
 /** Idle entities looked at per insertion. */
 const SWEEP = 2
-const CHUNK_BYTES_MAX = 1 << 20
+const CHUNK_BYTES_MAX = 1 << 18
 
 interface Chunk {
   /** The same memory twice. */

@@ -5,6 +5,7 @@ import type { Catalogue, FeatureSpec } from '../contract/catalogue.js'
 import type { Currencies } from '../contract/policy.js'
 import type { Transaction, TransactionSchema } from '../contract/transaction.js'
 import { AssayError, faultsText } from '../errors.js'
+import type { Limits } from '../limits.js'
 import { calendarPart, zoneOffset } from './calendar.js'
 import { catalogueFaults, durationMs, references } from './check.js'
 import { type AggregateSpec, delayMs, planWindows } from './compile-windows.js'
@@ -29,6 +30,8 @@ export interface CompiledCatalogue {
   readonly vectorBytes: number
   /** What the state runs. */
   readonly plan: plan.Plan
+  /** The limits with the bounds that the catalogue sets. */
+  bounded(limits: Limits): Limits
   /** Whether a feature asks which transactions were fraud. */
   readonly labelled: boolean
   /** Largest delay of those, ms; 0 where none has one. */
@@ -67,6 +70,11 @@ export function compileCatalogue(
     digest: digestText(canonicalDigest(catalogue)),
     size: names.length,
     plan: createPlan(catalogue, schema, currencies),
+    bounded: ({ entitiesMax, featureEventsMax, ...limits }) => ({
+      ...limits,
+      entitiesMax: catalogue.bounds?.entities_max ?? entitiesMax,
+      featureEventsMax: catalogue.bounds?.events_max ?? featureEventsMax,
+    }),
     labelled: delays.length > 0,
     labelDelayMs: Math.max(0, ...delays),
     indexOf: (name) => places.get(name) ?? -1,

@@ -1,14 +1,15 @@
-// What the state of a catalogue takes at a steady load, from its own layouts: stretches of the slab, records and tables
-// of entities, ids, labels. A model of the load stands in for the load: transactions come at random and spread evenly
+// What the state of a catalogue takes at a steady load, from its own layouts: stretches of the slab, rings of buckets,
+// records and tables of entities, ids, labels. A model of the load stands in for the load: transactions come at random and spread evenly
 // over the entities, so that what an entity holds is Poisson distributed; every transaction names one of each field.
 // test/features/memory.test.ts holds the figures against those of states that were filled.
 import type { Limits } from '../limits.js'
 import { gammaUpper } from '../stats/gamma.js'
+import { bucketLayout } from './buckets.js'
 import type { CompiledCatalogue } from './compile.js'
 import { Entities } from './entities.js'
 import { FILL_MAX, FIRST_SIZE, PLACE_BYTES, SEGMENTS } from './hash-table.js'
 import { BYTES_PER_ROW } from './labels.js'
-import type { FieldPlan } from './plan.js'
+import type { BucketPlan, FieldPlan, Plan } from './plan.js'
 import { createSlab, isCrowded, isSparse, ORDER_FIRST } from './windows.js'
 
 export interface Load {
@@ -39,8 +40,19 @@ export interface FieldMemory {
   readonly bounds: readonly ('entitiesMax' | 'eventsPerEntityMax' | 'featureEventsMax')[]
 }
 
+/** Of an entity field with buckets of one width. */
+export interface BucketMemory extends Pick<FieldMemory, 'field' | 'held_ms' | 'entities' | 'known_share'> {
+  readonly bucketed_ms: number
+  readonly buckets_each: number
+  /** The same for every entity, whatever it does. */
+  readonly bytes_each: number
+  readonly bytes: number
+  readonly bounds: readonly 'entitiesMax'[]
+}
+
 export interface MemoryReport {
   readonly fields: readonly FieldMemory[]
+  readonly buckets: readonly BucketMemory[]
   readonly labels: { readonly held: number; readonly bytes: number }
   readonly bytes: number
   /** What no load exceeds. */
@@ -54,21 +66,70 @@ export interface MemoryReport {
 const LOOKS = 20
 
 /** The memory of a catalogue's state once its windows are full. */
-export function estimateMemory({ plan }: CompiledCatalogue, load: Load, limits: Limits): MemoryReport {
+export function estimateMemory({ plan, bounded }: CompiledCatalogue, load: Load, defaults: Limits): MemoryReport {
+  const limits = bounded(defaults)
   const fields = plan.fields.map((field) => fieldMemory(field, load, limits))
-  const labelled = fields.filter((_, i) => plan.fields[i].marked.length > 0)
-  const labelsHeld = (held: number): number => Math.min(limits.labelsHeldMax, Math.round(held))
-  const heldMs = Math.max(0, ...labelled.map((field) => field.held_ms))
-  const held = labelsHeld((load.labelShare * load.rate * heldMs) / 1000)
-  const labelBytes = (rows: number): number => rows * BYTES_PER_ROW + tableBytes(rows)
-  const labels = { held, bytes: labelBytes(held) }
-  const most = plan.fields.reduce((sum, field) => sum + fieldBytesMax(field, limits), 0)
+  const buckets = plan.buckets.map((each) => bucketMemory(each, load, limits))
+  const labels = labelMemory(plan, load, limits)
+  const most = [
+    ...plan.fields.map((field) => fieldBytesMax(field, limits)),
+    ...plan.buckets.map((each) => bucketBytes(each, limits.entitiesMax, limits)),
+  ].reduce((sum, bytes) => sum + bytes, labels.bytesMax)
   return {
     fields,
-    labels,
-    bytes: fields.reduce((sum, { bytes }) => sum + bytes.events + bytes.entities + bytes.ids, labels.bytes),
-    bytes_max: most + labelBytes(labelled.length === 0 ? 0 : limits.labelsHeldMax + limits.labelsUnmatchedMax),
+    buckets,
+    labels: { held: labels.held, bytes: labels.bytes },
+    bytes:
+      fields.reduce((sum, { bytes }) => sum + bytes.events + bytes.entities + bytes.ids, labels.bytes) +
+      buckets.reduce((sum, { bytes }) => sum + bytes, 0),
+    bytes_max: most,
   }
+}
+
+/** Of each kind that is asked for, of exact windows and of buckets; every transaction has an issuer's answer. */
+function labelMemory(
+  plan: Plan,
+  load: Load,
+  limits: Limits,
+): { readonly held: number; readonly bytes: number; readonly bytesMax: number } {
+  const bytesOf = (rows: number): number => rows * BYTES_PER_ROW + tableBytes(rows)
+  let [held, bytes, bytesMax] = [0, 0, 0]
+  for (const spans of [plan.labelSpansMs, plan.bucketLabelSpansMs]) {
+    for (const [spanMs, share] of [[spans.fraud, load.labelShare] as const, [spans.authorisation, 1] as const]) {
+      if (spanMs === 0) continue
+      const wanted = Math.round((share * load.rate * (spanMs + limits.lateMsMax)) / 1000)
+      const rows = Math.min(limits.labelsHeldMax, wanted)
+      held += rows
+      bytes += bytesOf(rows)
+      bytesMax += bytesOf(limits.labelsHeldMax + limits.labelsUnmatchedMax)
+    }
+  }
+  return { held, bytes, bytesMax }
+}
+
+function bucketMemory(plan: BucketPlan, load: Load, limits: Limits): BucketMemory {
+  const paying = load.entities.get(plan.name) ?? 0
+  const { places, recordBytes } = bucketLayout(plan, limits)
+  const heldMs = plan.spanMs + limits.lateMsMax
+  const seen = paying * -Math.expm1(-(load.rate * heldMs) / 1000 / paying)
+  const entities = Math.min(seen, limits.entitiesMax)
+  return {
+    field: plan.name,
+    bucketed_ms: plan.widthMs,
+    held_ms: heldMs,
+    entities: Math.round(entities),
+    known_share: entities / paying,
+    buckets_each: places,
+    bytes_each: recordBytes + RECORD_WORDS * 4,
+    bytes: bucketBytes(plan, entities, limits),
+    bounds: seen > limits.entitiesMax ? ['entitiesMax'] : [],
+  }
+}
+
+function bucketBytes(plan: BucketPlan, entities: number, limits: Limits): number {
+  const { recordBytes, recordsPerChunk } = bucketLayout(plan, limits)
+  const chunks = Math.ceil(entities / recordsPerChunk)
+  return chunks * recordsPerChunk * recordBytes + entities * RECORD_WORDS * 4 + tableBytes(entities)
 }
 
 function fieldMemory(plan: FieldPlan, load: Load, limits: Limits): FieldMemory {
@@ -114,6 +175,9 @@ function fieldBytesMax(plan: FieldPlan, limits: Limits): number {
   const ids = plan.marked.length > 0 ? tableBytes(slab.slotsMax) : 0
   return slab.slotsMax * slab.bytesPerSlot + entitiesMax * recordBytes(plan) + tableBytes(entitiesMax) + ids
 }
+
+/** Words of an entity that has no edges. */
+const RECORD_WORDS = new Entities(1, 1).facts.length
 
 function recordBytes(plan: FieldPlan): number {
   return new Entities(1, plan.edges.length).facts.byteLength

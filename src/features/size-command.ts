@@ -5,7 +5,7 @@ import { AssayError } from '../errors.js'
 import { LIMITS } from '../limits.js'
 import { effectiveSpec, readSpec } from './build-spec.js'
 import { type CompiledCatalogue, compileCatalogue } from './compile.js'
-import { estimateMemory, type FieldMemory, type Load, type MemoryReport } from './memory.js'
+import { type BucketMemory, estimateMemory, type FieldMemory, type Load, type MemoryReport } from './memory.js'
 
 export const SIZE_HELP = `assay features size --rate R --entities N [--spec FILE] [--label-share S] [--json]
 
@@ -20,7 +20,8 @@ The memory of the feature state once every window is full, computed from how the
   --help                this text
 
 Assumed: transactions come at random, spread evenly over the entities, and each names one of every field. The state is
-part of the memory of the server: models, id index and Node.js come on top. Where a bound of the state holds less than
+part of the memory of the server: models, id index and Node.js come on top. Every transaction has an issuer's answer,
+where a feature asks for it. Where a bound of the state holds less than
 the load asks for, it is named, and the figure is the one at the bound.
 
 exit codes: 0 done · 1 an error with its code on stderr · 2 the command line is not valid
@@ -74,7 +75,7 @@ function number(text: string, name: string): number {
 
 /** Whole entities of every entity field of the catalogue. */
 function readEntities(text: string, { plan }: CompiledCatalogue): Map<string, number> {
-  const names = plan.fields.map(({ name }) => name)
+  const names = [...new Set([...plan.fields, ...plan.buckets].map(({ name }) => name))]
   const entities = new Map<string, number>()
   if (!text.includes('=')) {
     for (const name of names) entities.set(name, count(text, '--entities'))
@@ -102,9 +103,10 @@ function count(text: string, name: string): number {
   throw new AssayError('ASSAY_USAGE', `${name}: a whole number above 0`)
 }
 
-function describe({ fields, labels, bytes, bytes_max: most }: MemoryReport): string {
+function describe({ fields, buckets, labels, bytes, bytes_max: most }: MemoryReport): string {
   const lines = [
     ...fields.flatMap(describeField),
+    ...buckets.flatMap(describeBuckets),
     `labels: ${labels.held} held, ${mebibytes(labels.bytes)}`,
     `in all ${mebibytes(bytes)}; never more than ${mebibytes(most)}, whatever the load`,
   ]
@@ -125,10 +127,20 @@ function describeField(field: FieldMemory): string[] {
   ]
 }
 
+function describeBuckets(each: BucketMemory): string[] {
+  const known = (each.known_share * 100).toPrecision(3)
+  const width = `${(each.bucketed_ms / 60_000).toPrecision(3)} minutes`
+  return [
+    `${each.field}, in ${each.buckets_each} buckets of ${width}: ${mebibytes(each.bytes)}`,
+    `  entities ${each.entities} (${known} % of those that pay), ${each.bytes_each} bytes each`,
+    ...each.bounds.map((bound) => `  ${bound} is reached, ${REACHED[bound]}`),
+  ]
+}
+
 const REACHED = {
-  entitiesMax: `${LIMITS.entitiesMax} entities: the least recently seen leave, and their windows begin anew`,
-  eventsPerEntityMax: `${LIMITS.eventsPerEntityMax} events of one entity: its windows are truncated`,
-  featureEventsMax: `${LIMITS.featureEventsMax} slots for events: the least recently seen entities leave`,
+  entitiesMax: 'the least recently seen leave, and their windows begin anew; the catalogue may set bounds.entities_max',
+  eventsPerEntityMax: `${LIMITS.eventsPerEntityMax} events of one entity: its windows are truncated; buckets hold none`,
+  featureEventsMax: 'the least recently seen entities leave; the catalogue may set bounds.events_max',
 } as const
 
 function mebibytes(bytes: number): string {

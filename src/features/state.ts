@@ -76,12 +76,13 @@ export interface FeatureState {
 
 /** An empty state for the catalogue. Throws RangeError where the bounds cannot hold one full entity. */
 export function createFeatureState(compiled: CompiledCatalogue, options: FeatureStateOptions): FeatureState {
-  const { eventsPerEntityMax, entitiesMax } = options.limits
+  const limits = compiled.bounded(options.limits)
+  const { eventsPerEntityMax, entitiesMax } = limits
   // Prefix counts are kept modulo 2^16.
   if (eventsPerEntityMax < 1 || eventsPerEntityMax >= 1 << 15 || entitiesMax < 1) {
     throw new RangeError('eventsPerEntityMax must lie between 1 and 32767, and entitiesMax be at least 1')
   }
-  return new WindowState(compiled, options)
+  return new WindowState(compiled, { ...options, limits })
 }
 
 /** 52 bits of a hash as a number. */

@@ -272,7 +272,7 @@ function registerHealth({ metrics, log, hangs }: StatusDeps, isReady: () => bool
 }
 
 function registerGauges(deps: StatusDeps): void {
-  const { metrics, features, index, build } = deps
+  const { metrics, index, build } = deps
   const perLane = (read: (lane: Lane) => number) => () =>
     deps.loaded.lanes.map((lane) => ({ labels: { model: `${lane.name}@${lane.version}` }, value: read(lane) }))
   metrics.gauge({
@@ -301,6 +301,22 @@ function registerGauges(deps: StatusDeps): void {
   for (const { event, help, read } of LANE_EVENTS) {
     metrics.counter({ name: `assay_lane_${event}_total`, help, labels: ['model'], read: perLane(read) })
   }
+  registerFeatures(deps)
+  registerRoutes(deps)
+  metrics.gauge({
+    name: 'assay_idempotency_ids',
+    help: 'Transactions held in the index of recent ids',
+    read: () => index.coverage().ids,
+  })
+  metrics.gauge({
+    name: 'assay_build_info',
+    help: 'Always 1; says what runs',
+    labels: ['version', 'http_binding', 'policy'],
+    read: () => [{ labels: { ...build, policy: servedPolicy(deps) }, value: 1 }],
+  })
+}
+
+function registerFeatures({ metrics, features }: StatusDeps): void {
   metrics.gauge({
     name: 'assay_feature_entities',
     help: 'Entities held, by entity field',
@@ -317,17 +333,20 @@ function registerGauges(deps: StatusDeps): void {
     help: 'Entities that left for want of room',
     read: () => features.size().evictions,
   })
-  registerRoutes(deps)
-  metrics.gauge({
-    name: 'assay_idempotency_ids',
-    help: 'Transactions held in the index of recent ids',
-    read: () => index.coverage().ids,
+  metrics.counter({
+    name: 'assay_feature_late_total',
+    help: 'Transactions too old, or too far ahead of the clock, for a window that they belonged to',
+    read: () => features.size().late,
   })
   metrics.gauge({
-    name: 'assay_build_info',
-    help: 'Always 1; says what runs',
-    labels: ['version', 'http_binding', 'policy'],
-    read: () => [{ labels: { ...build, policy: servedPolicy(deps) }, value: 1 }],
+    name: 'assay_labels_waiting',
+    help: 'Labels that wait for their transaction',
+    read: () => features.size().labelsWaiting,
+  })
+  metrics.counter({
+    name: 'assay_labels_expired_total',
+    help: 'Labels that had to leave before their transaction came',
+    read: () => features.size().labelsExpired,
   })
 }
 

@@ -43,12 +43,12 @@ const CATALOGUE = {
 const compiled = compileCatalogue(CATALOGUE, SCHEMA, CURRENCIES)
 
 /** A load at random, drawn for so long that every window has been full twice over. */
-function fill(load: Load, limits: Limits): FeatureStateSize {
-  const state = createFeatureState(compiled, { limits })
+function fill(load: Load, limits: Limits, catalogue = compiled): FeatureStateSize {
+  const state = createFeatureState(catalogue, { limits })
   const random = createRandom(7)
-  const out = new Float64Array(compiled.size)
+  const out = new Float64Array(catalogue.size)
   const names = SCHEMA.fields.map(({ name }) => name)
-  const lasts = 3 * (Math.max(...compiled.plan.fields.map(({ spanMs }) => spanMs)) + limits.lateMsMax)
+  const lasts = 3 * (catalogue.plan.spanMs + limits.lateMsMax)
   let ms = 0
   for (let i = 0; ms < lasts; i++) {
     ms += (random.exponential() * 1000) / load.rate
@@ -59,7 +59,7 @@ function fill(load: Load, limits: Limits): FeatureStateSize {
     state.fold({ ...tx, amountBaseMinor: 5 }, i, occurredAtMs, out, 0)
     if (random.uniform() >= load.labelShare) continue
     const word = { kind: 'fraud', value: true, source: 's', knownAtMs: occurredAtMs } as const
-    state.label({ ...word, transactionId, occurredAtMs: null, entities: [] }, i, occurredAtMs)
+    state.label({ ...word, transactionId, occurredAtMs, entities: fields }, i, occurredAtMs)
   }
   return state.size()
 }
@@ -67,9 +67,15 @@ function fill(load: Load, limits: Limits): FeatureStateSize {
 /** Estimated over measured, less one. */
 const off = (estimated: number, measured: number): number => estimated / measured - 1
 
-function compare(load: Load, limits: Limits): { report: MemoryReport; size: FeatureStateSize; text: string } {
-  const report = estimateMemory(compiled, load, limits)
-  const size = fill(load, limits)
+interface Compared {
+  readonly report: MemoryReport
+  readonly size: FeatureStateSize
+  readonly text: string
+}
+
+function compare(load: Load, limits: Limits, catalogue = compiled): Compared {
+  const report = estimateMemory(catalogue, load, limits)
+  const size = fill(load, limits, catalogue)
   const text = `${(report.bytes / 2 ** 20).toFixed(1)} MiB, ${(size.bytes / 2 ** 20).toFixed(1)} measured`
   return { report, size, text }
 }
@@ -118,6 +124,43 @@ void t.test(
   },
 )
 
+void t.test('buckets take what is said, up to the bound that the catalogue sets', (t) => {
+  const buckets = (bounds: object) =>
+    compileCatalogue(
+      {
+        format: 1,
+        ...bounds,
+        features: [
+          { name: 'card_sum', ...of('card', { function: 'sum', of: 'amount', window: '20s', bucketed: '2s' }) },
+          { name: 'shop_risk', ...of('shop', { function: 'label_rate', window: '15s', delay: '5s', bucketed: '5s' }) },
+        ],
+      } as Catalogue,
+      SCHEMA,
+      CURRENCIES,
+    )
+  const limits = { ...ROOMY, clockAheadMsMax: 1000 }
+  const busy = load(5_000, 1, 30_000, 700)
+  const { report, size, text } = compare(busy, limits, buckets({}))
+  t.match(report.buckets, [
+    { field: 'card', bounds: [], buckets_each: 12 },
+    { field: 'shop', bounds: [] },
+  ])
+  for (const { field, entities } of report.buckets) {
+    t.ok(Math.abs(off(entities, size.entities[field])) < 0.02, `entities of ${field}`)
+  }
+  t.ok(Math.abs(off(report.bytes, size.bytes)) < 0.1, text)
+  t.ok(size.bytes < report.bytes_max)
+  t.equal(size.events, 0)
+  const bound = compare(busy, limits, buckets({ bounds: { entities_max: 5_000 } }))
+  t.same(
+    bound.report.buckets.map(({ bounds }) => bounds),
+    [['entitiesMax'], []],
+  )
+  t.equal(bound.size.entities.card, 5_000)
+  t.ok(Math.abs(off(bound.report.bytes, bound.size.bytes)) < 0.1, bound.text)
+  t.end()
+})
+
 void t.test('the command prints the figures as text and as JSON', async (t) => {
   const run = (...args: string[]) => runCommand(sizeCommand, args)
   const text = await run('--rate', '10', '--entities', '1000')
@@ -136,6 +179,10 @@ void t.test('the command prints the figures as text and as JSON', async (t) => {
   writeFileSync(spec, JSON.stringify({ format: 1, features: [count] }))
   const alone = await run('--spec', spec, '--rate', '1', '--entities', '5', '--json')
   t.match(JSON.parse(alone.out), { fields: [{ field: 'card', held_ms: 7_200_000 }], labels: { held: 0 } })
+  const about = { name: 'n', ...of('card', { function: 'count', window: '1h', bucketed: '5m' }) }
+  writeFileSync(spec, JSON.stringify({ format: 1, features: [about] }))
+  const inBuckets = await run('--spec', spec, '--rate', '1', '--entities', 'card=2000000')
+  t.match(inBuckets, { code: 0, out: /card, in 26 buckets of 5\.00 minutes: [\d.]+ MiB\n.*\d+ bytes each\n/ })
   for (const wrong of [
     [],
     ['--rate', '1'],
