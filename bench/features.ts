@@ -21,8 +21,8 @@ import {
   type Stream,
   writeStream,
 } from '../test/features/handbook.js'
+import { POLICY_FILE } from '../test/reference-policy.js'
 
-const POLICY = join(import.meta.dirname, '../..', 'models/policy.json')
 const DAY_MS = 86_400_000
 const DELAY_MS = 7 * DAY_MS
 /** From then on every window of the handbook was observed for its whole length: 30 days and the delay. */
@@ -118,7 +118,7 @@ async function buildAndCompare(stream: Stream, weeks: ReadonlyMap<string, Publis
     const startMs = performance.now()
     await buildFeatures(
       {
-        ...{ spec: POLICY, input, out, labels: null, columns: HANDBOOK_COLUMNS, labelColumns: new Map() },
+        ...{ spec: POLICY_FILE, input, out, labels: null, columns: HANDBOOK_COLUMNS, labelColumns: new Map() },
         ...{ fromMs: Date.UTC(2018, 6, 25), untilMs: Infinity, labelDelayMs: null },
       },
       LIMITS,
@@ -164,7 +164,7 @@ async function proof(folder: string): Promise<string[]> {
 
 /** Times and sizes of the catalogue's first `count` features. Returns faults. */
 async function measure(count: number, events: readonly Event[]): Promise<string[]> {
-  const spec = await readSpec(POLICY, 'EUR')
+  const spec = await readSpec(POLICY_FILE, 'EUR')
   const catalogue = { ...spec.catalogue, features: spec.catalogue.features.slice(0, count) }
   const compiled = compileCatalogue(catalogue, spec.schema, spec.currencies)
   const rounds = Array.from({ length: ROUNDS }, () => replay(compiled, events))

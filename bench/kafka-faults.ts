@@ -3,12 +3,13 @@
 // test/kafka/faults.test.ts is the short form.
 //   node dist/bench/kafka-faults.js [--faults 300] [--seed N] [--per-second 500] [--folder DIR]
 //                                                                     → bench/results/kafka-faults.txt
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { startBroker } from '../test/kafka/broker.js'
 import { compareFeatures, judge } from '../test/kafka/fault-judge.js'
 import { type Fault, runFaults } from '../test/kafka/fault-run.js'
+import { referencePolicy } from '../test/reference-policy.js'
 import { writeReport } from './report.js'
 import { ROOT } from './server.js'
 
@@ -45,9 +46,7 @@ function titleOf({ servers, partitions, exactlyOnce }: Setup): string {
 /** Half of the entities go to the other model: lanes of unequal speed put ordinals out of order in the log. */
 const ENVIRONMENT = { ASSAY_POLICY__ROUTES__SHARE: '5000' }
 
-const { catalogue } = JSON.parse(readFileSync(join(ROOT, 'models/policy.json'), 'utf8')) as {
-  catalogue: { features: { name: string; entity?: string }[] }
-}
+const catalogue: { features: { name: string; entity?: string }[] } = referencePolicy().catalogue
 const folder = mkdtempSync(join(values.folder, 'assay-kafka-'))
 const environmentOf = ({ exactlyOnce }: Setup): Record<string, string> => ({
   ...ENVIRONMENT,

@@ -2,7 +2,7 @@
 // against what its clients were told, by a reader and a fold that share no code with the server.
 // test/flow/kill.test.ts is the short form.
 //   node dist/bench/kill.js [--kills 200] [--seed N] [--replies 400] [--folder DIR]   → bench/results/kill.txt
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { NaiveCatalogue } from '../test/flow/kill-fold.js'
@@ -10,6 +10,7 @@ import { judge } from '../test/flow/kill-ledger.js'
 import { readNaively } from '../test/flow/kill-log.js'
 import { runKills } from '../test/flow/kill-run.js'
 import { verifyWithReplay } from '../test/flow/kill-verify.js'
+import { referencePolicy } from '../test/reference-policy.js'
 import { writeReport } from './report.js'
 import { ROOT } from './server.js'
 
@@ -24,9 +25,7 @@ const { values } = parseArgs({
 })
 
 mkdirSync(values.folder, { recursive: true })
-const { catalogue } = JSON.parse(readFileSync(join(ROOT, 'models/policy.json'), 'utf8')) as {
-  catalogue: NaiveCatalogue
-}
+const catalogue: NaiveCatalogue = referencePolicy().catalogue
 const [kills, seed, repliesMax, connections] = [values.kills, values.seed, values.replies, values.connections].map(
   Number,
 )

@@ -162,8 +162,9 @@ const REPLACED = new Set(['/policy/currencies/list', '/policy/thresholds', '/pol
 export function loadConfig(options: { file?: string; env: Environment }): Config {
   const { env } = options
   const file = options.file ?? env.ASSAY_CONFIG
-  const base: unknown = { process: PROCESS_DEFAULTS, policy: readFile(path.join(packageRoot, 'models/policy.json')) }
-  const merged = file === undefined || file === '' ? base : merge(base, readFile(file), '')
+  const reference = readFile(path.join(packageRoot, 'models/policy.yaml'))
+  const given = file === undefined || file === '' ? {} : readFile(file)
+  const merged = merge({ process: PROCESS_DEFAULTS, policy: ruledAsGiven(reference, given) }, given, '')
   const config = applyEnvironment(merged, env)
   checkShape(ConfigSchema, config, '')
   const checked = config as Config
@@ -210,6 +211,24 @@ type Tree = Record<string, unknown>
 
 function isTree(value: unknown): value is Tree {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/**
+ * The reference policy as a file is laid over it. Its rules, lists, segments and cuts belong together, and to its
+ * fields, features and base currency: a file that has any of these of its own takes none of those.
+ */
+function ruledAsGiven(reference: unknown, file: unknown): unknown {
+  const partOf = (tree: unknown, key: string): unknown => (isTree(tree) ? tree[key] : undefined)
+  const given = partOf(file, 'policy')
+  const own = [
+    ...['rules', 'lists', 'segments'].map((key) => partOf(given, key)),
+    partOf(partOf(given, 'schema'), 'fields'),
+    partOf(partOf(given, 'catalogue'), 'features'),
+    partOf(partOf(given, 'currencies'), 'base'),
+  ]
+  if (!isTree(reference) || own.every((part) => part === undefined)) return reference
+  const { rules: _, lists: __, segments: ___, ...rest } = reference
+  return { ...rest, thresholds: {} }
 }
 
 /** `over` laid on `base`: objects key by key, everything else as a whole. */

@@ -61,6 +61,37 @@ void t.test('a map of the user’s own keys is replaced as a whole', (t) => {
   t.end()
 })
 
+void t.test(
+  'a file with rules or what they ask for of its own takes no rules and cuts of the reference policy',
+  (t) => {
+    const load = (policy: object) => loadConfig({ file: fileOf({ policy }), env: {} }).policy
+    const reference = loadConfig({ env: {} }).policy
+    const ruled = ({ rules, lists, segments, thresholds }: object & Partial<typeof reference>) => ({
+      ...{ rules, lists, segments, thresholds },
+    })
+    t.same(ruled(load({ budgets: { deadline_ms: 20 } })), ruled(reference))
+    const cuts = { 'fraud-lgbm@1': { decline_at: 0.8 } }
+    t.same(ruled(load({ thresholds: cuts })), { ...ruled(reference), thresholds: cuts })
+    t.same(ruled(load({ schema: { unknown_fields: 'drop' } })), ruled(reference))
+
+    const none = { rules: undefined, lists: undefined, segments: undefined, thresholds: {} }
+    const { schema, catalogue, currencies } = structuredClone(reference)
+    const list = { USD: { exponent: 2, rate: 1 } }
+    t.same(ruled(load({ currencies: { base: 'USD', list } })), none)
+    t.same(ruled(load({ catalogue: { features: catalogue.features.slice(0, 3) } })), none)
+    t.same(ruled(load({ schema: { fields: schema.fields.slice(0, 1) }, catalogue })), none)
+    t.same(ruled(load({ rules: [] })), { ...none, rules: [] })
+    t.same(ruled(load({ lists: { wave: { values: [] } } })), { ...none, lists: { wave: { values: [] } } })
+    t.same(ruled(load({ segments: [] })), { ...none, segments: [] })
+    t.same(
+      Object.keys(load({ currencies })).length,
+      Object.keys(reference).length - 3,
+      'said in full, it is their own too',
+    )
+    t.end()
+  },
+)
+
 void t.test('unknown keys are refused with their path and the nearest known key', (t) => {
   t.match(faults({ process: { htpp: {} } }), { '/process/htpp': /nearest known is http/ })
   t.match(faults({ policy: { budgets: { deadline: 8 } } }), {

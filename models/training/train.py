@@ -34,7 +34,7 @@ TREES = {"objective": "binary", "learning_rate": 0.05, "num_leaves": 31, "min_da
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--policy", required=True)
+    parser.add_argument("--config", required=True)
     parser.add_argument("--transactions", required=True)
     parser.add_argument("--features", required=True)
     parser.add_argument("--digests", required=True, help="JSON: feature name -> digest of its definition")
@@ -69,7 +69,7 @@ class Work:
     def __init__(self, options):
         self.began = time.monotonic()
         self.options = options
-        self.catalogue = json.loads(Path(options.policy).read_text())["catalogue"]
+        self.catalogue = json.loads(Path(options.config).read_text())["policy"]["catalogue"]
         self.names = [spec["name"] for spec in self.catalogue["features"]]
         self.digests = json.loads(Path(options.digests).read_text())
         self.simulated = json.loads(Path(options.simulated).read_text())

@@ -3,7 +3,7 @@
 // NaN where it is absent. Each test then names the next one by its outcome, so that `all`, `any` and `not` cost nothing
 // (README.md: three times as fast as closures, sixteen times as fast as the best of the expression languages tried).
 // `holds` of rules-check.ts says the same slowly, and tests hold the two against each other.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Role } from '../contract/decision.js'
 import { minorPerMajor } from '../contract/money.js'
 import type { Policy } from '../contract/policy.js'
@@ -213,7 +213,9 @@ function createTexts(): { add(text: string): number; numberOf(value: FieldValue)
 /** Whether a value is on a list at a time. */
 type IsOn = (value: FieldValue, nowMs: number) => boolean
 
+/** Nothing is on a list without values, and finding that out costs no digest of a microsecond (bench/rules.ts). */
 function compileList({ values, hashed }: ValueList): IsOn {
+  if (values.length === 0) return () => false
   const untilMs = new Map<FieldValue, number>(
     values.map(({ value, until }) => [value, until === undefined ? Infinity : (instantMs(until) ?? 0)]),
   )
@@ -221,9 +223,9 @@ function compileList({ values, hashed }: ValueList): IsOn {
   return hashed === undefined ? isOn : (value, nowMs) => typeof value === 'string' && isOn(hashedValue(value), nowMs)
 }
 
-/** As a hashed list holds a value. */
+/** As a hashed list holds a value: SHA-256 of its UTF-8 bytes. In one call it takes a third of the time. */
 export function hashedValue(text: string): string {
-  return createHash('sha256').update(text, 'utf8').digest('hex')
+  return hash('sha256', text, 'hex')
 }
 
 /** Reads what a test is about where that is a number, as it stands in the record; null where it is of another type. */

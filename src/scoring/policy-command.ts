@@ -9,11 +9,12 @@ import { isoTime, parseDuration } from '../contract/time.js'
 import { hashedValue } from '../decision/condition.js'
 import { AssayError } from '../errors.js'
 import { createOperationsClient, type OperationsAnswer, type OperationsClient } from './operations-client.js'
+import { policyFixedText } from './policy-fixed-text.js'
 import { policyText, trialText } from './policy-text.js'
 import type { Trial } from './policy-trial.js'
 
 const HELP = `assay policy show
-    in words what the policy that serves does beside the score, its revision and fingerprint; --json: the whole of it
+    in words what the policy that serves does, its revision and fingerprint; --json: as it is
 assay policy try FILE [--last N]
     how FILE differs, and what it would have made of the newest N decisions (10,000); nothing is changed
 assay policy set FILE --reason TEXT
@@ -54,7 +55,7 @@ export async function policyCommand(args: readonly string[]): Promise<number> {
     { url: values.url, tokenFile: values['token-file'], ...(verb === 'try' && { answerMsMax: TRIAL_MS_MAX }) },
     process.env,
   )
-  if (verb === 'show' && rest.length === 0) return show(await client.ask('GET', '/v1/policy'), values)
+  if (verb === 'show' && rest.length === 0) return show(await client.ask('GET', '/v1/policy'), values, true)
   if (verb === 'try' && rest.length === 1) return tryFile(client, rest[0], values)
   if (verb === 'set' && rest.length === 1)
     return change(client, values, 'PUT', '/v1/policy', { policy: readFile(rest[0]) })
@@ -110,12 +111,17 @@ function isTrial(body: object): body is Trial {
   return 'would_change' in body
 }
 
-function show({ status, body }: OperationsAnswer, { json }: Values): number {
+/** `whole`: with what needs a restart, too; a change shows what can have changed. */
+function show({ status, body }: OperationsAnswer, { json }: Values, whole = false): number {
   if (json === true || !isShown(body)) process.stdout.write(`${JSON.stringify(body)}\n`)
   else {
     const { revision, fingerprint, differs_from_config: differs, policy } = body
     const origin = differs.length === 0 ? 'as configured' : `differs from the configuration in ${differs.join(', ')}`
-    process.stdout.write(`revision ${revision}, ${fingerprint}, ${origin}\n${policyText(policy)}`)
+    const live = policyText(policy, Date.now())
+    const text = whole
+      ? `What changes live (\`assay policy set\`):\n${live}What needs a restart:\n${policyFixedText(policy)}`
+      : live
+    process.stdout.write(`revision ${revision}, ${fingerprint}, ${origin}\n${text}`)
   }
   return status === 202 ? 3 : 0
 }

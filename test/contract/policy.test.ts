@@ -1,15 +1,13 @@
 // What is made from the policy: its fingerprint, and the OpenAPI documents.
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import t from 'tap'
-import { packageRoot } from '../../src/config.js'
 import { canonicalJson } from '../../src/contract/canonical-json.js'
 import { openApiDocument } from '../../src/contract/openapi.js'
 import { type Policy, policyDifferences, policyFingerprint } from '../../src/contract/policy.js'
 import { ERRORS } from '../../src/errors.js'
+import { referencePolicy } from '../reference-policy.js'
 
 void t.test('the fingerprint of a policy ignores routes and the order of keys, nothing else', (t) => {
-  const policy = JSON.parse(readFileSync(join(packageRoot, 'models/policy.json'), 'utf8')) as Policy
+  const policy = referencePolicy()
   const print = (value: Policy) => policyFingerprint(value).toString('hex')
   const base = print(policy)
   t.equal(print({ ...policy, routes: { ...policy.routes, share: 5000 } }), base)
@@ -29,7 +27,7 @@ void t.test('the fingerprint of a policy ignores routes and the order of keys, n
 })
 
 void t.test('differences of two policies are named by path, routes and equal parts left out', (t) => {
-  const policy = JSON.parse(readFileSync(join(packageRoot, 'models/policy.json'), 'utf8')) as Policy
+  const policy = referencePolicy()
   const other = structuredClone(policy)
   t.same(policyDifferences(policy, other), [])
   other.routes.share = 5000
@@ -45,7 +43,7 @@ void t.test('differences of two policies are named by path, routes and equal par
 })
 
 void t.test('the OpenAPI documents name every declared field and every rejection, and all references resolve', (t) => {
-  const policy = JSON.parse(readFileSync(join(packageRoot, 'models/policy.json'), 'utf8')) as Policy
+  const policy = referencePolicy()
   const score = JSON.stringify(openApiDocument(policy, { version: '1', listener: 'score' }))
   const operations = JSON.stringify(openApiDocument(policy, { version: '1', listener: 'operations' }))
   for (const field of policy.schema.fields) t.ok(score.includes(`"${field.name}"`))

@@ -14,10 +14,11 @@ export const RULED_FIELDS = [
   { name: 'recurring', type: 'boolean' },
 ] as const
 
-/** The built-in policy with these fields, and what is laid over it. */
+/** The built-in policy with these fields, without its rules, lists and cuts, and what is laid over it. */
 export function ruledPolicy(over: Partial<Policy> = {}): Policy {
   const { policy } = structuredClone(loadConfig({ env: {} }))
-  return { ...policy, schema: { ...policy.schema, fields: RULED_FIELDS.map((field) => ({ ...field })) }, ...over }
+  const schema = { ...policy.schema, fields: RULED_FIELDS.map((field) => ({ ...field })) }
+  return { ...policy, schema, rules: [], lists: {}, segments: [], thresholds: {}, ...over }
 }
 
 export function catalogueOf({ catalogue, schema, currencies }: Policy) {

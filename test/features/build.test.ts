@@ -11,11 +11,11 @@ import { buildCommand } from '../../src/features/build.js'
 import { minorUnits } from '../../src/features/build-rows.js'
 import { parseColumns } from '../../src/features/read-rows.js'
 import type { ReplayReport } from '../../src/features/replay.js'
+import { POLICY_FILE } from '../reference-policy.js'
 import { compare, published, readStream, writeStream } from './handbook.js'
 
 // The compiled test lies two levels below the build's folder, which lies below the root.
 const CLI = join(import.meta.dirname, '../../src/cli.js')
-const POLICY = join(import.meta.dirname, '../../..', 'models/policy.json')
 // The proof replays 718,601 transactions: some ten seconds on an idle core.
 t.setTimeout(300_000)
 const dir = mkdtempSync(join(tmpdir(), 'assay-build-'))
@@ -210,7 +210,7 @@ void t.test(
     const out = join(dir, 'handbook.csv')
     const columns = 'transaction_id=TRANSACTION_ID,occurred_at=TX_DATETIME,amount=TX_AMOUNT,customer_id=CUSTOMER_ID'
     const more = ',terminal_id=TERMINAL_ID,fraud=TX_FRAUD,currency=:EUR'
-    const args = ['features', 'build', '--spec', POLICY, '--in', input, '--out', out, '--columns', columns + more]
+    const args = ['features', 'build', '--spec', POLICY_FILE, '--in', input, '--out', out, '--columns', columns + more]
     // A process of its own, as a user runs it; tap's hooks would also double the cost of each row here.
     const { stdout } = await promisify(execFile)(process.execPath, [CLI, ...args, '--from', '2018-07-25', '--json'])
     const report = JSON.parse(stdout) as ReplayReport

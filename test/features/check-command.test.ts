@@ -13,11 +13,11 @@ import { parseColumns } from '../../src/features/read-rows.js'
 import { replayOptions } from '../../src/features/replay-options.js'
 import { createStepCounter } from '../../src/features/steps.js'
 import { LIMITS, TINY } from '../../src/limits.js'
+import { POLICY_FILE, referencePolicy } from '../reference-policy.js'
 import { runCommand } from '../run-command.js'
 import { HANDBOOK_COLUMNS, published, readStream, writeStream } from './handbook.js'
 
 const CLI = join(import.meta.dirname, '../../src/cli.js')
-const POLICY = join(import.meta.dirname, '../../..', 'models/policy.json')
 // The proof replays 718,601 transactions, twice at once.
 t.setTimeout(300_000)
 const dir = mkdtempSync(join(tmpdir(), 'assay-check-'))
@@ -239,7 +239,7 @@ const skip = handbook === undefined ? 'ASSAY_HANDBOOK does not name the data of 
 function publishedWeek(path: string): { readonly csv: string; readonly columns: string } {
   const csv = gunzipSync(readFileSync(path)).toString()
   const header = csv.slice(0, csv.indexOf('\n')).split(',')
-  const policy = JSON.parse(readFileSync(POLICY, 'utf8')) as { catalogue: { features: { name: string }[] } }
+  const policy = referencePolicy()
   const names = policy.catalogue.features.slice(0, 15).map(({ name }) => name)
   const columns = names.map((name, i) => `${name}=${header[i + 1]}`)
   return { csv, columns: ['transaction_id=TRANSACTION_ID', ...columns].join(',') }
@@ -279,7 +279,8 @@ void t.test('the published features of the handbook are ours to one float32 step
   const foreign = [...HANDBOOK_COLUMNS].map(([name, target]) => {
     return `${name}=${'column' in target ? target.column : `:${target.constant}`}`
   })
-  const args = ['--spec', POLICY, '--in', transactions, '--columns', foreign.join(','), '--feature-columns', columns]
+  const input = ['--spec', POLICY_FILE, '--in', transactions]
+  const args = [...input, '--columns', foreign.join(','), '--feature-columns', columns]
   const [right, off] = await Promise.all([week, wrong].map((expect) => checkApart([...args, '--expect', expect])))
   t.equal(right.code, 0)
   t.match(right.report, { equal: true, rows: 67_080, only_in_features: { rows: 0 }, columns_unknown: ['TX_FRAUD'] })

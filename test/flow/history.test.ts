@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { CLI, ROOT } from '../../bench/server.js'
+import { CLI } from '../../bench/server.js'
 import { compileTransaction } from '../../src/contract/validate.js'
 import { readHead } from '../../src/decision-log/chain.js'
 import { createDisk } from '../../src/decision-log/disk.js'
@@ -21,6 +21,7 @@ import { verifyReplay } from '../../src/scoring/verify-replay.js'
 import { createSimulator, type SimulatedTransaction } from '../../src/simulate/generator.js'
 import { simulateHistory } from '../../src/simulate/history.js'
 import { child } from '../governance/child.js'
+import { POLICY_FILE } from '../reference-policy.js'
 import { stepsApart } from './handbook-slice.js'
 import { answer, type Edit, readLog, type Rig, startRig, until } from './server-rig.js'
 
@@ -139,9 +140,8 @@ async function farFromBuild(
   decisions: Awaited<ReturnType<typeof readLog>>['decisions'],
 ): Promise<string[]> {
   const out = join(folder, 'features.csv')
-  const spec = join(ROOT, 'models/policy.json')
   const none = { labels: null, columns: new Map(), labelColumns: new Map(), labelDelayMs: null }
-  await buildFeatures({ spec, input, out, ...none, fromMs: -Infinity, untilMs: Infinity }, LIMITS)
+  await buildFeatures({ spec: POLICY_FILE, input, out, ...none, fromMs: -Infinity, untilMs: Infinity }, LIMITS)
   const built = new Map(
     readFileSync(out, 'utf8')
       .split('\n')

@@ -1,20 +1,18 @@
 // The short form of the kill test: a few kills of a real server under load, then the log against what clients were
 // told, by a reader that shares no code with the server. bench/kill.ts is the full form: 200 kills. The judgement is
 // tested too.
-import { readFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { ROOT } from '../../bench/server.js'
+import { referencePolicy } from '../reference-policy.js'
 import type { NaiveCatalogue } from './kill-fold.js'
 import { judge } from './kill-ledger.js'
 import { readNaively, type NaiveLog } from './kill-log.js'
 import { runKills } from './kill-run.js'
 import { verifyWithReplay } from './kill-verify.js'
 
-const policy = JSON.parse(readFileSync(join(ROOT, 'models/policy.json'), 'utf8')) as { catalogue: NaiveCatalogue }
-const { catalogue } = policy
+const catalogue: NaiveCatalogue = referencePolicy().catalogue
 
 void t.test('a server killed under load keeps every decision that it acknowledged', { timeout: 110_000 }, async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'assay-kill-test-'))

@@ -2,8 +2,10 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import type { Policy } from '../../src/contract/policy.js'
 import { LIMITS } from '../../src/limits.js'
 import { policyCommand } from '../../src/scoring/policy-command.js'
+import { POLICY_FILE, referencePolicy } from '../reference-policy.js'
 import { runCommand } from '../run-command.js'
 import { startRig } from './server-rig.js'
 
@@ -59,7 +61,7 @@ void t.test('an operator at three in the morning', async (t) => {
     return answer.body as { action: string; reasons: unknown[] }
   }
 
-  t.match((await policy('show')).out, /revision 0, sha256:.*as configured\n.*\n {2}none/)
+  t.match((await policy('show')).out, /^revision 0, sha256:.*as configured\n/)
   await pay('one')
   const tried = await policy('try', file)
   t.match(tried, { code: 0, out: /of the newest 1 decisions .* 1 would change \(100\.00 %\)\n {2}\w+ → decline: 1/ })
@@ -71,10 +73,13 @@ void t.test('an operator at three in the morning', async (t) => {
   t.match(set, { code: 0, out: /^revision 1, .*differs from the configuration in .*\/rules/ })
   t.match(
     set.out,
-    /1\. card_testing: where terminal_id is on the list wave and \(customer_count_1d is at least 1 or not \(the role is champion\)\): decline \(card_testing\)/,
+    /1\. card_testing: decline where terminal_id is on the list wave and \(customer_count_1d is at least 1 or not \(the role that answered is champion\)\) \(reason card_testing\)/,
   )
-  t.match(set.out, /2\. blocked: .*: would review \(blocked_customer, in trial\)/)
-  t.match(set.out, /segment small: where amount is below 5\n.*\n {2}fraud-lgbm@1 in small: decline from 0.99/)
+  t.match(set.out, /2\. blocked: in trial, would review where .* \(reason blocked_customer\)/)
+  t.match(
+    set.out,
+    /segment small: where amount is below 5 EUR\n {2}fraud-lgbm@1 in small: decline from 0.99, else approve/,
+  )
   t.equal((await pay('three')).action, 'decline')
   await refused(['set', file, '--reason', 'again'], 'ASSAY_CHANGE_CONFLICT', /holds already/)
   await refused(['set', file, '--reason', 'late', '--revision', '0'], 'ASSAY_REVISION_STALE')
@@ -102,4 +107,28 @@ void t.test('an operator at three in the morning', async (t) => {
   await refused(['set', join(t.testdir(), 'nowhere'), '--reason', 'x'], 'ASSAY_INPUT_INVALID')
   await refused(['try', file, '--last', 'x'], 'ASSAY_USAGE')
   await refused(['sett'], 'ASSAY_USAGE')
+})
+
+void t.test('the file of the reference policy is what serves, and what is shown can be sent back', async (t) => {
+  const rig = await startRig({ limits: { ...LIMITS, loopLagMsMax: 1e6 } })
+  t.teardown(() => rig.remove())
+  const policy = (...args: string[]) => runCommand(policyCommand, [...args, '--url', rig.server.operationsUrl])
+  const held = /^ASSAY_CHANGE_CONFLICT: .*holds already/
+  t.match(await policy('try', POLICY_FILE), { code: 1, err: held })
+  t.match(await policy('set', POLICY_FILE, '--reason', 'as it is'), { code: 1, err: held })
+  const shown = await policy('show', '--json')
+  const file = join(t.testdir(), 'shown.json')
+  await writeFile(file, shown.out)
+  t.match(await policy('set', file, '--reason', 'as it is'), { code: 1, err: held })
+  const { policy: whole } = JSON.parse(shown.out) as { policy: Policy }
+  t.same(whole, referencePolicy())
+  const { out } = await policy('show')
+  for (const { id } of whole.rules ?? []) t.match(out, `. ${id}: `)
+  for (const { name } of whole.catalogue.features) t.match(out, `\n  ${name}: `)
+  t.match(out, /What changes live .*What needs a restart/s)
+  const until = ['--until', '2h', '--reason', 'a wave']
+  t.match(
+    (await policy('list', 'blocked_terminals', 'add', '5161', ...until)).out,
+    /: 1 of 2 values on it now; the next/,
+  )
 })

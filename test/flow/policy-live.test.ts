@@ -9,8 +9,13 @@ import { type Answer, answer, readLog, type Rig, type RigOptions, startRig } fro
 t.setTimeout(120_000)
 
 const limits = { ...LIMITS, loopLagMsMax: 1e6 }
+/** Time enough, and none of the reference policy's own rules, lists and cuts. */
 const patient = ({ policy }: Config): void => {
   policy.budgets = { deadline_ms: 1000, log_wait_ms: 10_000 }
+  delete policy.rules
+  delete policy.lists
+  delete policy.segments
+  policy.thresholds = {}
 }
 const stop = { id: 'stop', action: 'decline', reason: 'card_testing', state: 'enforce' } as const
 const WAVE = { ...stop, when: { field: 'terminal_id', op: 'in_list', value: 'wave' } }

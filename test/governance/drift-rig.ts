@@ -9,11 +9,12 @@ import { type CompiledCatalogue, compileCatalogue } from '../../src/features/com
 import type { Control, DerivedRow, TailRecord } from '../../src/governance/port.js'
 import { parseProfile, type ReferenceProfile } from '../../src/governance/monitors/drift-profile.js'
 import { createRandom, type Random } from '../../src/simulate/random.js'
+import { referencePolicy } from '../reference-policy.js'
 import { createRows, sharesOf } from '../stats/draw.js'
 
 const root = fileURLToPath(new URL('../../../', import.meta.url))
 
-export const POLICY = JSON.parse(readFileSync(`${root}models/policy.json`, 'utf8')) as Policy
+export const POLICY = referencePolicy()
 export const START_MS = Date.parse('2026-03-02T00:00:00Z')
 export const HOUR_MS = 3_600_000
 

@@ -1,19 +1,18 @@
 // One vector of the reference catalogue, three models of 15, 18 and 12 features: each scores its own columns of it.
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import type { Policy } from '../../src/contract/policy.js'
 import { compileCatalogue } from '../../src/features/compile.js'
 import { LIMITS } from '../../src/limits.js'
 import { readBundle } from '../../src/models/bundle.js'
 import { bindColumns, catalogueFacts } from '../../src/models/columns.js'
 import { admit, openAdmitted } from '../../src/models/gate.js'
 import { readScorecard } from '../../src/models/golden-rows.js'
+import { referencePolicy } from '../reference-policy.js'
 import { fixture, readFacts } from './fixtures.js'
 
 const MODELS = fileURLToPath(new URL('../../../models/', import.meta.url))
-const policy = JSON.parse(await readFile(join(MODELS, 'policy.json'), 'utf8')) as Policy
+const policy = referencePolicy()
 const { catalogue, schema, currencies, routes } = policy
 const compiled = compileCatalogue(catalogue, schema, currencies)
 const facts = catalogueFacts(compiled, catalogue)

@@ -1,6 +1,4 @@
 // A score listener over a pipeline made for the tests: real validation, answers given at once, later, or when told to.
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { parseJson } from '../../src/contract/json.js'
 import { isRejection, problemStatus, renderProblem } from '../../src/contract/problem.js'
 import { compileTransaction } from '../../src/contract/validate.js'
@@ -13,10 +11,9 @@ import { type Binding, loadBinding } from '../../src/scoring/transport/http/bind
 import type { Admit } from '../../src/scoring/transport/http/auth.js'
 import type { Listener } from '../../src/scoring/transport/http/listener.js'
 import { createScoreListener } from '../../src/scoring/transport/http/score-listener.js'
+import { referencePolicy } from '../reference-policy.js'
 
-const POLICY = JSON.parse(
-  readFileSync(join(import.meta.dirname, '../../../models/policy.json'), 'utf8'),
-) as TransactionPolicy
+const POLICY: TransactionPolicy = referencePolicy()
 
 export const binding: Binding = loadBinding()
 
