@@ -131,6 +131,8 @@ export class EntityBuckets {
   /** Counts the event; call only where `accepts` says so. */
   insert(entity: number, low: number, high: number, current: Current, heldFrom: number): void {
     const { counts, sums, maxima } = this.plan
+    // Where labels alone are counted, an entity is one of which a label has spoken.
+    if (counts.length + sums.length + maxima.length === 0) return
     this.#see(entity, low, high)
     const at = this.#place(current.timeMs)
     const { places, floatColumns } = this.#layout
@@ -160,6 +162,7 @@ export class EntityBuckets {
   /** Moves a transaction of which labels said `was` between the columns of labels; only where `accepts` says so. */
   mark(entity: number, low: number, high: number, word: MarkedEvent): void {
     const { counts, marked } = this.plan
+    if (marked.every((set) => changeOf(set, word) === 0)) return
     const { places, floatColumns } = this.#layout
     this.#see(entity, low, high)
     const at = this.#place(word.timeMs)

@@ -57,13 +57,18 @@ function meaningOf(feature: Exclude<FeatureSpec, { kind: 'calendar' }>, base: st
       return `${feature.minuend} − ${feature.subtrahend}`
     case 'aggregate': {
       const { entity, window, delay, where = [], bucketed } = feature
-      const tests = where.map(({ field, op, value }) => `${field} ${op} ${[value].flat().join(', ')}`)
+      const tests = where.map(testText)
       const those = `the payments of its ${entity}${tests.length === 0 ? '' : ` with ${tests.join(' and ')}`}`
       const time = delay === undefined ? `in the last ${window}` : `in the ${window} up to ${delay} ago`
       const rough = bucketed === undefined ? '' : `, in steps of ${bucketed}`
       return `${aggregateText(feature, base)} ${those} ${time}${rough}`
     }
   }
+}
+
+function testText(test: NonNullable<Aggregate['where']>[number]): string {
+  if (!('label' in test)) return `${test.field} ${test.op} ${[test.value].flat().join(', ')}`
+  return test.label === 'fraud' ? `fraud ${test.is}` : `the issuer's answer: ${test.is}`
 }
 
 type Aggregate = Extract<FeatureSpec, { kind: 'aggregate' }>

