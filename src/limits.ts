@@ -118,6 +118,8 @@ export interface Limits {
   readonly auditHeldMax: number
   /** Entities whose bucket is remembered. */
   readonly bucketsHeldMax: number
+  /** Transactions of the warm-up before readiness: the optimising compiler has settled after a few thousand. */
+  readonly warmUpRows: number
   /** Models loaded at once: each costs a thread and a session. */
   readonly modelsMax: number
   /** Approvals of models that are remembered, the newest. */
@@ -306,6 +308,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ buildLabelsMax: 5_000_000, checkBytesMax: 1 << 30, historyRowsMax: 50_000_000 },
   ...{ clockAheadMsMax: 300_000, repliesMax: 65_536, replyEntriesMax: 256, gapsMax: 10_000, factsBytesMax: 256 << 20 },
   ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8, approvalsMax: 16 },
+  warmUpRows: 6_000,
   ...{
     modelBytesMax: 512 << 20,
     bundleJsonBytesMax: 16 << 20,
@@ -368,6 +371,7 @@ export const TINY: Limits = Object.freeze({
   gapsMax: 100,
   factsBytesMax: 64 << 10,
   ...{ bucketsHeldMax: 16, rampStepsMax: 4, auditHeldMax: 4 },
+  warmUpRows: 500,
   ...{ metricModelsMax: 3, metricRulesMax: 3 },
   ...{ driftWindowRows: 50, driftRowsMin: 10, driftModelsMax: 2 },
   ...{ driftSegmentsMax: 2, segmentValuesMax: 4, driftCategoriesMax: 4 },

@@ -38,7 +38,7 @@ const SIGNALS = ['SIGTERM', 'SIGINT'] as const
 /** Runs until SIGTERM or SIGINT; resolves with the exit code. `onReady` is called once the server answers. */
 export async function serveCommand(
   args: readonly string[],
-  { onReady, fill }: { readonly onReady?: () => void; readonly fill?: ServeDeps['fill'] } = {},
+  { onReady, ...deps }: { readonly onReady?: () => void } & Pick<ServeDeps, 'fill' | 'limits'> = {},
 ): Promise<number> {
   const { values } = parseServe(args)
   if (values.help === true) {
@@ -54,7 +54,7 @@ export async function serveCommand(
     logger,
     fromFile: { routes: values['routes-from-file'] === true, policy: values['policy-from-file'] === true },
     takeOver: values['take-over'] === true,
-    fill,
+    ...deps,
   })
   ready = true
   process.stdout.write(process.stdout.isTTY ? greeting(server) : `${JSON.stringify(facts(server))}\n`)

@@ -12,8 +12,6 @@ import { IdIndex } from './id-index.js'
 import type { LaneListener } from './lane/port.js'
 import { createOrder } from './order.js'
 
-/** Requests of the warm-up: the optimising compiler has settled after a few thousand. */
-const REQUESTS = 6_000
 /** A slow model ends it by time. */
 const WARM_MS_MAX = 10_000
 const CONNECTIONS = 16
@@ -32,7 +30,7 @@ export interface WarmUpDeps {
   readonly listen: (scoring: Scoring) => Promise<{ port: number; close(deadlineMs: number): Promise<void> }>
 }
 
-/** Scores `REQUESTS` synthetic transactions over loopback HTTP into parts that are thrown away. */
+/** Scores `warmUpRows` synthetic transactions over loopback HTTP into parts that are thrown away. */
 export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
   const { limits, clock, policy, catalogue } = fixed
   const scratch = assemble(fixed, {
@@ -52,7 +50,7 @@ export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
   deps.aim(scratch.pipeline)
   const listener = await deps.listen(scratch.scoring)
   try {
-    const requests = sampleBodies(policy, REQUESTS, clock.nowMs()).map(toRequest)
+    const requests = sampleBodies(policy, limits.warmUpRows, clock.nowMs()).map(toRequest)
     const connections = deps.isBeside ? 1 : CONNECTIONS
     const share = Math.ceil(requests.length / connections)
     const untilMs = clock.monoMs() + (deps.isBeside ? BESIDE.warmMsMax : WARM_MS_MAX)

@@ -9,6 +9,7 @@ import { CLI, startServer } from '../../bench/server.js'
 import { parseDecisionId } from '../../src/contract/decision.js'
 import { openLogReader } from '../../src/decision-log/reader.js'
 import { type Child, child } from '../governance/child.js'
+import { QUICK_SERVE } from './quick.js'
 import { until } from './server-rig.js'
 
 t.setTimeout(170_000)
@@ -93,7 +94,7 @@ void t.test('what was copied before the directory was lost comes back, and nothi
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const at = (name: string): string => join(folder, name)
   const [data, backup, models] = [at('data'), at('backup'), at('models')]
-  const server = await startServer({ dataDir: data })
+  const server = await startServer({ dataDir: data, command: QUICK_SERVE })
   const answered: Answered = new Map()
   const paying = payOn(server.scorePort, answered)
   await until(() => answered.size > 50, 'payments are answered')
@@ -128,7 +129,7 @@ void t.test('what was copied before the directory was lost comes back, and nothi
     t.notOk(existsSync(at('none/decision-log')))
     t.notOk(existsSync(at('none/decision-log.restoring')))
     t.match(await refusal(t, 'restore', '--from', at('none'), '--data', data), /ASSAY_INPUT_INVALID.*backup.json/)
-    const other = await startServer({ dataDir: at('other') })
+    const other = await startServer({ dataDir: at('other'), command: QUICK_SERVE })
     await other.stop()
     t.match(await refusal(t, 'backup', '--to', backup, '--data', at('other')), /ASSAY_BACKUP_REFUSED.*another segment/)
     t.same(stateOf(backup).sequence, sequence)
@@ -145,7 +146,7 @@ void t.test('what was copied before the directory was lost comes back, and nothi
   })
 
   await t.test('a server on it answers what it holds as it was decided, in an epoch that nobody had', async (t) => {
-    const again = await startServer({ dataDir: data, env: { ASSAY_MODELS_DIR: models } })
+    const again = await startServer({ dataDir: data, env: { ASSAY_MODELS_DIR: models }, command: QUICK_SERVE })
     t.teardown(() => again.stop())
     let replayed = 0
     const held = recordsOf(join(data, 'decision-log'), Infinity).length

@@ -3,13 +3,12 @@ import t from 'tap'
 import { firstSequenceOf } from '../../src/decision-log/chain.js'
 import { createDisk } from '../../src/decision-log/disk.js'
 import { verifyLog } from '../../src/decision-log/verify.js'
-import { LIMITS } from '../../src/limits.js'
 import { type Rig, startRig, until } from './server-rig.js'
 
 // Two starts of a whole server.
 t.setTimeout(200_000)
 
-const limits = { ...LIMITS, segmentBytes: 64 << 10 }
+const limits = { segmentBytes: 64 << 10 }
 const bound = 5 * limits.segmentBytes
 
 const startFull = (onFull: 'refuse' | 'drop_oldest'): Promise<Rig> =>

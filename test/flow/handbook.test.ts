@@ -2,7 +2,6 @@
 // float32 step. Needs the handbook's data, which ASSAY_HANDBOOK names.
 import { join } from 'node:path'
 import t from 'tap'
-import { LIMITS } from '../../src/limits.js'
 import { published, readStream } from '../features/handbook.js'
 import { compareVectors, labelUse, pickSlice, sendSlice, stepsApart } from './handbook-slice.js'
 import { readLog, startRig } from './server-rig.js'
@@ -19,7 +18,6 @@ void t.test('a payment sent through HTTP is logged with the published features',
   const slice = pickSlice(stream.payments, wanted, ROWS_MIN)
   const rig = await startRig({
     // Nothing here is about time: no payment may be refused or left unconfirmed because the machine is busy.
-    limits: { ...LIMITS, loopLagMsMax: 60_000 },
     edit({ policy }) {
       policy.clock = 'replay'
       policy.budgets = { deadline_ms: 10_000, log_wait_ms: 60_000 }

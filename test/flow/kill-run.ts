@@ -17,6 +17,8 @@ export interface KillOptions {
   readonly connections: number
   /** The directory is made in here; on the disk that is to be tested. */
   readonly folder: string
+  /** Of the server; the package's own by default. */
+  readonly command?: readonly string[]
   readonly onLife?: (life: number, ledger: Ledger, readyMs: number) => void
 }
 
@@ -54,10 +56,11 @@ export async function runKills(options: KillOptions): Promise<KillRun> {
   const dataDir = await mkdtemp(join(options.folder, 'assay-kill-'))
   const ledger = createLedger()
   const script = createScript(options, random, ledger)
+  const start = (): Promise<RunningServer> => startServer({ ...options, dataDir, env: ENVIRONMENT })
   const readyMs: number[] = []
   let cutOff = 0
   for (let life = 0; life < options.kills; life++) {
-    const server = await startServer({ dataDir, env: ENVIRONMENT })
+    const server = await start()
     readyMs.push(server.readyMs)
     const until = 1 + random.integer(options.repliesMax)
     const unanswered = [...ledger.sent.keys()].filter((id) => !ledger.told.has(id)).map((id) => script.repeat(id))
@@ -70,7 +73,7 @@ export async function runKills(options: KillOptions): Promise<KillRun> {
     })
     options.onLife?.(life, ledger, server.readyMs)
   }
-  const last = await startServer({ dataDir, env: ENVIRONMENT })
+  const last = await start()
   readyMs.push(last.readyMs)
   const repeats = [...ledger.sent.keys()].map((id) => script.repeat(id))
   await live(last, {

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { referencePolicy } from '../reference-policy.js'
+import { QUICK_SERVE } from './quick.js'
 import type { NaiveCatalogue } from './kill-fold.js'
 import { judge } from './kill-ledger.js'
 import { readNaively, type NaiveLog } from './kill-log.js'
@@ -17,7 +18,7 @@ const catalogue: NaiveCatalogue = referencePolicy().catalogue
 void t.test('a server killed under load keeps every decision that it acknowledged', { timeout: 110_000 }, async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'assay-kill-test-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
-  const run = await runKills({ seed: 7, kills: 2, repliesMax: 400, connections: 16, folder })
+  const run = await runKills({ seed: 7, kills: 2, repliesMax: 400, connections: 16, folder, command: QUICK_SERVE })
   const log = readNaively(run.dataDir)
   const { findings, verdict } = judge(run.ledger, log, catalogue)
   t.same(findings, [], 'each acknowledged decision once, each repeat as the first, each vector as folded naively')

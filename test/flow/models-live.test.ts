@@ -6,14 +6,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { liveModelCommand } from '../../src/scoring/model-command.js'
-import { LIMITS } from '../../src/limits.js'
 import { addVersion, copyModels } from './models-dir.js'
 import { type Answer, answer, type Rig, startRig, until } from './server-rig.js'
 
 t.setTimeout(180_000)
 
 /** A busy machine is no overload here. */
-const limits = { ...LIMITS, loopLagMsMax: 1e6, gateMeasureMs: 5, laneWarmMs: 20, modelsMax: 4 }
+const limits = { modelsMax: 4 }
 const TOKENS = { operator: 'op-secret', approver: 'second-secret', viewer: 'view-secret' }
 const reason = 'week 48 trial'
 

@@ -3,7 +3,6 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Policy } from '../../src/contract/policy.js'
-import { LIMITS } from '../../src/limits.js'
 import { policyCommand } from '../../src/scoring/policy-command.js'
 import { POLICY_FILE, referencePolicy } from '../reference-policy.js'
 import { runCommand } from '../run-command.js'
@@ -42,7 +41,6 @@ policy:
 void t.test('an operator at three in the morning', async (t) => {
   const rig = await startRig({
     edit: ({ policy }) => void (policy.budgets = { deadline_ms: 1000, log_wait_ms: 10_000 }),
-    limits: { ...LIMITS, loopLagMsMax: 1e6 },
   })
   t.teardown(() => rig.remove())
   const file = join(t.testdir(), 'rules.yaml')

@@ -8,7 +8,6 @@ import { type Answer, answer, readLog, type Rig, type RigOptions, startRig } fro
 
 t.setTimeout(120_000)
 
-const limits = { ...LIMITS, loopLagMsMax: 1e6 }
 /** Time enough, and none of the reference policy's own rules, lists and cuts. */
 const patient = ({ policy }: Config): void => {
   policy.budgets = { deadline_ms: 1000, log_wait_ms: 10_000 }
@@ -45,7 +44,7 @@ async function change(
 }
 
 async function start(t: Test, options: RigOptions = {}): Promise<Rig> {
-  const rig = await startRig({ edit: patient, limits, ...options })
+  const rig = await startRig({ edit: patient, ...options })
   t.teardown(() => rig.remove())
   return rig
 }
@@ -207,7 +206,7 @@ void t.test('a restart keeps what was set, over the file; only an explicit wish 
   const when = { field: 'channel', op: 'eq', value: 'web' }
   t.match(await change(last, '/v1/policy', { policy: { rules: [{ ...stop, when }] } }), { status: 200 })
   await last.stop()
-  await t.rejects(startRig({ dataDir, edit: patient, limits }), {
+  await t.rejects(startRig({ dataDir, edit: patient }), {
     ...{ code: 'ASSAY_CONFIG_INVALID', message: /revision 4.*rules\/0\/when\/field.*--policy-from-file/ },
   })
   const mended = await start(t, { dataDir, edit: withChannel })

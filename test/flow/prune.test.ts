@@ -12,7 +12,6 @@ import { createDisk } from '../../src/decision-log/disk.js'
 import { openLogReader, type Position } from '../../src/decision-log/reader.js'
 import { storeDirectory, writeReaderPosition } from '../../src/decision-log/reader-position.js'
 import { SNAPSHOTS_FOLDER, snapshotName } from '../../src/decision-log/snapshot-files.js'
-import { LIMITS } from '../../src/limits.js'
 import { keepMs, pruneLog } from '../../src/scoring/log-prune.js'
 import { verifyReplay } from '../../src/scoring/verify-replay.js'
 import { child } from '../governance/child.js'
@@ -24,7 +23,7 @@ t.setTimeout(300_000)
 
 const DAY_MS = 86_400_000
 const EACH = 340
-const limits = { ...LIMITS, segmentBytes: 64 << 10 }
+const limits = { segmentBytes: 64 << 10 }
 const folder = mkdtempSync(join(tmpdir(), 'assay-prune-'))
 t.teardown(() => rmSync(folder, { recursive: true, force: true }))
 

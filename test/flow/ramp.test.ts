@@ -5,7 +5,6 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import t from 'tap'
 import { CLI, ROOT } from '../../bench/server.js'
-import { LIMITS } from '../../src/limits.js'
 import { FIXTURE_MODELS, type Rig, startRig, until } from './server-rig.js'
 
 t.setTimeout(150_000)
@@ -16,7 +15,6 @@ const AMOUNT_MINOR = 200_000_000_000
 function start(challenger: string, dataDir?: string): Promise<Rig> {
   return startRig({
     ...(dataDir !== undefined && { dataDir }),
-    limits: { ...LIMITS, loopLagMsMax: 1e6, gateMeasureMs: 5, laneWarmMs: 20 },
     edit({ process, policy }) {
       process.models_dir = FIXTURE_MODELS
       policy.routes = { ...policy.routes, champion: 'linear@1', challenger, share: 0, baseline: 'scorecard@1' }

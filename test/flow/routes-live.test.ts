@@ -6,13 +6,11 @@ import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { LIMITS } from '../../src/limits.js'
 import { type Answer, answer, type Rig, startRig } from './server-rig.js'
 
 t.setTimeout(120_000)
 
 /** A busy machine is no overload here. */
-const limits = { ...LIMITS, loopLagMsMax: 1e6 }
 const TOKENS = { operator: 'op-secret', other: 'second-secret', viewer: 'view-secret', approver: 'seal-secret' }
 
 async function start(folder: string, dataDir?: string, share = 0): Promise<Rig> {
@@ -27,7 +25,6 @@ async function start(folder: string, dataDir?: string, share = 0): Promise<Rig> 
   await writeFile(tokens, JSON.stringify({ keys }))
   return startRig({
     ...(dataDir !== undefined && { dataDir }),
-    limits,
     edit({ process, policy }) {
       process.operations.tokens_file = tokens
       policy.routes.share = share
@@ -208,7 +205,7 @@ void t.test('routes change on a running server, and only as they may', async (t)
 })
 
 void t.test('without tokens whoever reaches loopback changes routes, under a name that says so', async (t) => {
-  const rig = await startRig({ limits, edit: ({ policy }) => void (policy.budgets.deadline_ms = 1_000) })
+  const rig = await startRig({ edit: ({ policy }) => void (policy.budgets.deadline_ms = 1_000) })
   t.teardown(() => rig.remove())
   const { status, body } = await change(rig, 'set', { share: 100, reason: 'a try' }, { token: null, revision: 0 })
   t.equal(status, 200)

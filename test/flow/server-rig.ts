@@ -14,11 +14,12 @@ import type {
   ReplyRecord,
   SupersededRecord,
 } from '../../src/contract/record-types.js'
-import type { Limits } from '../../src/limits.js'
+import { type Limits, LIMITS } from '../../src/limits.js'
 import type { Clock } from '../../src/runtime/clock.js'
 import { readDecisionLog } from '../../src/scoring/restore.js'
 import { serve, type ServeDeps, type Server } from '../../src/serve.js'
 import type { EventName, Fields } from '../../src/telemetry/logger.js'
+import { QUICK } from './quick.js'
 
 /** Compiled tests lie one level under the root; fixtures are not compiled. */
 export const FIXTURE_MODELS = fileURLToPath(new URL('../../../test/fixtures/models', import.meta.url))
@@ -28,7 +29,8 @@ export type Edit = (config: Config) => void
 export interface RigOptions {
   /** Changes the built-in configuration; ports, data directory and the logger are the rig's. */
   readonly edit?: Edit
-  readonly limits?: Limits
+  /** Others than those of the product and `QUICK`. */
+  readonly limits?: Partial<Limits>
   readonly clock?: Clock
   readonly threads?: ServeDeps['threads']
   /** An existing data directory; by default a new one that `remove` deletes. */
@@ -86,7 +88,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   }
   const server = await serve(config, {
     logger: { event, flush: () => undefined },
-    ...(options.limits !== undefined && { limits: options.limits }),
+    limits: { ...LIMITS, ...QUICK, ...options.limits },
     ...(options.clock !== undefined && { clock: options.clock }),
     ...(options.threads !== undefined && { threads: options.threads }),
     fromFile: { routes: options.routesFromFile ?? false, policy: options.policyFromFile ?? false },

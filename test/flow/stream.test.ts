@@ -6,7 +6,6 @@ import t from 'tap'
 import type { Policy } from '../../src/contract/policy.js'
 import type { DecodedRecord } from '../../src/contract/record-types.js'
 import { compileCatalogue } from '../../src/features/compile.js'
-import { LIMITS } from '../../src/limits.js'
 import { readBundle } from '../../src/models/bundle.js'
 import { catalogueFacts } from '../../src/models/columns.js'
 import { openAdmitted } from '../../src/models/gate.js'
@@ -147,7 +146,6 @@ async function scoreFromLog(policy: Policy, decided: readonly Decided[]): Promis
 void t.test('each score is that of the model alone on its own columns', async (t) => {
   const rig = await startRig({
     // Nothing here is about time: no payment may be refused or fall back because the machine is busy.
-    limits: { ...LIMITS, loopLagMsMax: 60_000 },
     edit({ policy }) {
       policy.clock = 'replay'
       policy.routes = { ...policy.routes, share: 5_000 }

@@ -11,7 +11,6 @@ import { loadConfig } from '../../src/config.js'
 import { AssayError } from '../../src/errors.js'
 import { govern } from '../../src/govern.js'
 import { openGovernanceApi } from '../../src/governance/api/open.js'
-import { LIMITS } from '../../src/limits.js'
 import { makeCertificates } from '../access/certificates.js'
 import { type Rig, startRig } from './server-rig.js'
 
@@ -48,7 +47,6 @@ function command(args: string[], env: Record<string, string>): Promise<{ code: n
 
 void t.test('score and operations listener answer over TLS alone, and the commands reach them', async (t) => {
   const rig: Rig = await startRig({
-    limits: { ...LIMITS, loopLagMsMax: 1e6 },
     edit({ process, policy }) {
       process.http.tls = tls
       process.operations.tls = tls

@@ -23,6 +23,8 @@ export interface GovernanceKillOptions {
   readonly seed: number
   readonly connections: number
   readonly folder: string
+  /** Of the server; the package's own by default. */
+  readonly command?: readonly string[]
   /** A kill follows the one before after up to this long. */
   readonly betweenMsMax: number
   readonly onKill?: (kill: number, victim: Victim) => void
@@ -57,7 +59,8 @@ export async function runGovernanceKills(options: GovernanceKillOptions): Promis
   let ids = 0
   const request = (): Buffer => httpRequest('/v1/score', drawBody(random, `g${options.seed}-${ids++}`))
 
-  let server = await startServer({ dataDir })
+  const start = (): Promise<RunningServer> => startServer({ ...options, dataDir })
+  let server = await start()
   let load = await openLoad(server, options.connections, { request, told })
   let sidecar = startSidecar(dataDir, {})
   for (let kill = 0; kill < options.kills; kill++) {
@@ -69,7 +72,7 @@ export async function runGovernanceKills(options: GovernanceKillOptions): Promis
       load.expectEnd()
       await server.kill()
       load.close()
-      server = await startServer({ dataDir })
+      server = await start()
       load = await openLoad(server, options.connections, { request, told })
     }
     if (victim !== 'server') sidecar = startSidecar(dataDir, {})

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { openDatabase } from '../../src/governance/store/database.js'
 import { STORE_FILE } from '../../src/governance/store/open.js'
+import { QUICK_SERVE } from '../flow/quick.js'
 import { compareStores } from './compare.js'
 import { openWriter } from './written-log.js'
 import { readAll } from './read-all.js'
@@ -17,7 +18,9 @@ void t.test(
   async (t) => {
     const folder = await mkdtemp(join(tmpdir(), 'assay-governance-kills-'))
     t.teardown(() => rm(folder, { recursive: true, force: true }))
-    const run = await runGovernanceKills({ kills: 3, seed: 4, connections: 8, folder, betweenMsMax: 800 })
+    const run = await runGovernanceKills({
+      ...{ kills: 3, seed: 4, connections: 8, folder, betweenMsMax: 800, command: QUICK_SERVE },
+    })
     t.same(run.faults, [])
     t.same(run.comparison.differences, [], JSON.stringify(run.comparison.rows))
     t.same(run.wrong, [], 'every decision that a client was told stands in the store once')

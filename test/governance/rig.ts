@@ -17,6 +17,7 @@ import { chooseShadows } from '../../src/governance/shadow/choose.js'
 import { createShadowHost, type ShadowHost } from '../../src/governance/shadow/host.js'
 import { LIMITS, type Limits } from '../../src/limits.js'
 import type { EventName, Fields } from '../../src/telemetry/logger.js'
+import { QUICK_SERVE } from '../flow/quick.js'
 
 export interface GovernanceRig {
   readonly server: RunningServer
@@ -50,7 +51,7 @@ export interface RigOptions {
 /** Starts both; resolves when the API answers. */
 export async function startGovernance(options: RigOptions = {}): Promise<GovernanceRig> {
   const dataDir = await mkdtemp(join(tmpdir(), 'assay-governance-'))
-  const server = await startServer({ dataDir })
+  const server = await startServer({ dataDir, command: QUICK_SERVE })
   const config = structuredClone(loadConfig({ env: { ASSAY_DATA_DIR: dataDir, ASSAY_PROCESS__GOVERNANCE__PORT: '0' } }))
   options.edit?.(config)
   const events: { name: EventName; fields: Fields }[] = []

@@ -11,6 +11,7 @@ import { parse, parseAllDocuments } from 'yaml'
 import { ROOT, startServer } from '../../bench/server.js'
 import { loadConfig, packageVersion } from '../../src/config.js'
 import { until } from '../flow/server-rig.js'
+import { QUICK_SERVE } from '../flow/quick.js'
 import { kubeFaults, type KubeObject } from './kube.js'
 import { helm } from './tools.js'
 
@@ -169,7 +170,7 @@ void t.test('`helm test` passes against a server, and fails where none is', { ti
   const { command, args } = one(rendered.get('trial-values.yaml') ?? [], 'Pod').spec.containers[0]
   const dataDir = mkdtempSync(join(tmpdir(), 'assay-chart-'))
   t.teardown(() => rmSync(dataDir, { recursive: true }))
-  const server = await startServer({ dataDir })
+  const server = await startServer({ dataDir, command: QUICK_SERVE })
   // The sidecar's /livez is the server's here: names and ports are those of the cluster.
   const here = String(args[0])
     .replaceAll(/release-assay-operations:\d+/g, `127.0.0.1:${server.operationsPort}`)

@@ -332,7 +332,7 @@ void t.test('what somebody else wrote among the letters is neither trusted nor s
 
 void t.test('a wave raises one alert, and a partition that waits is seen', { skip }, async (t) => {
   const topics = await openTopics(t, 'wave', 1)
-  const limits = { ...LIMITS, kafkaDeadWaveMin: 5, kafkaStalledMs: 1_000 }
+  const limits = { kafkaDeadWaveMin: 5, kafkaStalledMs: 1_000 }
   const rig = await startReading(t, topics, { limits })
   const poison = Array.from({ length: 30 }, (_, at) => ({ key: `k${at}`, value: 'no' }))
   const ofName = (name: string) => rig.events.filter((event) => event.name === name)

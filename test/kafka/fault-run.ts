@@ -29,6 +29,8 @@ export interface FaultOptions {
   readonly broker: Broker
   readonly folder: string
   readonly env?: Readonly<Record<string, string>>
+  /** Of the server; the package's own by default. */
+  readonly command?: readonly string[]
   readonly outageMs?: number
   readonly onFault?: (number: number, fault: Fault, victim: number) => void
 }
@@ -75,7 +77,7 @@ export async function runFaults(options: FaultOptions): Promise<FaultRun> {
     Array.from({ length: count }, () => mkdtemp(join(options.folder, 'assay-faults-'))),
   )
   const env = { ...streamEnv(broker, topics), ...options.env }
-  const start = (server: number): Promise<RunningServer> => startServer({ dataDir: dataDirs[server], env })
+  const start = (server: number): Promise<RunningServer> => startServer({ ...options, dataDir: dataDirs[server], env })
   const servers = await Promise.all(dataDirs.map((_, server) => start(server)))
   const producing = produce(topics, options)
   const made = { server: 0, broker: 0, 'broker pause': 0, restart: 0, join: 0, pause: 0, outage: 0 }

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { QUICK_SERVE } from '../flow/quick.js'
 import { brokerMissing, startBroker } from './broker.js'
 import { judge } from './fault-judge.js'
 import { runFaults } from './fault-run.js'
@@ -25,6 +26,7 @@ void t.test(
     const run = await runFaults({
       ...{ name: 'short', seed: 1, servers: 2, partitions: 2, perSecond: 200, broker, folder },
       faults: ['server', 'broker', 'join'],
+      command: QUICK_SERVE,
     })
     const { findings, transactions } = await judge(run, { pausesAllowed: false })
     await run.topics.close()

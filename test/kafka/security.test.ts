@@ -10,7 +10,6 @@ import { inspect } from 'node:util'
 import { Kafka, logLevel } from 'kafkajs'
 import t, { type Test } from 'tap'
 import { KAFKA_DEFAULTS, type KafkaConfig } from '../../src/contract/kafka.js'
-import { LIMITS } from '../../src/limits.js'
 import { createKafkajsClient } from '../../src/scoring/transport/kafka/kafkajs-client.js'
 import { createSimulator } from '../../src/simulate/generator.js'
 import { freePort } from '../clients/clients.js'
@@ -138,7 +137,7 @@ async function openTopics(t: Test, name: string): Promise<Topics> {
 
 async function startReading(t: Test, { names }: Topics, port: number, kafka: Partial<KafkaConfig>): Promise<Rig> {
   const rig = await startRig({
-    limits: { ...LIMITS, kafkaRetryMsMax: 500 },
+    limits: { kafkaRetryMsMax: 500 },
     edit({ process, policy }) {
       // One small model: what is decided is not looked at here.
       policy.routes.champion = 'baseline@1'

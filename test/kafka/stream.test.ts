@@ -6,10 +6,11 @@ import { join } from 'node:path'
 import t from 'tap'
 import { startServer } from '../../bench/server.js'
 import { decisionId } from '../../src/contract/decision.js'
-import { LIMITS, TINY } from '../../src/limits.js'
+import { TINY } from '../../src/limits.js'
 import { createRecall } from '../../src/scoring/recall.js'
 import { verifyReplay } from '../../src/scoring/verify-replay.js'
 import { readLog, startRig } from '../flow/server-rig.js'
+import { QUICK_SERVE } from '../flow/quick.js'
 import { streamEnv } from './fault-run.js'
 import { held, kafkaRig, message, served, transactions } from './rig.js'
 
@@ -194,7 +195,7 @@ void t.test(
 /** So little is remembered that only the log itself knows most of what was decided. */
 const FORGETFUL: Parameters<typeof startReading>[2] = {
   edit: ({ policy }) => void (policy.idempotency.ids_max = 8),
-  limits: { ...LIMITS, kafkaStandingMax: 8, kafkaRowsMax: 4 },
+  limits: { kafkaStandingMax: 8, kafkaRowsMax: 4 },
 }
 
 void t.test(
@@ -313,7 +314,7 @@ void t.test('what was logged and not sent when the server was killed goes out, o
   await topics.produce(sent.map(message))
   const dataDir = mkdtempSync(join(tmpdir(), 'assay-unsent-'))
   const env = { ...streamEnv(topics, topics), ASSAY_POLICY__IDEMPOTENCY__IDS_MAX: '8' }
-  const killed = await startServer({ dataDir, env })
+  const killed = await startServer({ dataDir, env, command: QUICK_SERVE })
   const isLogged = async (): Promise<boolean> => {
     const metrics = await (await fetch(`http://127.0.0.1:${killed.operationsPort}/metrics`)).text()
     return metrics.includes(`\nassay_log_appended_total ${sent.length}\n`) && /KafkaFailed/.test(killed.output())
@@ -344,7 +345,7 @@ void t.test('what was decided and is in the log no longer is passed over, and sa
   const topics = await openTopics(t, 'pruned', 1)
   const sent = transactions(23, 300)
   await topics.produce(sent.map(message))
-  const limits = { ...LIMITS, kafkaStandingMax: 1, segmentBytes: TINY.segmentBytes }
+  const limits = { kafkaStandingMax: 1, segmentBytes: TINY.segmentBytes }
   const first = await startReading(t, topics, { ...FORGETFUL, limits })
   await held(async () => (await topics.committed()) === sent.length, 'all are done')
   await first.stop()
