@@ -13,6 +13,7 @@ import t, { type Test } from 'tap'
 import { ROOT, type RunningServer, startServer } from '../../bench/server.js'
 import { freePort } from '../clients/clients.js'
 import { until } from '../flow/server-rig.js'
+import { QUICK_SERVE } from '../flow/quick.js'
 import { envoyProgram } from './tools.js'
 
 const HOST = join(ROOT, 'helm', 'host')
@@ -113,6 +114,12 @@ function agentOf(name: string | null, keepAlive = false): Agent {
   return new Agent({ ca: pem('ours.crt'), ...own, keepAlive, maxSockets: 1, maxCachedSessions: 0 })
 }
 
+/** Asked as the page for clients has it: a busy machine may refuse a payment, which then comes again. */
+async function paid(agent: Agent, port: number): ReturnType<typeof score> {
+  const answer = await score(agent, port)
+  return answer.status === 503 ? paid(agent, port) : answer
+}
+
 /** What holds of both; `reload` as the page says it. */
 async function judge(t: Test, port: number, reload: () => void): Promise<void> {
   const open = agentOf('client', true)
@@ -123,7 +130,7 @@ async function judge(t: Test, port: number, reload: () => void): Promise<void> {
       () => false,
     )
   await until(listens, 'the proxy', { msMax: 30_000, everyMs: 50 })
-  const first = await score(open, port)
+  const first = await paid(open, port)
   t.match(first, { status: 200, action: /approve|challenge|review|decline/ })
   t.equal((await score(open, port, '/metrics')).status, 404, 'nothing else is reached')
   for (const name of [null, 'stranger']) {
@@ -133,7 +140,7 @@ async function judge(t: Test, port: number, reload: () => void): Promise<void> {
   reload()
   const serialNow = async (): Promise<string> => (await score(agentOf('client'), port)).serial
   await until(async () => (await serialNow()) !== first.serial, 'the new certificate', { msMax: 30_000, everyMs: 50 })
-  t.equal((await score(open, port)).status, 200, 'whoever was connected goes on')
+  t.equal((await paid(open, port)).status, 200, 'whoever was connected goes on')
 }
 
 function run(t: Test, program: string, args: readonly string[]): ChildProcess {
@@ -162,7 +169,7 @@ void t.test('a proxy in front of the score listener', { skip, timeout: 115_000 }
     for (const end of ['crt', 'key']) cpSync(join(folder, `server.${end}`), join(place, `server.${end}`))
     cpSync(join(folder, 'ours.crt'), join(place, 'clients-ca.crt'))
   }
-  server = await startServer({ dataDir: join(folder, 'data') })
+  server = await startServer({ dataDir: join(folder, 'data'), command: QUICK_SERVE })
   t.teardown(() => server.stop())
   await t.test('nginx: client certificates, and a reload', behindNginx)
   await t.test('Envoy: client certificates, and another folder of them', behindEnvoy)
