@@ -1,7 +1,6 @@
 // assay <command>: each command is a thin door to a function elsewhere. Exit codes: 0 done, 1 a coded error, 2 misuse.
 // A command's modules are loaded when it runs, so that `--help` needs none of them. An operating error is one line with
 // its code on stderr; only a bug shows a stack.
-import { packageVersion } from './config.js'
 import { AssayError } from './errors.js'
 
 type Run = (args: readonly string[]) => Promise<number>
@@ -142,6 +141,7 @@ async function main([word, ...args]: readonly string[]): Promise<number> {
     return 0
   }
   if (word === '--version') {
+    const { packageVersion } = await import('./config.js')
     io.out(`${packageVersion()}\n`)
     return 0
   }
