@@ -108,7 +108,7 @@ void t.test('an operator at three in the morning', async (t) => {
 })
 
 void t.test('the file of the reference policy is what serves, and what is shown can be sent back', async (t) => {
-  const rig = await startRig({ limits: { ...LIMITS, loopLagMsMax: 1e6 } })
+  const rig = await startRig()
   t.teardown(() => rig.remove())
   const policy = (...args: string[]) => runCommand(policyCommand, [...args, '--url', rig.server.operationsUrl])
   const held = /^ASSAY_CHANGE_CONFLICT: .*holds already/
