@@ -1,6 +1,7 @@
 // The short form: a burst, Expect in Java's spelling and one restart. The full form, with idle gaps around the server's
 // timeout, is full.ts; its output is bench/results/clients.txt.
 import t from 'tap'
+import { QUICK_SERVE } from '../flow/quick.js'
 import { buildClients, startServer } from './clients.js'
 import { openDelayProxy } from './delay-proxy.js'
 
@@ -14,7 +15,7 @@ void t.test('clients of other languages are served through a slow proxy and acro
     if (process.env['CI'] === 'true') t.fail(`${name} is not installed`)
     else t.comment(`SKIPPED: ${name} is not installed`)
   }
-  const server = await startServer()
+  const server = await startServer(QUICK_SERVE)
   const proxy = await openDelayProxy(server.port, 20)
   const url = `http://127.0.0.1:${proxy.port}`
   for (const client of clients) {

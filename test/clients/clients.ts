@@ -80,11 +80,14 @@ export interface ServerProcess {
   close(): Promise<void>
 }
 
-/** Starts the real server on an empty directory. */
-export async function startServer(): Promise<ServerProcess> {
+/** Starts the real server on an empty directory; with another command one under other limits. */
+export async function startServer(
+  command: readonly string[] = [process.execPath, CLI, 'serve'],
+): Promise<ServerProcess> {
   const data = await mkdtemp(join(tmpdir(), 'assay-server-'))
   const port = await freePort()
-  let child = await startReady(port, data)
+  const start = (): Promise<ChildProcess> => startReady(command, port, data)
+  let child = await start()
   const stop = async () => {
     const ended = once(child, 'exit')
     child.kill('SIGTERM')
@@ -94,7 +97,7 @@ export async function startServer(): Promise<ServerProcess> {
     port,
     async restart() {
       await stop()
-      child = await startReady(port, data)
+      child = await start()
     },
     async close() {
       await stop()
@@ -103,7 +106,7 @@ export async function startServer(): Promise<ServerProcess> {
   }
 }
 
-async function startReady(port: number, data: string): Promise<ChildProcess> {
+async function startReady([program, ...args]: readonly string[], port: number, data: string): Promise<ChildProcess> {
   const env = {
     ...process.env,
     ASSAY_DATA_DIR: data,
@@ -111,7 +114,7 @@ async function startReady(port: number, data: string): Promise<ChildProcess> {
     ASSAY_PROCESS__OPERATIONS__PORT: '0',
     ASSAY_PROCESS__LOGGER__LEVEL: 'warn',
   }
-  const child = spawn(process.execPath, [CLI, 'serve'], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'inherit'] })
   const ready = new Promise<void>((resolve) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
       // The line of a server that is ready, where no terminal reads it.

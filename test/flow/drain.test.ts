@@ -10,6 +10,7 @@ import t, { type Test } from 'tap'
 import { startServer, type RunningServer } from '../../bench/server.js'
 import { verifyLog } from '../../src/decision-log/verify.js'
 import { openRaw, post, type Raw } from '../scoring/http-raw.js'
+import { QUICK_SERVE } from './quick.js'
 import { answer, readLog, request, until } from './server-rig.js'
 
 const CONNECTIONS = 32
@@ -160,7 +161,7 @@ async function verifyDirectory(t: Test, dataDir: string, told: ReadonlyMap<strin
 
 /** The next server finds a clean end and gives whoever repeats a request of the drain its first decision. */
 async function restartAndRepeat(t: Test, dataDir: string, { told }: Load): Promise<void> {
-  const server = await startServer({ dataDir, env: ENVIRONMENT })
+  const server = await startServer({ dataDir, env: ENVIRONMENT, command: QUICK_SERVE })
   for (const [id, decisionId] of [...told].slice(-2 * CONNECTIONS)) {
     const { status, headers, body } = await request(`http://127.0.0.1:${server.scorePort}/v1/score`, transaction(id))
     const seen = [status, headers.get('idempotent-replayed'), (body as { decision_id: string }).decision_id]

@@ -9,6 +9,7 @@ import { askForLock, lockDirectory } from '../../src/decision-log/lock.js'
 import { lastControlState } from '../../src/scoring/restore.js'
 import { verifyReplay } from '../../src/scoring/verify-replay.js'
 import { child } from '../governance/child.js'
+import { QUICK_SERVE } from './quick.js'
 import { readLog } from './server-rig.js'
 import { runTakeOvers } from './take-over-run.js'
 
@@ -53,7 +54,7 @@ void t.test('a server follows another under load', async (t) => {
 })
 
 void t.test('where nobody runs it is a plain start', async (t) => {
-  const command = [process.execPath, CLI, 'serve', '--take-over']
+  const command = [...QUICK_SERVE, '--take-over']
   const server = await startServer({ dataDir: join(folder, 'alone'), command })
   t.equal(await server.stop(), 0)
 })
