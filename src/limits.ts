@@ -283,8 +283,7 @@ export interface Limits {
 export const LIMITS: Limits = Object.freeze({
   ...{ inFlightMax: 2048, bodyBytesMax: 1 << 20, pendingBytesMax: 32 << 20, batchRowsMax: 256 },
   ...{ bodyDrainBytesMax: 8 << 20, drainQuietMs: 500, bodyTimeoutMs: 5_000 },
-  duplicatesWaitingMax: 8,
-  loopLagMsMax: 50,
+  ...{ duplicatesWaitingMax: 8, loopLagMsMax: 50, warmUpRows: 6_000 },
   ...{ flightRowsMax: 32, laneRowsMax: 1024, laneStopMs: 2_000, laneBatchRowsMax: 64, laneBatchMicrosMax: 1_000 },
   ...{ laneStartMs: 30_000, laneWarmMs: 60, laneRestartMs: 100, laneRestartMsMax: 10_000, laneRestartsMax: 8 },
   breakerFailuresInRow: 3,
@@ -308,7 +307,6 @@ export const LIMITS: Limits = Object.freeze({
   ...{ buildLabelsMax: 5_000_000, checkBytesMax: 1 << 30, historyRowsMax: 50_000_000 },
   ...{ clockAheadMsMax: 300_000, repliesMax: 65_536, replyEntriesMax: 256, gapsMax: 10_000, factsBytesMax: 256 << 20 },
   ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8, approvalsMax: 16 },
-  warmUpRows: 6_000,
   ...{
     modelBytesMax: 512 << 20,
     bundleJsonBytesMax: 16 << 20,
