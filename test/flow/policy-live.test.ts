@@ -6,7 +6,7 @@ import { LIMITS } from '../../src/limits.js'
 import { type Verdict, verifyDecisions } from '../../src/scoring/verify-decision.js'
 import { type Answer, answer, readLog, type Rig, type RigOptions, startRig } from './server-rig.js'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 /** Time enough, and none of the reference policy's own rules, lists and cuts. */
 const patient = ({ policy }: Config): void => {

@@ -7,7 +7,7 @@ import t from 'tap'
 import { CLI, ROOT } from '../../bench/server.js'
 import { FIXTURE_MODELS, type Rig, startRig, until } from './server-rig.js'
 
-t.setTimeout(150_000)
+t.setTimeout(300_000)
 
 /** More than the broken challenger takes (over 1e6 in column 0), in minor units. */
 const AMOUNT_MINOR = 200_000_000_000
