@@ -1,7 +1,7 @@
-// Ten million entities: does a fold ever wait for room? Every transaction brings a new customer until there are so many,
-// then known ones come again, then new ones push old ones out at the bound. The same is done three times over, and of
-// each fold the shortest time counts: tables that grow and chunks that are made come at the same fold every time, what
-// else the machine does does not. Prints one table; exits with 1 where a fold takes longer than what is allowed.
+// Ten million entities: does a fold ever wait for room? Every transaction brings a new customer until there are so
+// many, then known ones come again, then new ones push old ones out at the bound. The same is done three times over,
+// and of each fold the shortest time counts: tables that grow and chunks that are made come at the same fold every
+// time, what else the machine does does not. Prints one table; exits with 1 where a fold takes longer than allowed.
 //
 //   node dist/bench/entities.js [--entities 10000000]
 import { parseArgs } from 'node:util'

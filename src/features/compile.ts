@@ -31,7 +31,7 @@ export interface CompiledCatalogue {
   /** What the state runs. */
   readonly plan: plan.Plan
   /** The limits with the bounds that the catalogue sets. */
-  bounded(limits: Limits): Limits
+  readonly bounded: (limits: Limits) => Limits
   /** Whether a feature asks which transactions were fraud. */
   readonly labelled: boolean
   /** Largest delay of those, ms; 0 where none has one. */

@@ -1,4 +1,4 @@
-// What one compilation of a catalogue gathers: fields as features read them, masks and kept values, each once, numbered.
+// What one compilation of a catalogue gathers: fields as features read them, masks and kept values, each once.
 import { canonicalJson } from '../contract/canonical-json.js'
 import { minorPerMajor } from '../contract/money.js'
 import type { Currencies } from '../contract/policy.js'

@@ -1,7 +1,7 @@
 // What the state of a catalogue takes at a steady load, from its own layouts: stretches of the slab, rings of buckets,
-// records and tables of entities, ids, labels. A model of the load stands in for the load: transactions come at random and spread evenly
-// over the entities, so that what an entity holds is Poisson distributed; every transaction names one of each field.
-// test/features/memory.test.ts holds the figures against those of states that were filled.
+// records and tables of entities, ids, labels. A model of the load stands in for the load: transactions come at random
+// and spread evenly over the entities, so that what an entity holds is Poisson distributed; every transaction names one
+// of each field. test/features/memory.test.ts holds the figures against those of states that were filled.
 import type { Limits } from '../limits.js'
 import { gammaUpper } from '../stats/gamma.js'
 import { bucketLayout } from './buckets.js'

@@ -1,5 +1,5 @@
-// Labels out of files into features: reports of fraud and issuers' answers, from a file of labels and from columns beside
-// the transactions, in exact windows and in buckets; and what a file of labels is refused for.
+// Labels out of files into features: reports of fraud and issuers' answers, from a file of labels and from columns
+// beside the transactions, in exact windows and in buckets; and what a file of labels is refused for.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
