@@ -32,8 +32,11 @@ export const FALLBACK_REASONS: readonly FallbackReason[] = [
 /** How far the record was when the answer left. */
 export type Logged = 'synced' | 'buffered' | 'pending' | 'none'
 
-/** Bits of the flags that the feature stage returns; the answer lists their names under `features`. */
-export const FEATURE_FLAGS = { cold: 1, local: 2, truncated: 4, late: 8, missing: 16, stale: 32 } as const
+/**
+ * Bits of the flags that the feature stage returns; the answer lists their names under `features`. `folded`: the
+ * transaction was folded before, and is in its windows once.
+ */
+export const FEATURE_FLAGS = { cold: 1, local: 2, truncated: 4, late: 8, missing: 16, stale: 32, folded: 64 } as const
 export type FeatureFlag = keyof typeof FEATURE_FLAGS
 
 export interface Reason {

@@ -10,6 +10,8 @@ const STEPS_MAX = 6
 /** What the transaction brings to every window, filled once per transaction. */
 export interface Current {
   timeMs: number
+  /** False where the transaction is among the events already, so that a window must not add it again. */
+  adds: boolean
   /** Minor units of the base currency; NaN where unknown. */
   amount: number
   idLow: number
@@ -118,7 +120,8 @@ function one(spec: plan.Aggregate, scratch: Scratch, current: Current): number {
   const { stretch } = scratch
   const low = scratch.positions[spec.lower]
   const high = scratch.positions[spec.upper]
-  const own = spec.current ? current.masks[spec.mask] : 0
+  const isAdded = spec.current && current.adds
+  const own = isAdded ? current.masks[spec.mask] : 0
   switch (spec.code) {
     case plan.COUNT:
       return members(spec, stretch, low, high) + own
@@ -131,11 +134,11 @@ function one(spec: plan.Aggregate, scratch: Scratch, current: Current): number {
     }
     case plan.LABEL_RATE: {
       const count = members(spec, stretch, low, high) + own
-      const marked = counted(stretch, spec.totalColumn, low, high) + (spec.current ? current.masks[spec.partMask] : 0)
+      const marked = counted(stretch, spec.totalColumn, low, high) + (isAdded ? current.masks[spec.partMask] : 0)
       return count === 0 ? NaN : marked / count
     }
     case plan.TIME_SINCE_LAST:
-      return sinceLast(spec, stretch, low, high, current.timeMs)
+      return sinceLast(spec, stretch, low, high, current)
     case plan.DISTINCT:
       return distinct(spec, scratch, low, high, own === 1 ? current.values[spec.source] : NaN)
     default:
@@ -165,9 +168,15 @@ function passes(spec: plan.Aggregate, stretch: Stretch, k: number): boolean {
   return spec.countColumn < 0 || counted(stretch, spec.countColumn, k, k + 1) !== 0
 }
 
-function sinceLast(spec: plan.Aggregate, stretch: Stretch, low: number, high: number, timeMs: number): number {
+function sinceLast(spec: plan.Aggregate, stretch: Stretch, low: number, high: number, current: Current): number {
   const { floats, times } = stretch
-  for (let k = high - 1; k >= low; k--) if (passes(spec, stretch, k)) return (timeMs - floats[times + k]) / 1000
+  // Of those held at this very time one is the transaction itself.
+  let isOwn = !current.adds && spec.current && current.masks[spec.mask] === 1
+  for (let k = high - 1; k >= low; k--) {
+    if (!passes(spec, stretch, k)) continue
+    if (!isOwn || floats[times + k] !== current.timeMs) return (current.timeMs - floats[times + k]) / 1000
+    isOwn = false
+  }
   return NaN
 }
 

@@ -115,6 +115,13 @@ export class EntityBuckets {
     }
   }
 
+  /** Whether there is a bucket in which an event of this time was counted, if it came. */
+  holds(entity: number, t: number, heldFrom: number): boolean {
+    if (entity < 0 || !this.accepts(entity, t, heldFrom)) return false
+    this.#open(entity)
+    return Math.floor(t / this.plan.widthMs) <= this.#floats[this.#begin]
+  }
+
   /** Whether a window ending at t may lack what a bound has dropped. */
   truncated(entity: number, t: number, heldFrom: number): boolean {
     const from = t - this.plan.spanMs
@@ -210,7 +217,7 @@ export class EntityBuckets {
   }
 
   #one(spec: plan.BucketAggregate, current: Current, first: number, last: number): number {
-    const own = spec.current ? current.masks[spec.mask] : 0
+    const own = spec.current && current.adds ? current.masks[spec.mask] : 0
     switch (spec.code) {
       case plan.COUNT:
         return this.#counted(spec.count, first, last) + own
@@ -236,7 +243,7 @@ export class EntityBuckets {
 
   #summed(spec: plan.BucketAggregate, current: Current, first: number, last: number): number {
     const value = spec.source < 0 ? current.amount : current.values[spec.source]
-    const own = spec.current && current.masks[spec.mask] === 1 && !Number.isNaN(value)
+    const own = spec.current && current.adds && current.masks[spec.mask] === 1 && !Number.isNaN(value)
     let sum = own ? value : 0
     const column = this.#begin + 1 + spec.value * this.#layout.places
     for (let bucket = first; bucket <= last; bucket++) sum += this.#floats[column + (bucket % this.#layout.places)]

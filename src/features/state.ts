@@ -50,6 +50,11 @@ export interface FeatureState {
    * FEATURE_FLAGS.
    */
   fold(tx: Transaction, ordinal: number, clockMs: number, out: Float64Array, outAt: number): number
+  /**
+   * The same of a transaction that was folded before, and is not folded again: its windows hold it once. The flags say
+   * `folded`. What came since then and happened before it is in them, too.
+   */
+  revisit(tx: Transaction, clockMs: number, out: Float64Array, outAt: number): number
   /** The vector and flags that `fold` would give now; nothing is changed. */
   evaluate(tx: Transaction, clockMs: number, out: Float64Array, outAt: number): number
   /**
@@ -131,6 +136,7 @@ class WindowState implements FeatureState {
     this.#labels = new LabelFold({ plan, exact, buckets, hasher: this.#hasher, limits })
     this.#current = {
       timeMs: 0,
+      adds: true,
       amount: NaN,
       idLow: 0,
       idHigh: 0,
@@ -153,7 +159,7 @@ class WindowState implements FeatureState {
   fold(tx: Transaction, _ordinal: number, clockMs: number, out: Float64Array, outAt: number): number {
     this.#frontierMs = Math.max(this.#frontierMs, Math.min(tx.occurredAtMs, clockMs))
     if (Number.isNaN(this.#observedSinceMs)) this.#observedSinceMs = this.#frontierMs
-    const flags = this.#score(tx, this.#frontierMs, out, outAt)
+    const flags = this.#score(tx, this.#frontierMs, false, out, outAt)
     const t = tx.occurredAtMs
     const { idLow, idHigh } = this.#current
     let held = false
@@ -171,8 +177,13 @@ class WindowState implements FeatureState {
     return flags
   }
 
+  revisit(tx: Transaction, clockMs: number, out: Float64Array, outAt: number): number {
+    const frontierMs = Math.max(this.#frontierMs, Math.min(tx.occurredAtMs, clockMs))
+    return this.#score(tx, frontierMs, true, out, outAt) | FEATURE_FLAGS.folded
+  }
+
   evaluate(tx: Transaction, clockMs: number, out: Float64Array, outAt: number): number {
-    return this.#score(tx, Math.max(this.#frontierMs, Math.min(tx.occurredAtMs, clockMs)), out, outAt)
+    return this.#score(tx, Math.max(this.#frontierMs, Math.min(tx.occurredAtMs, clockMs)), false, out, outAt)
   }
 
   label(label: Label, _ordinal: number, _clockMs: number): boolean {
@@ -239,8 +250,11 @@ class WindowState implements FeatureState {
     return frontierMs - this.#windows[field].plan.spanMs - this.#limits.lateMsMax
   }
 
-  /** The vector and flags at this frontier; leaves the transaction's entities in the scratch, for `fold`. */
-  #score(tx: Transaction, frontierMs: number, out: Float64Array, outAt: number): number {
+  /**
+   * The vector and flags at this frontier; leaves the transaction's entities in the scratch, for `fold`. `folded`: it
+   * is where it was held then, unless it had to leave.
+   */
+  #score(tx: Transaction, frontierMs: number, folded: boolean, out: Float64Array, outAt: number): number {
     const { scalars, derived, missing } = this.#plan
     const raw = this.#raw
     const t = tx.occurredAtMs
@@ -252,7 +266,8 @@ class WindowState implements FeatureState {
     const since = Number.isNaN(this.#observedSinceMs) ? frontierMs : this.#observedSinceMs
     if (this.#spanMs > 0 && t - this.#spanMs < since) flags |= FEATURE_FLAGS.cold
     for (let i = 0; i < scalars.length; i++) raw[scalars[i].feature] = scalars[i].value(tx)
-    for (let i = 0; i < this.#windows.length; i++) flags |= this.#scoreField(tx, i, this.#heldFrom(i, frontierMs))
+    for (let i = 0; i < this.#windows.length; i++)
+      flags |= this.#scoreField(tx, i, this.#heldFrom(i, frontierMs), folded)
     for (let i = 0; i < derived.length; i++) {
       const { feature, ratio, left, right } = derived[i]
       const value = ratio ? raw[left] / raw[right] : raw[left] - raw[right]
@@ -283,7 +298,7 @@ class WindowState implements FeatureState {
     for (let i = 0; i < windows.length; i++) this.#readAhead ^= windows[i].reach(this.#entity[i], this.#current)
   }
 
-  #scoreField(tx: Transaction, index: number, heldFrom: number): number {
+  #scoreField(tx: Transaction, index: number, heldFrom: number, folded: boolean): number {
     const windows = this.#windows[index]
     if (this.#present[index] === 0) {
       const { aggregates } = windows.plan
@@ -291,6 +306,7 @@ class WindowState implements FeatureState {
       return 0
     }
     const entity = this.#entity[index]
+    this.#current.adds = !folded || !windows.holds(entity, tx.occurredAtMs, heldFrom)
     windows.compute(entity, this.#current, heldFrom, this.#raw)
     const accepted = windows.accepts(entity, tx.occurredAtMs, heldFrom)
     this.#accepted[index] = accepted ? 1 : 0

@@ -16,10 +16,7 @@ import type { FieldPlan } from './plan.js'
 import { addAmount, addCount, moveEvent, REBASE_ABOVE, rebase } from './prefix.js'
 import { emptyStretch, orderFor, Slab, type Stretch } from './slab.js'
 
-/**
- * Entities of which every event has left its window, looked at per insertion: more than one, so that they never pile
- * up.
- */
+/** Entities without an event in their window, looked at per insertion: more than one, so that they never pile up. */
 const SWEEP = 2
 export const ORDER_FIRST = orderFor(1)
 
@@ -141,6 +138,15 @@ export class EntityWindows {
       scratch.guessesAt = entity + GUESSES
     }
     aggregate(this.plan, scratch, current, heldFrom, raw)
+  }
+
+  /** Whether an event of exactly this time is held. */
+  holds(entity: number, t: number, heldFrom: number): boolean {
+    if (entity < 0 || t <= heldFrom) return false
+    const { floats, times } = this.#open(entity, this.#stretch)
+    const from = times + this.#facts[entity + FIRST]
+    const after = upperBound(floats, from, from + this.#facts[entity + COUNT], t)
+    return after > from && floats[after - 1] === t
   }
 
   /** Whether a window ending at t may lack events that a bound has dropped. */

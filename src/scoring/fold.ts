@@ -1,6 +1,7 @@
 // State is a fold of the decision log in the order of ordinals: this is that fold, for a start of the server and for
 // `log verify --replay`. Evaluated transactions and inferences have no ordinal and pass by.
 import { importedHistory } from '../contract/control-state.js'
+import { FEATURE_FLAGS } from '../contract/decision.js'
 import type { RecordCodecs } from '../contract/record.js'
 import type {
   ControlRecord,
@@ -91,7 +92,11 @@ export function createFold(deps: FoldDeps): Fold {
       return
     }
     const { facts, personal, sequence } = item
-    const flags = features.fold(personal.transaction, facts.ordinal, facts.foldedAtMs, vector, 0)
+    const { transaction } = personal
+    const flags =
+      (facts.features & FEATURE_FLAGS.folded) === 0
+        ? features.fold(transaction, facts.ordinal, facts.foldedAtMs, vector, 0)
+        : features.revisit(transaction, facts.foldedAtMs, vector, 0)
     note(facts.ordinal, Math.max(facts.foldedAtMs, facts.decidedAtMs))
     counts.transactions++
     if (indexed !== null) remember(indexed, item)

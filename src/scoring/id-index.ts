@@ -42,6 +42,8 @@ export interface SettledDecision {
 }
 
 const OPEN = -1
+/** A later entry has taken its place. */
+const REPLACED = -2
 
 /** Bytes of facts and id that an entry is given room for on average; twice what the reference policy takes. */
 const FACTS_BYTES_EACH = 512
@@ -114,7 +116,10 @@ export class IdIndex {
     return this.#sequence[entry]
   }
 
-  /** Takes in a folded transaction. Ordinals must rise. Returns its entry. */
+  /**
+   * Takes in a transaction, in the place of an entry of the same id where there is one. Ordinals must rise. Returns its
+   * entry.
+   */
   insert(hashes: Uint32Array, epoch: number, ordinal: number, clockMs: number): number {
     if (this.#next - this.#oldest === this.#idsMax) this.#evictOldest()
     while (this.#oldest < this.#next && this.#clockMs[this.#oldest % this.#idsMax] < clockMs - this.#windowMs) {
@@ -132,7 +137,13 @@ export class IdIndex {
     this.#factsBytes[entry] = 0
     this.#factsAt[entry] = this.#arenaNext
     let at = hashes[0] & this.#mask
-    while (this.#table[at] !== 0) at = (at + 1) & this.#mask
+    for (; this.#table[at] !== 0; at = (at + 1) & this.#mask) {
+      const other = this.#table[at] - 1
+      if (this.#idLow[other] !== hashes[0] || this.#idHigh[other] !== hashes[1]) continue
+      this.#sequence[other] = REPLACED
+      this.#factsBytes[other] = 0
+      break
+    }
     this.#table[at] = entry + 1
     return entry
   }
@@ -140,6 +151,7 @@ export class IdIndex {
   /** Keeps what was decided: the id and the facts section as logged. Does nothing where the entry has left already. */
   settle(entry: number, settled: SettledDecision): void {
     if (this.#ordinal[entry] !== settled.ordinal || this.#epoch[entry] !== settled.epoch) return
+    if (this.#sequence[entry] === REPLACED) return
     const factsBytes = settled.to - settled.from
     const idBytes = Buffer.byteLength(settled.transactionId)
     const bytes = 2 + idBytes + factsBytes
@@ -178,7 +190,8 @@ export class IdIndex {
       else high = middle
     }
     const entry = low % this.#idsMax
-    return low < this.#next && this.#ordinal[entry] === ordinal && this.#epoch[entry] === epoch ? entry : -1
+    const isFound = low < this.#next && this.#ordinal[entry] === ordinal && this.#epoch[entry] === epoch
+    return isFound && this.#sequence[entry] !== REPLACED ? entry : -1
   }
 
   /** Entries held, those evicted so far, and the clock at the oldest held (null where empty). */
@@ -224,6 +237,10 @@ export class IdIndex {
   #evictOldest(): void {
     const entry = this.#oldest++ % this.#idsMax
     this.#evicted++
+    if (this.#sequence[entry] === REPLACED) {
+      this.#ordinal[entry] = -1
+      return
+    }
     let hole = this.#idLow[entry] & this.#mask
     while (this.#table[hole] !== entry + 1) hole = (hole + 1) & this.#mask
     // Backward shift: linear probing without tombstones (Knuth, TAOCP 6.4, algorithm R).

@@ -13,7 +13,7 @@ import {
 } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import type { RecordCodecs } from '../contract/record.js'
-import type { Transaction } from '../contract/transaction.js'
+import { MODES, type Transaction } from '../contract/transaction.js'
 import { isRejection } from '../contract/problem.js'
 import type { TransactionValidator } from '../contract/validate.js'
 import { createSubject } from '../decision/condition.js'
@@ -34,6 +34,7 @@ import type { Context, InFlight } from './in-flight.js'
 import type { Lane, LaneListener } from './lane/port.js'
 import type { LaneModel, ServedModel } from './models.js'
 import type { Order } from './order.js'
+import { createRepeat } from './repeat.js'
 import { isChallenged } from './route.js'
 import type { Serving } from './serving.js'
 
@@ -111,26 +112,14 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     answerRejection(exchange, reject(code, detail), metrics)
   }
 
-  /** True where the transaction is a repeat, and then it is taken care of. */
-  function replay(exchange: Exchange): boolean {
-    const entry = index.find(hashes[0], hashes[1])
-    if (entry < 0) return false
-    if (!index.sameContent(entry, hashes[2], hashes[3])) {
-      refuse(exchange, 'ASSAY_TRANSACTION_REUSED', 'a transaction_id names one transaction with one content')
-    } else if (!answers.awaitFirst(entry, exchange)) {
-      const most = `at most ${limits.duplicatesWaitingMax} repeats wait for one decision`
-      refuse(exchange, 'ASSAY_DUPLICATES_WAITING', `${most}; ${RETRY_ADVICE}`)
-    } else deps.wake()
-    return true
-  }
+  const repeat = createRepeat({ limits, index, codecs, answers, refuse, wake: deps.wake })
 
   function admit(transaction: Transaction, exchange: Exchange): void {
     const elsewhere = exchange.decidedElsewhere?.get(transaction.transactionId)?.body ?? null
     const mode = elsewhere === null ? exchange.mode : 'observe'
-    if (mode !== 'evaluate') {
-      identity.of(transaction)
-      if (replay(exchange)) return
-    }
+    identity.of(transaction)
+    const known = repeat(hashes, exchange, mode)
+    if (known === 'answered') return
     if (exchange.source !== null && decided.has(exchange.source)) {
       if (elsewhere !== null) exchange.answer(200, elsewhere, true, 0)
       else refuse(exchange, 'ASSAY_DECISION_UNKNOWN', 'its place in the stream was decided before')
@@ -156,9 +145,10 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     context.serving = serving
     begin(context, transaction, exchange)
     context.facts.mode = mode
+    metrics.taken(MODES.indexOf(mode))
     context.facts.decidedElsewhere = elsewhere
     context.logged = logged
-    fold(context, mode !== 'evaluate' && logged)
+    fold(context, mode !== 'evaluate' && logged, known === 'folded')
     if (mode === 'observe') observe(context)
     else route(context)
   }
@@ -185,8 +175,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     facts.stages.validateUs = micros(clock.monoMs() - exchange.receivedAtMs)
   }
 
-  /** Takes the ordinal, folds the transaction into its windows and fills the vector. */
-  function fold(context: Context, folds: boolean): void {
+  /** Takes the ordinal, folds the transaction into its windows where it is not there yet, and fills the vector. */
+  function fold(context: Context, folds: boolean, isFolded: boolean): void {
     const { facts, personal, vectorAt } = context
     const startMs = clock.monoMs()
     const nowMs = order.nowMs()
@@ -195,9 +185,12 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     facts.ordinal = folds ? order.nextOrdinal() : order.nextUnfolded()
     facts.receivedAtMs = nowMs
     facts.foldedAtMs = nowMs
-    facts.features = folds
-      ? features.fold(personal.transaction, facts.ordinal, nowMs, vectors, vectorAt)
-      : features.evaluate(personal.transaction, nowMs, vectors, vectorAt)
+    const { transaction } = personal
+    facts.features = isFolded
+      ? features.revisit(transaction, nowMs, vectors, vectorAt)
+      : folds
+        ? features.fold(transaction, facts.ordinal, nowMs, vectors, vectorAt)
+        : features.evaluate(transaction, nowMs, vectors, vectorAt)
     if (context.exchange?.stale === true) facts.features |= FEATURE_FLAGS.stale
     if (folds) context.entry = index.insert(hashes, log.epoch, facts.ordinal, nowMs)
     facts.stages.featuresUs = micros(clock.monoMs() - startMs)
@@ -263,7 +256,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     const { facts } = context
     facts.degraded = true
     facts.fallback = [...facts.fallback, { model: model.reference, role, reason }]
-    metrics.degraded(model.metric, FALLBACK_REASONS.indexOf(reason))
+    if (facts.mode === 'decide') metrics.degraded(model.metric, FALLBACK_REASONS.indexOf(reason))
   }
 
   /** The current lane failed or was given up: on to the next model. */
@@ -287,18 +280,18 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     facts.decidedAtMs = order.nowMs()
     const { models, watch } = context.serving
     const reasons = model === models.baseline ? models.baseline.reasons(vectors, context.vectorAt) : NONE
-    const action = decide(context, model, reasons)
+    decide(context, model, reasons)
     facts.stages.decideUs = micros(clock.monoMs() - nowMs)
     metrics.stage(STAGE.infer, facts.stages.inferUs)
     metrics.stage(STAGE.decide, facts.stages.decideUs)
     if (watch !== null && context.exchange !== null) {
       watch.note(facts, micros(clock.monoMs() - context.exchange.receivedAtMs))
     }
-    metrics.decision(ACTIONS.indexOf(action), model.metric, ROLES.indexOf(model.answeredBy.role))
     record(context)
   }
 
-  function decide({ facts, personal, vectorAt, serving }: Context, model: ServedModel, reasons: readonly Reason[]) {
+  function decide(context: Context, model: ServedModel, reasons: readonly Reason[]): void {
+    const { facts, personal, vectorAt, serving } = context
     subject.transaction = personal.transaction
     subject.at = vectorAt
     subject.score = facts.score ?? 0
@@ -307,9 +300,12 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     subject.model = model.reference
     subject.nowMs = facts.decidedAtMs
     const action = serving.decider.decide(subject, model.cuts, reasons, facts)
-    metrics.matched(facts.rules, 'enforce')
-    metrics.matched(facts.rulesShadow, 'shadow')
-    return action
+    // What is only evaluated is outside of every statistic.
+    if (facts.mode === 'decide') {
+      metrics.decision(ACTIONS.indexOf(action), model.metric, ROLES.indexOf(model.answeredBy.role))
+      metrics.matched(facts.rules, 'enforce')
+      metrics.matched(facts.rulesShadow, 'shadow')
+    }
   }
 
   function observe(context: Context): void {
