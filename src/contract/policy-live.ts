@@ -7,6 +7,7 @@ import { canonicalJson } from './canonical-json.js'
 import { policyFaults } from './policy-check.js'
 import { Policy, policyDifferences } from './policy.js'
 import { Reason } from './routes-change.js'
+import { tryConditions } from './rules-check.js'
 import { shapeFaults } from './shape.js'
 
 // prettier-ignore
@@ -70,15 +71,25 @@ export function changedPolicy(policy: Policy, given: PolicyChange['policy']): Po
   const fixed = Object.entries(given).filter(([key]) => !isLive(key))
   const refused = fixed.flatMap(([key, value]) => fixedFaults(policy, key, value))
   if (refused.length > 0) return reject('ASSAY_CHANGE_CONFLICT', textOf(refused), refused)
-  const members = { ...policy, ...Object.fromEntries(Object.entries(given).filter(([key]) => isLive(key))) }
-  const asked = Object.fromEntries(Object.entries(members).filter(([, value]) => value !== null))
-  const shape = shapeFaults(Policy, asked, '/policy')
+  const changed = merged(policy, given)
+  const shape = shapeFaults(Policy, changed, '/policy')
   if (shape.length > 0) return invalid(shape)
-  const changed = asked as Policy
   const faults = policyFaults(changed)
   if (faults.length > 0) return invalid(faults)
   if (policyDifferences(policy, changed).length > 0) return changed
   return reject('ASSAY_CHANGE_CONFLICT', 'this is the policy that holds already')
+}
+
+/** Does what takes longest of `changedPolicy`, piece by piece; what it finds then stands in its way no more. */
+export function* prepareChange(policy: Policy, given: PolicyChange['policy']): Generator<void> {
+  const changed = merged(policy, given)
+  if (shapeFaults(Policy, changed, '/policy').length === 0) yield* tryConditions(changed)
+}
+
+/** Not checked: of the shape of a policy where what is given is. */
+function merged(policy: Policy, given: PolicyChange['policy']): Policy {
+  const members = { ...policy, ...Object.fromEntries(Object.entries(given).filter(([key]) => isLive(key))) }
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== null)) as Policy
 }
 
 function fixedFaults(policy: Policy, key: string, value: unknown): InputFault[] {

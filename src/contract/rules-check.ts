@@ -133,7 +133,7 @@ function checkCondition(condition: Condition, place: Place): void {
   else if (size.depth > LIMITS.conditionDepthMax) add(path, `at most ${LIMITS.conditionDepthMax} levels`)
   else if (found.length > 0) for (const fault of found) add(fault.path, fault.message)
   else {
-    const outcome = tryOut(condition, place.policy)
+    const outcome = outcomeOf(condition, place.policy)
     if (outcome === 'never') add(path, 'a condition that can hold: this one never does')
     if (outcome === 'always') add(path, 'a condition that can fail: this one always holds')
   }
@@ -296,8 +296,33 @@ interface Axis {
   readonly values: readonly FieldValue[]
 }
 
+type Outcome = 'never' | 'always' | 'open'
+
+/** What became of trying, for as long as what a payment is stays the same. */
+const outcomes = new WeakMap<Condition, { readonly schema: Policy['schema']; readonly outcome: Outcome }>()
+
+function outcomeOf(condition: Condition, policy: Policy): Outcome {
+  const known = outcomes.get(condition)
+  if (known?.schema === policy.schema) return known.outcome
+  const outcome = tryOut(condition, policy)
+  outcomes.set(condition, { schema: policy.schema, outcome })
+  return outcome
+}
+
+/**
+ * Tries the conditions of the policy one by one, so that its check finds them tried: a thread that answers requests has
+ * no time for all of them at once.
+ */
+export function* tryConditions(policy: Policy): Generator<void> {
+  for (const { when } of [...(policy.rules ?? []), ...(policy.segments ?? [])]) {
+    if (testsOf(when).length > LIMITS.conditionTestsMax || outcomes.get(when)?.schema === policy.schema) continue
+    outcomeOf(when, policy)
+    yield
+  }
+}
+
 /** Tries the condition on every combination; `open` where there are too many of them, or it can do both. */
-function tryOut(condition: Condition, policy: Policy): 'never' | 'always' | 'open' {
+function tryOut(condition: Condition, policy: Policy): Outcome {
   const axes = axesOf(testsOf(condition), policy)
   const combinations = axes.reduce((product, { values }) => product * values.length, 1)
   if (combinations > LIMITS.conditionTriesMax) return 'open'

@@ -20,7 +20,7 @@ import { describeModels } from './control-state.js'
 import type { ModelPool } from './model-pool.js'
 import { inRoles, type LoadedModel, routable } from './models.js'
 import type { Order } from './order.js'
-import { applyPolicyChange, isOfPolicy, type PolicyAsked } from './policy-change.js'
+import { applyPolicyChange, isOfPolicy, type PolicyAsked, preparePolicyChange } from './policy-change.js'
 import { createServing, type Serving, type ServingDeps, type Standing } from './serving.js'
 
 /** Who changes something, why, and the revision that it is meant for (null: whichever it is). */
@@ -54,6 +54,8 @@ export interface Control {
   change(asked: Asked, by: By, done: (outcome: Outcome) => void): Rejection | null
   /** What a change of the policy would make of it; nothing is changed. */
   preview(asked: PolicyAsked, by: By): Standing | Rejection
+  /** Pieces of work to be done before `change` or `preview`, which would do them all at once. */
+  prepare(asked: PolicyAsked): Iterator<void>
   /** The same for a model, name@version, that is to be loaded first: until then it may still be refused. */
   load(model: string, by: By, done: (result: Outcome | Rejection) => void): Rejection | null
   /** The durable sequence moved. */
@@ -283,6 +285,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     policyRevision: () => newest.live.revision,
     change,
     preview: standingAfter,
+    prepare: (asked) => preparePolicyChange(newest, asked),
     load,
     progress,
     tick,

@@ -1,6 +1,13 @@
 // What a change makes of the policy that serves: rules, lists, cuts and guards, all of them one revision of their own.
 // Pure. Invariant: what it gives can be served: it has no fault, and every loaded model has cuts under it.
-import { asGiven, changedPolicy, type ListChange, livePart, type PolicyChange } from '../contract/policy-live.js'
+import {
+  asGiven,
+  changedPolicy,
+  type ListChange,
+  livePart,
+  type PolicyChange,
+  prepareChange,
+} from '../contract/policy-live.js'
 import { type Policy, policyFingerprint } from '../contract/policy.js'
 import { isRejection } from '../contract/problem.js'
 import { NO_CUTS } from '../decision/decide.js'
@@ -37,6 +44,12 @@ export function applyPolicyChange(held: Standing, asked: PolicyAsked, loaded: Lo
     policyDigest: policyFingerprint(policy),
     live: { revision: held.live.revision + 1, previous },
   }
+}
+
+/** What can be done of a change before it is made, in pieces that a thread has time for between two payments. */
+export function preparePolicyChange({ policy, live }: Standing, asked: PolicyAsked): Iterator<void> {
+  const given = asked.kind === 'policy' ? asked.given : live.previous === null ? {} : asGiven(live.previous)
+  return prepareChange(policy, asked.kind === 'policy_list' ? {} : given)
 }
 
 function policyAfter({ policy, live }: Standing, asked: PolicyAsked): Policy | Rejection {

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { loadConfig } from '../../src/config.js'
 import type { Policy } from '../../src/contract/policy.js'
-import { rulesFaults } from '../../src/contract/rules-check.js'
+import { rulesFaults, tryConditions } from '../../src/contract/rules-check.js'
 import type { Condition, Rule } from '../../src/contract/rules.js'
 import { LIMITS } from '../../src/limits.js'
 import { ruledPolicy } from '../decision/rules-rig.js'
@@ -216,5 +216,26 @@ void t.test('the shape is checked before its sense: faults of a file name the pa
     return true
   })
   t.doesNotThrow(() => fc.assert(property, { numRuns: 100 }))
+  t.end()
+})
+
+void t.test('conditions are tried one by one, each once, with what the check then says', (t) => {
+  const always: Condition = {
+    any: [
+      { field: 'amount', op: 'ge', value: 5 },
+      { field: 'amount', op: 'lt', value: 5 },
+      { field: 'amount', op: 'absent' },
+    ],
+  }
+  const over = { rules: [rule(always, 'a'), rule({ field: 'amount', op: 'ge', value: 5 }, 'b')] }
+  const policy = ruledPolicy(over)
+  const pieces = (): number => [...tryConditions(policy)].length
+  const wanted = rulesFaults(structuredClone(policy))
+  t.equal(pieces(), 2 + (policy.segments?.length ?? 0))
+  t.equal(pieces(), 0, 'they are known now')
+  t.same(rulesFaults(policy), wanted)
+  t.match(wanted, [{ path: '/policy/rules/0/when', message: /always holds/ }])
+  const other = { ...policy, schema: { ...policy.schema } }
+  t.ok([...tryConditions(other)].length > 0, 'where a payment is something else they are tried again')
   t.end()
 })

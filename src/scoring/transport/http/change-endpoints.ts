@@ -33,7 +33,10 @@ import { JSON_TYPE } from './reply.js'
 import type { Parse } from './score-listener.js'
 
 /** The server that is changed. */
-export interface Changes extends Pick<Control, 'change' | 'load' | 'preview' | 'revision' | 'policyRevision'> {
+export interface Changes extends Pick<
+  Control,
+  'change' | 'load' | 'preview' | 'prepare' | 'revision' | 'policyRevision'
+> {
   /** As `/v1/routes`, `/v1/models` and `/v1/policy` show them. */
   routes(): object
   models(): object
@@ -189,20 +192,36 @@ function handle(deps: ChangeDeps, asked: Asked | Rejection, exchange: HttpExchan
     const changes = deps.changes()
     if (changes === null) return exchange.reject(reject('ASSAY_NOT_READY', 'the server is starting'))
     const { change, reason } = read
-    if (asked.trial !== undefined && isOfPolicy(change)) {
-      return tryOut(changes, exchange, { change, by: { ...by, reason }, last: asked.trial })
-    }
-    const done: Parameters<Control['load']>[2] = (result) => {
-      if ('code' in result) return exchange.reject(result)
-      const body = JSON.stringify({ ...changes[asked.shows](), change: result })
-      answer(exchange, result.durable ? 200 : 202, body, result.revision)
-    }
     const full = { ...by, reason }
-    const rejection =
-      change.kind === 'load' ? changes.load(change.model, full, done) : changes.change(change, full, done)
-    if (rejection !== null) exchange.reject(rejection)
+    if (!isOfPolicy(change)) return carryOut(changes, exchange, { asked, change, by: full })
+    inTurns(changes.prepare(change), () => {
+      if (asked.trial === undefined) carryOut(changes, exchange, { asked, change, by: full })
+      else tryOut(changes, exchange, { change, by: full, last: asked.trial })
+    })
   }
   exchange.receive(consume, readLength(req), waitsForContinue(req))
+}
+
+/** A piece in each turn of the loop, so that payments pass between them. */
+function inTurns(pieces: Iterator<void>, then: () => void): void {
+  if (pieces.next().done === true) then()
+  else setImmediate(inTurns, pieces, then)
+}
+
+interface Ordered {
+  readonly asked: Asked
+  readonly change: Change | PolicyAsked
+  readonly by: By
+}
+
+function carryOut(changes: Changes, exchange: HttpExchange, { asked, change, by }: Ordered): void {
+  const done: Parameters<Control['load']>[2] = (result) => {
+    if ('code' in result) return exchange.reject(result)
+    const body = JSON.stringify({ ...changes[asked.shows](), change: result })
+    answer(exchange, result.durable ? 200 : 202, body, result.revision)
+  }
+  const rejection = change.kind === 'load' ? changes.load(change.model, by, done) : changes.change(change, by, done)
+  if (rejection !== null) exchange.reject(rejection)
 }
 
 interface Trial {
