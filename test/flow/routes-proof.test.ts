@@ -17,9 +17,7 @@ void t.test('each decision is what its revision prescribes, over changes and a k
   const log = await readRoutesLog(join(run.dataDir, 'decision-log'))
   t.same(judgeRoutes(log, run), [])
   for (const revision of run.told.keys()) t.ok(log.routings.has(revision), `revision ${revision} was kept`)
-  t.ok(
-    log.controls.length >= 40 && run.decided.size > 0 && log.decisions.some(({ facts }) => facts.fallback.length > 0),
-  )
+  t.ok(log.controls.length >= 40 && run.decided.size > 0)
 
   const spoil = (change: Partial<RoutesLog>): string => judgeRoutes({ ...log, ...change }, run).join('\n')
   const [first] = log.decisions.filter(({ facts }) => !facts.unfolded && facts.fallback.length === 0)

@@ -11,11 +11,15 @@ import { createRandom } from '../../src/simulate/random.js'
 export const CHAMPION = 'fraud-lgbm@1'
 export const SHADOW = 'fraud-xgb@1'
 export const START_MS = Date.UTC(2026, 10, 20, 12, 59)
+/** A float32 for each feature. */
+const VECTOR_BYTES = 4 * loadConfig({ env: {} }).policy.catalogue.features.length
 export const CUTS = { challenge_at: null, review_at: 0.5, decline_at: 0.8 }
 
 /** What held: both models served, with the same cuts. */
 export function controlOf(edit: (control: Control) => void = () => undefined): Control {
   const policy = structuredClone(loadConfig({ env: {} }).policy)
+  // The cuts of the models alone, without those of a segment.
+  policy.thresholds = {}
   const models = [CHAMPION, SHADOW].map((reference) => ({
     ...{
       reference,
@@ -68,7 +72,7 @@ export function decision(seen: Seen): TailRecord {
     ...{ transactionId: `t-${sequence}`, occurredAtMs: decidedAtMs, offsetMinutes: 0, amountMinor: amount },
     ...{ currency: seen.currency ?? 'EUR', amountBaseMinor: amount, fields: ['c-1', 't-1'] },
   }
-  const personal = { transaction, vector: new Uint8Array(84), traceparent: null, source: null }
+  const personal = { transaction, vector: new Uint8Array(VECTOR_BYTES), traceparent: null, source: null }
   return { epoch: 1, sequence, control, shadows, record: { type: 'decision', facts, personal } }
 }
 

@@ -232,7 +232,7 @@ function hangingRows(control: Control): { quick: TailRecord; slow: TailRecord; d
   const rowOf = (amount: number): TailRecord => {
     const made = decision({ sequence: 1, decidedAtMs: 1, score: 0.1, shadows: [], control })
     if (made.record.type !== 'decision') return made
-    const vector = new Uint8Array(84)
+    const vector = Uint8Array.from(made.record.personal.vector)
     new DataView(vector.buffer).setFloat32(0, amount, true)
     return { ...made, record: { ...made.record, personal: { ...made.record.personal, vector } } }
   }
