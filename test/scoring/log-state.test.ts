@@ -14,7 +14,7 @@ import { createLogState, serializeLogState } from '../../src/scoring/log-state.j
 import { SNAPSHOT_FORMAT } from '../../src/scoring/snapshot.js'
 
 /** SHA-256 of the image of an empty state, by format. */
-const LAYOUTS = new Map([[1, 'fc575346e5157ee4b79152a6d000e31345af7d5ce3139a5bedcdd5cdaea97135']])
+const LAYOUTS = new Map([[2, '47ab4b4ec9c3b755eb3847c8dc6db9115965addf94af6aa8b147888bec3080ea']])
 
 void t.test('another layout of the state is another format', async (t) => {
   const { policy } = loadConfig({ env: {} })
