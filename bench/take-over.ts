@@ -38,7 +38,13 @@ function nextBuild(folder: string): string {
     const path = join(root, 'dist', 'src', file)
     const text = readFileSync(path, 'utf8')
     if (!text.includes(words)) throw new Error(`${file} does not say ${words}`)
-    writeFileSync(path, text.replace(words, words.replace('1', '2')))
+    writeFileSync(
+      path,
+      text.replace(
+        words,
+        words.replace(/\d+$/, (format) => `${Number(format) + 1}`),
+      ),
+    )
   }
   return join(root, 'dist', 'src', 'cli.js')
 }

@@ -1,5 +1,5 @@
-// decide, evaluate and observe on a whole server: what each answers, folds, logs and counts; that an observed payment can
-// be decided later, once; and that a restart and the replay of the log see it the same.
+// decide, evaluate and observe on a whole server: what each answers, folds, logs and counts; that an observed payment
+// can be decided later, once; and that a restart and the replay of the log see it the same.
 import t from 'tap'
 import { verifyReplay } from '../../src/scoring/verify-replay.js'
 import { type Answer, readLog, type Rig, startRig } from './server-rig.js'
