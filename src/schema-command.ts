@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from './config.js'
 import { compileTransaction, isRejection, type TransactionValidator } from './contract/validate.js'
 import { AssayError, type ErrorCode, ERRORS, type InputFault, reject, type Rejection } from './errors.js'
-import { asSent, withoutLabels, transactionNames } from './features/build-rows.js'
+import { asSent, labelColumns, takeLabels, transactionNames } from './features/build-rows.js'
 import {
   type ColumnMap,
   isJsonLines,
@@ -153,9 +153,10 @@ interface RowTrial {
 async function* tryRows(options: TryOptions, trial: RowTrial): AsyncGenerator<Tried> {
   const { input, columns, policy } = options
   const { validator, clock, names, see } = trial
-  for await (const row of readRows(input, names, columns, { see })) {
-    const { number } = row
-    const { values, fault } = asSent(withoutLabels(row.values, policy.schema).given, policy)
+  const labels = labelColumns(policy.schema)
+  for await (const { number, values: given } of readRows(input, names, columns, { see })) {
+    takeLabels(given, labels)
+    const { values, fault } = asSent(given, policy)
     const result = validator.check(values, clock.nowMs())
     const refusal = isRejection(result) ? result : null
     yield { number, refusal: fault === null || refusal === null ? refusal : withAmount(refusal, fault) }

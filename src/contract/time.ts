@@ -143,6 +143,12 @@ export function parseDuration(text: string): number | null {
   return unitMs === undefined ? null : Number(count) * unitMs
 }
 
+/** As `parseDuration` reads it, in the largest unit of which it is a whole number. */
+export function durationText(ms: number): string {
+  const [unit, unitMs] = [...UNIT_MS].reverse().find(([, each]) => ms >= each && ms % each === 0) ?? ['ms', 1]
+  return `${ms / unitMs}${unit}`
+}
+
 /** ISO 8601 in UTC with milliseconds, as Date.toISOString gives it, for years 1970 to 9999. */
 export function isoTime(ms: number): string {
   const days = Math.floor(ms / DAY_MS)

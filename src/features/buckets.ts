@@ -106,7 +106,7 @@ export class EntityBuckets {
       this.#open(entity)
       newest = this.#floats[this.#begin]
     }
-    const oldest = Math.max(newest - this.#layout.places, Math.floor(heldFrom / widthMs), -1) + 1
+    const oldest = this.#oldestVisible(newest, heldFrom)
     for (let i = 0; i < aggregates.length; i++) {
       const spec = aggregates[i]
       const first = Math.max(Math.floor((current.timeMs - spec.lowerMs) / widthMs) + 1, oldest)
@@ -142,21 +142,19 @@ export class EntityBuckets {
     if (counts.length + sums.length + maxima.length === 0) return
     this.#see(entity, low, high)
     const at = this.#place(current.timeMs)
-    const { places, floatColumns } = this.#layout
-    const word = 2 * (this.#begin + 1 + places * floatColumns) + at
     for (let c = 0; c < counts.length; c++) {
       const { mask, source } = counts[c]
       const known = source < 0 || !Number.isNaN(current.values[source])
-      if (current.masks[mask] === 1 && known) this.#words[word + c * places]++
+      if (current.masks[mask] === 1 && known) this.#words[this.#countColumn(c) + at]++
     }
-    let float = this.#begin + 1 + at
-    for (let c = 0; c < sums.length; c++, float += places) {
+    for (let c = 0; c < sums.length; c++) {
       const value = valueOf(sums[c], current)
-      if (!Number.isNaN(value)) this.#floats[float] += value
+      if (!Number.isNaN(value)) this.#floats[this.#floatColumn(c) + at] += value
     }
-    for (let c = 0; c < maxima.length; c++, float += places) {
+    for (let c = 0; c < maxima.length; c++) {
       const value = valueOf(maxima[c], current)
-      if (value > this.#floats[float]) this.#floats[float] = value
+      const place = this.#floatColumn(sums.length + c) + at
+      if (value > this.#floats[place]) this.#floats[place] = value
     }
     this.#sweep(heldFrom)
   }
@@ -170,33 +168,30 @@ export class EntityBuckets {
   mark(entity: number, low: number, high: number, word: MarkedEvent): void {
     const { counts, marked } = this.plan
     if (marked.every((set) => changeOf(set, word) === 0)) return
-    const { places, floatColumns } = this.#layout
     this.#see(entity, low, high)
     const at = this.#place(word.timeMs)
-    const column = 2 * (this.#begin + 1 + places * floatColumns) + at + counts.length * places
-    for (let i = 0; i < marked.length; i++) {
-      const change = changeOf(marked[i], word)
+    marked.forEach((set, i) => {
+      const change = changeOf(set, word)
+      const place = this.#countColumn(counts.length + i) + at
       // A word that takes back what was never counted here takes nothing.
-      const count = this.#words[column + i * places]
-      if (change > 0 || count > 0) this.#words[column + i * places] = count + change
-    }
+      if (change > 0 || this.#words[place] > 0) this.#words[place] += change
+    })
+    this.#sweep(word.heldFrom)
   }
 
   /** Hands all numbers over, entities in the order in which they would leave: for the digest. */
   walk(heldFrom: number, put: (value: number) => void): void {
     const entities = this.#entities
     const { places, floatColumns, countColumns } = this.#layout
-    const held = Math.floor(heldFrom / this.plan.widthMs)
     for (let entity = entities.oldest; entity >= 0; entity = entities.newer(entity)) {
       this.#open(entity)
       const newest = this.#floats[this.#begin]
       for (const fact of [entities.hashLow(entity), entities.hashHigh(entity), entities.floor(entity), newest])
         put(fact)
-      for (let bucket = Math.max(newest - places, held, -1) + 1; bucket <= newest; bucket++) {
-        const float = this.#begin + 1 + (bucket % places)
-        const word = 2 * (this.#begin + 1 + places * floatColumns) + (bucket % places)
-        for (let c = 0; c < floatColumns; c++) put(this.#floats[float + c * places])
-        for (let c = 0; c < countColumns; c++) put(this.#words[word + c * places])
+      for (let bucket = this.#oldestVisible(newest, heldFrom); bucket <= newest; bucket++) {
+        const at = bucket % places
+        for (let c = 0; c < floatColumns; c++) put(this.#floats[this.#floatColumn(c) + at])
+        for (let c = 0; c < countColumns; c++) put(this.#words[this.#countColumn(c) + at])
       }
     }
   }
@@ -245,16 +240,17 @@ export class EntityBuckets {
     const value = spec.source < 0 ? current.amount : current.values[spec.source]
     const own = spec.current && current.adds && current.masks[spec.mask] === 1 && !Number.isNaN(value)
     let sum = own ? value : 0
-    const column = this.#begin + 1 + spec.value * this.#layout.places
-    for (let bucket = first; bucket <= last; bucket++) sum += this.#floats[column + (bucket % this.#layout.places)]
+    const { places } = this.#layout
+    const column = this.#floatColumn(spec.value)
+    for (let bucket = first; bucket <= last; bucket++) sum += this.#floats[column + (bucket % places)]
     if (spec.code === plan.SUM || spec.code === plan.SUM_AMOUNT) return sum / spec.divisor
     const count = this.#counted(spec.count, first, last) + (own ? 1 : 0)
     return count === 0 ? NaN : sum / count / spec.divisor
   }
 
   #counted(count: number, first: number, last: number): number {
-    const { places, floatColumns } = this.#layout
-    const column = 2 * (this.#begin + 1 + places * floatColumns) + count * places
+    const { places } = this.#layout
+    const column = this.#countColumn(count)
     let sum = 0
     for (let bucket = first; bucket <= last; bucket++) sum += this.#words[column + (bucket % places)]
     return sum
@@ -262,7 +258,7 @@ export class EntityBuckets {
 
   #largest(value: number, first: number, last: number): number {
     const { places } = this.#layout
-    const column = this.#begin + 1 + value * places
+    const column = this.#floatColumn(value)
     let most = -Infinity
     for (let bucket = first; bucket <= last; bucket++) most = Math.max(most, this.#floats[column + (bucket % places)])
     return most
@@ -308,12 +304,24 @@ export class EntityBuckets {
   }
 
   #clear(at: number): void {
-    const { places, floatColumns, countColumns } = this.#layout
-    let float = this.#begin + 1 + at
-    for (let c = 0; c < floatColumns; c++, float += places)
-      this.#floats[float] = c < this.plan.sums.length ? 0 : -Infinity
-    let word = 2 * (this.#begin + 1 + places * floatColumns) + at
-    for (let c = 0; c < countColumns; c++, word += places) this.#words[word] = 0
+    const { floatColumns, countColumns } = this.#layout
+    const sums = this.plan.sums.length
+    for (let c = 0; c < floatColumns; c++) this.#floats[this.#floatColumn(c) + at] = c < sums ? 0 : -Infinity
+    for (let c = 0; c < countColumns; c++) this.#words[this.#countColumn(c) + at] = 0
+  }
+
+  /** Where a column of sums and maxima begins in the floats of the opened record, and one of counts in its words. */
+  #floatColumn(column: number): number {
+    return this.#begin + 1 + column * this.#layout.places
+  }
+
+  #countColumn(column: number): number {
+    return 2 * this.#floatColumn(this.#layout.floatColumns) + column * this.#layout.places
+  }
+
+  /** The first bucket that the ring of an entity still has and that is not too old to be seen. */
+  #oldestVisible(newest: number, heldFrom: number): number {
+    return Math.max(newest - this.#layout.places, Math.floor(heldFrom / this.plan.widthMs), -1) + 1
   }
 
   #evictOldest(): void {
@@ -355,6 +363,7 @@ export interface MarkedEvent {
   readonly timeMs: number
   readonly was: number
   readonly marks: number
+  readonly heldFrom: number
 }
 
 function changeOf(set: MarkSet, { was, marks }: MarkedEvent): number {

@@ -51,34 +51,38 @@ export function inputFault(place: string, { detail, errors }: Rejection): AssayE
 
 /** Streams the rows, amounts in minor units, texts as the types that are declared. Throws ASSAY_INPUT_INVALID. */
 export async function* readForeign(input: Transactions, spec: RowSpec): AsyncGenerator<ForeignRow> {
+  const columns = labelColumns(spec.schema)
   for await (const row of readRows(input.path, transactionNames(spec.schema), input.columns)) {
-    const { given, fraud, approved } = withoutLabels(row.values, spec.schema)
     const place = `${input.path}, row ${row.number}`
-    const { values, fault } = asSent(given, spec)
+    const labels: Record<LabelColumn, boolean | null> = { fraud: null, approved: null }
+    for (const [name, value] of takeLabels(row.values, columns)) labels[name] = readBoolean(value, `${place}: /${name}`)
+    const { values, fault } = asSent(row.values, spec)
     if (fault !== null) throw new AssayError('ASSAY_INPUT_INVALID', `${place}: ${fault.path}: ${fault.message}`)
-    const read = (name: string, value: unknown): boolean | null =>
-      value === undefined ? null : readBoolean(value, `${place}: /${name}`)
-    yield { number: row.number, values, fraud: read('fraud', fraud), approved: read('approved', approved) }
+    yield { number: row.number, values, ...labels }
   }
 }
 
-/** A row without its label columns, where the schema does not declare them as fields, and what those hold. */
-export function withoutLabels(
+const LABEL_COLUMNS = ['fraud', 'approved'] as const
+type LabelColumn = (typeof LABEL_COLUMNS)[number]
+
+/** Columns of a file that are labels: those that the schema does not declare as fields. */
+export function labelColumns({ fields }: TransactionSchema): LabelColumn[] {
+  return LABEL_COLUMNS.filter((name) => !fields.some((field) => field.name === name))
+}
+
+/** Takes the label columns out of a row; gives those in which it says something. */
+export function takeLabels(
   values: Record<string, unknown>,
-  { fields }: TransactionSchema,
-): { readonly given: Record<string, unknown>; readonly fraud: unknown; readonly approved: unknown } {
-  const { fraud, approved, ...given } = values
-  const isField = (name: string): boolean => fields.some((field) => field.name === name)
-  return {
-    given: { ...given, ...(isField('fraud') ? { fraud } : {}), ...(isField('approved') ? { approved } : {}) },
-    fraud: isField('fraud') ? undefined : fraud,
-    approved: isField('approved') ? undefined : approved,
-  }
+  columns: readonly LabelColumn[],
+): (readonly [LabelColumn, unknown])[] {
+  const said = columns.flatMap((name) => (values[name] === undefined ? [] : [[name, values[name]] as const]))
+  for (const name of columns) delete values[name]
+  return said
 }
 
 /** Names of ours that may stand in a file of transactions. */
 export function transactionNames(schema: TransactionSchema): Set<string> {
-  return new Set([...CORE_FIELDS, 'amount', 'fraud', 'approved', ...schema.fields.map((field) => field.name)])
+  return new Set([...CORE_FIELDS, 'amount', ...LABEL_COLUMNS, ...schema.fields.map((field) => field.name)])
 }
 
 /**

@@ -5,7 +5,7 @@ import type { Limits } from '../limits.js'
 import type { Hasher } from '../runtime/hash.js'
 import type { Image } from '../runtime/image.js'
 import type { EntityBuckets } from './buckets.js'
-import { LabelWords } from './label-words.js'
+import { byKind, type ByKind, LabelWords } from './label-words.js'
 import { dependsOn } from './marks.js'
 import type { Plan } from './plan.js'
 import type { EntityWindows } from './windows.js'
@@ -19,12 +19,6 @@ interface Told {
   readonly id: Hash
   readonly source: Hash
   readonly says: number
-}
-
-type ByKind<T> = Readonly<Record<Label['kind'], T>>
-
-function byKind<T>(of: (kind: Label['kind']) => T): ByKind<T> {
-  return { fraud: of('fraud'), authorisation: of('authorisation') }
 }
 
 const APPROVED = 1
@@ -129,17 +123,17 @@ export class LabelFold {
     if (timeMs === null || !this.#bucketWords.has(kind)) return false
     const named = this.#buckets[kind].flatMap((buckets) => {
       const value = label.entities[buckets.plan.labelEntity] ?? null
-      const isTaken = value !== null && buckets.accepts(-1, timeMs, this.#heldFrom(buckets, frontierMs))
-      return isTaken ? [{ buckets, value }] : []
+      const heldFrom = this.#heldFrom(buckets, frontierMs)
+      return value !== null && buckets.accepts(-1, timeMs, heldFrom) ? [{ buckets, value, heldFrom }] : []
     })
     if (named.length === 0) return false
     this.#bucketWords.sweep(kind, frontierMs)
     const was = this.#bucketWords.marks(id[0], id[1])
     if (!this.#bucketWords.put(kind, id, source, { says, knownAtMs, eventAtMs: timeMs })) return true
     const event = { timeMs, was, marks: this.#bucketWords.marks(id[0], id[1]) }
-    for (const { buckets, value } of named) {
+    for (const { buckets, value, heldFrom } of named) {
       const [low, high] = this.#hash(value)
-      buckets.mark(buckets.find(low, high), low, high, event)
+      buckets.mark(buckets.find(low, high), low, high, { ...event, heldFrom })
     }
     return true
   }

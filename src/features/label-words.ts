@@ -6,24 +6,25 @@ import { type LabelBounds, LabelStore, type Word } from './labels.js'
 import { marksOf } from './marks.js'
 import type { LabelSpans } from './plan.js'
 
-const KINDS = ['fraud', 'authorisation'] as const
+export type ByKind<T> = Readonly<Record<Label['kind'], T>>
+
+export function byKind<T>(of: (kind: Label['kind']) => T): ByKind<T> {
+  return { fraud: of('fraud'), authorisation: of('authorisation') }
+}
 
 // A class: private state and speed meet.
 export class LabelWords {
   readonly #spans: LabelSpans
   readonly #lateMsMax: number
-  readonly #fraud: LabelStore | null
-  readonly #answers: LabelStore | null
+  readonly #byKind: ByKind<LabelStore | null>
   readonly #stores: readonly LabelStore[]
 
   /** `spansMs` says how far back windows look that a kind can change; of a kind with 0 nothing is kept. */
   constructor(spansMs: LabelSpans, lateMsMax: number, bounds: LabelBounds) {
-    const [fraud, answers] = KINDS.map((kind) => (spansMs[kind] > 0 ? new LabelStore(kind, bounds) : null))
     this.#spans = spansMs
     this.#lateMsMax = lateMsMax
-    this.#fraud = fraud
-    this.#answers = answers
-    this.#stores = [fraud, answers].filter((store) => store !== null)
+    this.#byKind = byKind((kind) => (spansMs[kind] > 0 ? new LabelStore(kind, bounds) : null))
+    this.#stores = [this.#byKind.fraud, this.#byKind.authorisation].filter((store) => store !== null)
   }
 
   get any(): boolean {
@@ -48,19 +49,18 @@ export class LabelWords {
 
   /** What holds of this transaction. */
   marks(idLow: number, idHigh: number): number {
-    return marksOf(this.#fraud?.value(idLow, idHigh) ?? 0, this.#answers?.value(idLow, idHigh) ?? 0)
+    const { fraud, authorisation } = this.#byKind
+    return marksOf(fraud?.value(idLow, idHigh) ?? 0, authorisation?.value(idLow, idHigh) ?? 0)
   }
 
   /** Takes a word; false where it has no effect. */
   put(kind: Label['kind'], id: readonly [number, number], source: readonly [number, number], word: Word): boolean {
-    const store = kind === 'fraud' ? this.#fraud : this.#answers
-    return store !== null && store.put(id, source, word)
+    return this.#byKind[kind]?.put(id, source, word) ?? false
   }
 
   /** Lets go of words of the kind on transactions that no window shows any more. */
   sweep(kind: Label['kind'], frontierMs: number): void {
-    const store = kind === 'fraud' ? this.#fraud : this.#answers
-    store?.sweep(frontierMs - this.#spans[kind] - this.#lateMsMax)
+    this.#byKind[kind]?.sweep(frontierMs - this.#spans[kind] - this.#lateMsMax)
   }
 
   /** The transaction is held from now on: its labels wait no longer. */

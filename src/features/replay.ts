@@ -81,8 +81,7 @@ export async function replayHistory<S extends FeatureSink>(
     compiled,
     state: createFeatureState(compiled, { limits }),
     schema: spec.schema,
-    labels:
-      options.labels === null ? [] : await readLabelFile(options.labels, options.labelColumns, spec.schema, limits),
+    labels: await labelsOfFile(options, spec.schema, limits),
     nextLabel: 0,
     labelDelayMs: options.labelDelayMs ?? compiled.labelDelayMs,
     vector: new Float64Array(compiled.size),
@@ -114,8 +113,9 @@ export async function replayHistory<S extends FeatureSink>(
   return { sink, report }
 }
 
-function readLabelFile(path: string, columns: ColumnMap, schema: TransactionSchema, limits: Limits): Promise<Label[]> {
-  return readLabels({ path, columns, schema, labelsMax: limits.buildLabelsMax })
+async function labelsOfFile(options: ReplayOptions, schema: TransactionSchema, limits: Limits): Promise<Label[]> {
+  const { labels: path, labelColumns: columns } = options
+  return path === null ? [] : readLabels({ path, columns, schema, labelsMax: limits.buildLabelsMax })
 }
 
 function labelsOf({ options, compiled }: Replay, withFraud: boolean): ReplayReport['labels'] {

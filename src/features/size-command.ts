@@ -1,6 +1,7 @@
 // The command line of `assay features size`: a load in, the memory of the catalogue's state out. Exit codes: 0 done,
 // 1 an error with its code, 2 misuse.
 import { parseArgs } from 'node:util'
+import { durationText } from '../contract/time.js'
 import { AssayError } from '../errors.js'
 import { LIMITS } from '../limits.js'
 import { effectiveSpec, readSpec } from './build-spec.js'
@@ -130,17 +131,10 @@ function describeField(field: FieldMemory): string[] {
 function describeBuckets(each: BucketMemory): string[] {
   const known = (each.known_share * 100).toPrecision(3)
   return [
-    `${each.field}, in ${each.buckets_each} buckets of ${widthText(each.bucketed_ms)}: ${mebibytes(each.bytes)}`,
+    `${each.field}, in ${each.buckets_each} buckets of ${durationText(each.bucketed_ms)}: ${mebibytes(each.bytes)}`,
     `  entities ${each.entities} (${known} % of those that pay), ${each.bytes_each} bytes each`,
     ...each.bounds.map((bound) => `  ${bound} is reached, ${REACHED[bound]}`),
   ]
-}
-
-/** As a catalogue writes it, in the largest unit that it is whole in. */
-function widthText(ms: number): string {
-  const units = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000 }
-  const [unit, size] = Object.entries(units).find(([, size]) => ms % size === 0) ?? ['ms', 1]
-  return `${ms / size}${unit}`
 }
 
 const REACHED = {

@@ -83,6 +83,9 @@ function renderTiming({ stages }: DecisionFacts, logMs: number): string {
     .join(', ')
 }
 
+/** What a caller does about a refusal that passes. */
+export const RETRY_ADVICE = 'retry with the same transaction_id'
+
 /** Answers a rejection as problem+json and counts it. */
 export function answerRejection(exchange: Exchange, rejection: Rejection, metrics: Metrics): void {
   metrics.rejected(rejection.code)

@@ -24,7 +24,7 @@ import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
 import { type Metrics, STAGE } from '../telemetry/metrics.js'
-import { type Answers, answerRejection } from './answers.js'
+import { type Answers, answerRejection, RETRY_ADVICE } from './answers.js'
 import type { DecidedOffsets } from './decided.js'
 import type { Exchange } from './exchange.js'
 import { CHAINS, giveUpAt, secondTryFits } from './fallback.js'
@@ -77,7 +77,6 @@ export interface Pipeline extends LaneListener {
  */
 const WAIT_MARGIN = 2
 const NONE: readonly never[] = []
-const RETRY_ADVICE = 'retry with the same transaction_id'
 
 /** Builds the pipeline over its stages. It owns nothing and closes nothing. */
 export function createPipeline(deps: PipelineDeps): Pipeline {

@@ -48,8 +48,10 @@ export function applyPolicyChange(held: Standing, asked: PolicyAsked, loaded: Lo
 
 /** What can be done of a change before it is made, in pieces that a thread has time for between two payments. */
 export function preparePolicyChange({ policy, live }: Standing, asked: PolicyAsked): Iterator<void> {
-  const given = asked.kind === 'policy' ? asked.given : live.previous === null ? {} : asGiven(live.previous)
-  return prepareChange(policy, asked.kind === 'policy_list' ? {} : given)
+  if (asked.kind === 'policy') return prepareChange(policy, asked.given)
+  // A list has no conditions of its own.
+  if (asked.kind === 'policy_list' || live.previous === null) return [].values()
+  return prepareChange(policy, asGiven(live.previous))
 }
 
 function policyAfter({ policy, live }: Standing, asked: PolicyAsked): Policy | Rejection {

@@ -2,6 +2,7 @@
 // is worth, who answers at first, and what is done when something is late or fails. What is live: policy-text.ts.
 import type { FeatureSpec } from '../contract/catalogue.js'
 import type { Policy } from '../contract/policy.js'
+import { durationText } from '../contract/time.js'
 import type { FieldSpec } from '../contract/transaction.js'
 
 /** A line for each field, feature and setting. */
@@ -102,7 +103,7 @@ function moneyText({ currencies, clock, idempotency }: Policy): string[] {
   return [
     `amounts count in ${base}: ${rates.join(', ')}; ${others}`,
     `payments from the future are ${clock === 'live' ? 'refused' : 'taken: the clock is that of history'}`,
-    `the same transaction_id gets the same decision again, for ${timeText(window)} or ${ids} ids, whichever ends first`,
+    `the same transaction_id gets the same decision again, for ${durationText(window)} or ${ids} ids, whichever ends first`,
   ]
 }
 
@@ -115,28 +116,15 @@ function failureText({ budgets, breaker, durability, on_log_unavailable: onFull,
   const { deadline_ms: deadline, log_wait_ms: wait } = budgets
   const { error_percent: percent, volume, window_ms: window, probe_after_ms: after } = breaker
   return [
-    `a decision is made within ${timeText(deadline)}: a model that is late is replaced, at last by the baseline`,
+    `a decision is made within ${durationText(deadline)}: a model that is late is replaced, at last by the baseline`,
     durability === 'synced'
-      ? `an answer waits until its record is on disk, for up to ${timeText(wait)}`
+      ? `an answer waits until its record is on disk, for up to ${durationText(wait)}`
       : 'an answer does not wait until its record is on disk',
     onFull === 'reject'
       ? 'where the decision log takes no record, the payment is refused (503)'
       : 'where the decision log takes no record, the payment is scored, not remembered, and counted as lost',
-    `a model rests after ${percent} % of at least ${volume} runs within ${timeText(window)} failed, and is tried with ` +
-      `known rows every ${timeText(after)}`,
+    `a model rests after ${percent} % of at least ${volume} runs within ${durationText(window)} failed, and is tried with ` +
+      `known rows every ${durationText(after)}`,
     `callers are ${server_timing ? '' : 'not '}told how long each stage took (Server-Timing)`,
   ]
-}
-
-const UNITS = [
-  [86_400_000, 'd'],
-  [3_600_000, 'h'],
-  [60_000, 'min'],
-  [1000, 's'],
-] as const
-
-/** The largest unit that it is a whole number of. */
-function timeText(ms: number): string {
-  const [size, unit] = UNITS.find(([one]) => ms >= one && ms % one === 0) ?? [1, 'ms']
-  return `${ms / size} ${unit}`
 }

@@ -4,7 +4,7 @@ import type { RecordCodecs } from '../contract/record.js'
 import type { Mode } from '../contract/transaction.js'
 import type { ErrorCode } from '../errors.js'
 import type { Limits } from '../limits.js'
-import type { Answers } from './answers.js'
+import { type Answers, RETRY_ADVICE } from './answers.js'
 import type { Exchange } from './exchange.js'
 import type { IdIndex } from './id-index.js'
 
@@ -45,7 +45,7 @@ export function createRepeat(deps: RepeatDeps): (hashes: Uint32Array, exchange: 
     if (answers.awaitFirst(entry, exchange)) deps.wake()
     else {
       const most = `at most ${limits.duplicatesWaitingMax} repeats wait for one decision`
-      refuse(exchange, 'ASSAY_DUPLICATES_WAITING', `${most}; retry with the same transaction_id`)
+      refuse(exchange, 'ASSAY_DUPLICATES_WAITING', `${most}; ${RETRY_ADVICE}`)
     }
     return 'answered'
   }

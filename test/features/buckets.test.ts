@@ -230,6 +230,23 @@ void t.test('the least recently seen entity leaves first, and is flagged truncat
   t.end()
 })
 
+void t.test('where labels alone are counted, an entity leaves once nothing can be seen of it', (t) => {
+  const declined = BUCKETED.filter(({ where }) => JSON.stringify(where)?.includes('declined') === true)
+  const compiled = compileCatalogue({ format: 1, features: [...declined] }, SCHEMA, CURRENCIES)
+  const state = createFeatureState(compiled, { limits: LIMITS })
+  const out = new Float64Array(1)
+  for (let i = 0; i < 200; i++) {
+    const tx = at(i, i, `c${i}`)
+    state.fold(tx, i, tx.occurredAtMs, out, 0)
+    t.equal(state.size().entities.card <= 30, true, 'of the last window, late ones and their bucket')
+    const answer = { transactionId: tx.transactionId, kind: 'authorisation' as const, value: false, source: 'issuer' }
+    const named = { knownAtMs: i, occurredAtMs: tx.occurredAtMs, entities: [`c${i}`, null] }
+    t.ok(state.label({ ...answer, ...named }, i, tx.occurredAtMs))
+  }
+  t.equal(state.size().evictions, 0)
+  t.end()
+})
+
 void t.test('a label acts on buckets by the time and the entity that it names, once, and can be taken back', (t) => {
   const state = createFeatureState(bucketed, { limits: LIMITS })
   const out = new Float64Array(bucketed.size)

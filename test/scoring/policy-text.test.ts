@@ -39,8 +39,8 @@ void t.test('the reference policy shows each part, and each is told', (t) => {
     fixed,
     'terminal_risk_7d: share of known frauds among the payments of its terminal_id in the 7d up to 7d ago; 0',
   )
-  t.match(fixed, `within ${policy.budgets.deadline_ms} ms`)
-  t.match(fixed, 'for 1 d or 1000000 ids')
+  t.match(fixed, `within ${policy.budgets.deadline_ms}ms`)
+  t.match(fixed, 'for 1d or 1000000 ids')
   t.notMatch(live + fixed, /undefined|NaN|\[object/)
   t.end()
 })
@@ -127,7 +127,7 @@ void t.test('every kind of feature and every other way to fail has its words', (
     'others have no amount features\n',
     'the clock is that of history\n',
     'no challenger (experiment',
-    'within 1500 ms',
+    'within 1500ms',
     'does not wait until its record is on disk\n',
     'and counted as lost\n',
     'callers are told how long',
