@@ -26,7 +26,7 @@ const PAUSE_MS_MAX = 200
 /** What a release with other formats says in other words: it takes the log of this one, and passes its snapshots by. */
 const FORMATS = [
   ['decision-log/frame.js', 'FRAME_FORMAT = 1'],
-  ['scoring/snapshot.js', 'SNAPSHOT_FORMAT = 2'],
+  ['scoring/snapshot.js', 'SNAPSHOT_FORMAT = 3'],
 ] as const
 
 /** This build with its format versions one further; returns its command line. */

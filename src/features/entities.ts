@@ -58,9 +58,9 @@ export class Entities {
     const table = this.#table
     let place = table.next(low, high, table.start(low, high))
     while (place >= 0) {
-      const entity = table.valueAt(low, place)
+      const entity = table.valueAt(low, high, place)
       if (this.facts[entity + HASH_LOW] === (low | 0)) return entity
-      place = table.next(low, high, table.after(low, place))
+      place = table.next(low, high, table.after(low, high, place))
     }
     return NONE
   }

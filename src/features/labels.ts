@@ -166,9 +166,9 @@ export class LabelStore {
     for (
       let place = this.#table.next(idLow, idHigh, this.#table.start(idLow, idHigh));
       place >= 0;
-      place = this.#table.next(idLow, idHigh, this.#table.after(idLow, place))
+      place = this.#table.next(idLow, idHigh, this.#table.after(idLow, idHigh, place))
     ) {
-      const row = this.#table.valueAt(idLow, place)
+      const row = this.#table.valueAt(idLow, idHigh, place)
       if (passed && this.#idLow[row] === idLow) return row
       if (row === previous) passed = true
     }

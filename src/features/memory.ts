@@ -7,7 +7,7 @@ import { gammaUpper } from '../stats/gamma.js'
 import { bucketLayout } from './buckets.js'
 import type { CompiledCatalogue } from './compile.js'
 import { Entities } from './entities.js'
-import { FILL_MAX, FIRST_SIZE, PLACE_BYTES, SEGMENTS } from './hash-table.js'
+import { FILL_MAX, FIRST_SIZE, PLACE_BYTES, SEGMENTS, SIZE_MAX } from './hash-table.js'
 import { BYTES_PER_ROW } from './labels.js'
 import type { BucketPlan, FieldPlan, Plan } from './plan.js'
 import { createSlab, isCrowded, isSparse, ORDER_FIRST } from './windows.js'
@@ -232,14 +232,18 @@ function poissonUpTo(count: number, mean: number): number {
   return mean === 0 ? 1 : gammaUpper(count + 1, mean)
 }
 
-/** Bytes of a table whose entries fall into its segments at random, each as large as its own number asks for. */
+/**
+ * Bytes of a table whose entries fall into its segments at random, each as large as its own number asks for. One that
+ * is full grown counts as two where its own number asks for that.
+ */
 function tableBytes(entries: number): number {
   let places = 0
   let upTo = 0
   for (let size = FIRST_SIZE; upTo < 1 - 1e-12; size *= 2) {
-    const fitting = poissonUpTo(Math.floor(size * FILL_MAX), entries / SEGMENTS)
-    places += size * (fitting - upTo)
-    upTo = fitting
+    const parts = Math.max(1, size / SIZE_MAX)
+    const fitting = poissonUpTo(Math.floor((size / parts) * FILL_MAX), entries / SEGMENTS / parts)
+    places += size * Math.max(0, fitting - upTo)
+    upTo = Math.max(upTo, fitting)
   }
   return places * PLACE_BYTES * SEGMENTS
 }

@@ -257,9 +257,9 @@ export class EntityWindows {
     for (
       let place = this.#ids.next(idLow, idHigh, this.#ids.start(idLow, idHigh));
       place >= 0;
-      place = this.#ids.next(idLow, idHigh, this.#ids.after(idLow, place))
+      place = this.#ids.next(idLow, idHigh, this.#ids.after(idLow, idHigh, place))
     ) {
-      const entity = this.#ids.valueAt(idLow, place)
+      const entity = this.#ids.valueAt(idLow, idHigh, place)
       const stretch = this.#open(entity, this.#other)
       const { floats, times, words, ids } = stretch
       const from = this.#facts[entity + FIRST]

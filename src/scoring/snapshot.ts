@@ -17,7 +17,7 @@ import { createImageReader, createImageWriter, type Image } from '../runtime/ima
 import { createLogState, type LogState, type LogStateDeps, serializeLogState, type StateKeys } from './log-state.js'
 
 /** Raised whenever a `serialize` or what it puts changes: an image of another layout is never read. */
-export const SNAPSHOT_FORMAT = 2
+export const SNAPSHOT_FORMAT = 3
 /** Snapshots kept: the older one stands in where the newer is damaged. */
 const KEPT = 2
 /** Bytes written between two syncs: what the log's own sync may have to wait for. */

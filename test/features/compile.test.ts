@@ -7,7 +7,6 @@ import type { Transaction, TransactionSchema } from '../../src/contract/transact
 import { AssayError } from '../../src/errors.js'
 import { type CalendarPart, calendarPart, zoneOffset } from '../../src/features/calendar.js'
 import { compileCatalogue } from '../../src/features/compile.js'
-import { HashTable } from '../../src/features/hash-table.js'
 import { createHasher } from '../../src/runtime/hash.js'
 import { NaiveState } from './naive.js'
 import { TINY } from '../../src/limits.js'
@@ -239,38 +238,5 @@ void t.test('the keyed hash gives the published values of SipHash-1-3 and, over 
     t.equal((BigInt(other.b) << 32n) | BigInt(other.a), value, text)
   }
   t.throws(() => createHasher(new Uint8Array(8)), RangeError)
-  t.end()
-})
-
-void t.test('the hash table finds what was added and nothing that was removed', (t) => {
-  const key = fc.record({ low: fc.integer({ min: 0, max: 3 }), high: fc.integer({ min: 0, max: 40 }) })
-  fc.assert(
-    fc.property(fc.array(fc.tuple(fc.boolean(), key), { maxLength: 300 }), (steps) => {
-      const table = new HashTable()
-      const naive = new Map<string, number[]>()
-      steps.forEach(([add, { low, high }], value) => {
-        const name = `${low} ${high}`
-        const values = naive.get(name) ?? []
-        naive.set(name, values)
-        if (add) {
-          table.add(low, high, value)
-          values.push(value)
-        } else if (values.length > 0) table.remove(low, high, values.splice(value % values.length, 1)[0])
-      })
-      for (const [name, values] of naive) {
-        const [low, high] = name.split(' ').map(Number)
-        const found: number[] = []
-        for (
-          let at = table.next(low, high, table.start(low, high));
-          at >= 0;
-          at = table.next(low, high, table.after(low, at))
-        )
-          found.push(table.valueAt(low, at))
-        if (found.sort((a, b) => a - b).join() !== values.sort((a, b) => a - b).join()) return false
-      }
-      return table.entries === [...naive.values()].reduce((sum, values) => sum + values.length, 0)
-    }),
-  )
-  t.throws(() => new HashTable().remove(1, 2, 3))
   t.end()
 })

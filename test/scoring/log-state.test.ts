@@ -14,7 +14,7 @@ import { createLogState, serializeLogState } from '../../src/scoring/log-state.j
 import { SNAPSHOT_FORMAT } from '../../src/scoring/snapshot.js'
 
 /** SHA-256 of the image of an empty state, by format. */
-const LAYOUTS = new Map([[2, '47ab4b4ec9c3b755eb3847c8dc6db9115965addf94af6aa8b147888bec3080ea']])
+const LAYOUTS = new Map([[3, 'e60e7327c25ca405507e6538e5c14e71d42cf102000daeedadbfabbde0a767a3']])
 
 void t.test('another layout of the state is another format', async (t) => {
   const { policy } = loadConfig({ env: {} })

@@ -186,9 +186,9 @@ function createIds(max: number): { add(id: string): string | null } {
       for (
         let place = table.next(low, high, table.start(low, high));
         place >= 0;
-        place = table.next(low, high, table.after(low, place))
+        place = table.next(low, high, table.after(low, high, place))
       ) {
-        if (lows[table.valueAt(low, place)] === low) return '/transaction_id: stands in a row before'
+        if (lows[table.valueAt(low, high, place)] === low) return '/transaction_id: stands in a row before'
       }
       if (table.entries === lows.length) {
         const grown = new Uint32Array(2 * lows.length)
