@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { type Config, loadConfig } from './config.js'
 import { compileTransaction, isRejection, type TransactionValidator } from './contract/validate.js'
 import { AssayError, type ErrorCode, ERRORS, type InputFault, reject, type Rejection } from './errors.js'
-import { asSent, labelColumns, takeLabels, transactionNames } from './features/build-rows.js'
+import { asSent, labelColumns, transactionNames } from './features/build-rows.js'
 import {
   type ColumnMap,
   isJsonLines,
@@ -155,8 +155,7 @@ async function* tryRows(options: TryOptions, trial: RowTrial): AsyncGenerator<Tr
   const { validator, clock, names, see } = trial
   const labels = labelColumns(policy.schema)
   for await (const { number, values: given } of readRows(input, names, columns, { see })) {
-    takeLabels(given, labels)
-    const { values, fault } = asSent(given, policy)
+    const { values, fault } = asSent(given, policy, labels)
     const result = validator.check(values, clock.nowMs())
     const refusal = isRejection(result) ? result : null
     yield { number, refusal: fault === null || refusal === null ? refusal : withAmount(refusal, fault) }

@@ -53,12 +53,15 @@ export function inputFault(place: string, { detail, errors }: Rejection): AssayE
 export async function* readForeign(input: Transactions, spec: RowSpec): AsyncGenerator<ForeignRow> {
   const columns = labelColumns(spec.schema)
   for await (const row of readRows(input.path, transactionNames(spec.schema), input.columns)) {
-    const place = `${input.path}, row ${row.number}`
+    const place = (path: string): string => `${input.path}, row ${row.number}: ${path}`
     const labels: Record<LabelColumn, boolean | null> = { fraud: null, approved: null }
-    for (const [name, value] of takeLabels(row.values, columns)) labels[name] = readBoolean(value, `${place}: /${name}`)
-    const { values, fault } = asSent(row.values, spec)
-    if (fault !== null) throw new AssayError('ASSAY_INPUT_INVALID', `${place}: ${fault.path}: ${fault.message}`)
-    yield { number: row.number, values, ...labels }
+    for (const name of columns) {
+      const value = row.values[name]
+      if (value !== undefined) labels[name] = readBoolean(value, place(`/${name}`))
+    }
+    const { values, fault } = asSent(row.values, spec, columns)
+    if (fault !== null) throw new AssayError('ASSAY_INPUT_INVALID', `${place(fault.path)}: ${fault.message}`)
+    yield { number: row.number, values, fraud: labels.fraud, approved: labels.approved }
   }
 }
 
@@ -70,30 +73,26 @@ export function labelColumns({ fields }: TransactionSchema): LabelColumn[] {
   return LABEL_COLUMNS.filter((name) => !fields.some((field) => field.name === name))
 }
 
-/** Takes the label columns out of a row; gives those in which it says something. */
-export function takeLabels(
-  values: Record<string, unknown>,
-  columns: readonly LabelColumn[],
-): (readonly [LabelColumn, unknown])[] {
-  const said = columns.flatMap((name) => (values[name] === undefined ? [] : [[name, values[name]] as const]))
-  for (const name of columns) delete values[name]
-  return said
-}
-
 /** Names of ours that may stand in a file of transactions. */
 export function transactionNames(schema: TransactionSchema): Set<string> {
   return new Set([...CORE_FIELDS, 'amount', ...LABEL_COLUMNS, ...schema.fields.map((field) => field.name)])
 }
 
 /**
- * The values of a row as a client would send them: the amount in minor units, texts as the types that the schema
- * declares. `fault` says that `amount` is no whole number of minor units; then there is none.
+ * The values of a row as a client would send them: without its labels, the amount in minor units, texts as the types
+ * that the schema declares. `fault` says that `amount` is no whole number of minor units; then there is none.
  */
 export function asSent(
-  given: Record<string, unknown>,
-  { schema, currencies }: Pick<BuildSpec, 'schema' | 'currencies'>,
+  given: Readonly<Record<string, unknown>>,
+  { schema, currencies }: RowSpec,
+  labels: readonly LabelColumn[],
 ): { readonly values: Record<string, unknown>; readonly fault: InputFault | null } {
-  const { amount, ...values } = given
+  const { amount } = given
+  // Name by name: a rest of the object, and deleting from it, took three times as long as reading the row.
+  const values: Record<string, unknown> = {}
+  for (const name in given) {
+    if (name !== 'amount' && !labels.some((label) => label === name)) values[name] = given[name]
+  }
   let fault: InputFault | null = null
   const time = values.occurred_at
   if (typeof time === 'string' && /^\d+$/.test(time)) values.occurred_at = Number(time)

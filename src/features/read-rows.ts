@@ -142,7 +142,8 @@ async function* readCsv({ path, names, columns, see }: Source): AsyncGenerator<R
         continue
       }
       number++
-      const values: Record<string, unknown> = Object.fromEntries(constants)
+      const values: Record<string, unknown> = {}
+      for (const [name, constant] of constants) values[name] = constant
       for (const [name, place] of places) if (record[place] !== '') values[name] = record[place]
       yield { number, values }
     }
@@ -182,7 +183,8 @@ async function* readJsonLines({ path, names, columns, see }: Source): AsyncGener
     }
     const given = new Map<string, unknown>(Object.entries(parseLine(bytes.toString(), place)))
     see([...given.keys()])
-    const values: Record<string, unknown> = Object.fromEntries(constants)
+    const values: Record<string, unknown> = {}
+    for (const [name, constant] of constants) values[name] = constant
     for (const [name, column] of wanted) {
       const value = given.get(column)
       if (value !== undefined && value !== null) values[name] = value
