@@ -1,6 +1,6 @@
-// From a 64-bit keyed hash to an integer: an open-addressing multimap in segments that grow one by one, and split in two
-// where they are full grown (extendible hashing: Fagin and others, 1979), so that no single growth is long, however many
-// entries there are. It keeps the high word and 8 bits of the low one: the caller verifies each candidate.
+// From a 64-bit keyed hash to an integer: an open-addressing multimap in segments that grow one by one, and split in
+// two where they are full grown (extendible hashing: Fagin and others, 1979), so that no single growth is long, however
+// many entries there are. It keeps the high word and 8 bits of the low one: the caller verifies each candidate.
 // Deleting shifts back (Knuth, TAOCP 3, 6.4, algorithm R): no tombstones, so no slow decay.
 
 import type { Image } from '../runtime/image.js'
