@@ -128,6 +128,8 @@ export interface Limits {
   readonly modelBytesMax: number
   /** Bytes of one JSON file of a bundle: 1,024 golden rows of 256 features fit. */
   readonly bundleJsonBytesMax: number
+  /** Points of a score map's table: a step for each thousandth of the score; found in ten comparisons. */
+  readonly scoreTableMax: number
   /** Golden rows of one bundle: enough to reach every part of a model, few enough to run at each start. */
   readonly goldenRowsMax: number
   /** Bundles under one models directory that a listing looks at. */
@@ -307,13 +309,8 @@ export const LIMITS: Limits = Object.freeze({
   ...{ buildLabelsMax: 5_000_000, checkBytesMax: 1 << 30, historyRowsMax: 50_000_000 },
   ...{ clockAheadMsMax: 300_000, repliesMax: 65_536, replyEntriesMax: 256, gapsMax: 10_000, factsBytesMax: 256 << 20 },
   ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8, approvalsMax: 16 },
-  ...{
-    modelBytesMax: 512 << 20,
-    bundleJsonBytesMax: 16 << 20,
-    goldenRowsMax: 1024,
-    bundlesMax: 1024,
-    gateMeasureMs: 30,
-  },
+  ...{ modelBytesMax: 512 << 20, bundleJsonBytesMax: 16 << 20, scoreTableMax: 1024, goldenRowsMax: 1024 },
+  ...{ bundlesMax: 1024, gateMeasureMs: 30 },
   ...{ metricModelsMax: 64, metricRulesMax: 512 },
   ...{ kafkaRowsMax: 512, kafkaWaitingMax: 64, kafkaTriesMax: 5, kafkaRetryMsMax: 5_000, kafkaAnswerMsMax: 60_000 },
   ...{ kafkaBatchRowsMax: 512, kafkaSendBytesMax: 512 << 10 },
@@ -376,7 +373,7 @@ export const TINY: Limits = Object.freeze({
   ...{ conditionTestsMax: 8, conditionDepthMax: 3, conditionTriesMax: 1_000, listsMax: 2, listValuesMax: 8 },
   ...{ trialDecisionsMax: 100, trialMsMax: 10_000 },
   ...{ modelBytesMax: 64 << 10, bundleJsonBytesMax: 64 << 10 },
-  ...{ goldenRowsMax: 64, bundlesMax: 4, gateMeasureMs: 5 },
+  ...{ scoreTableMax: 8, goldenRowsMax: 64, bundlesMax: 4, gateMeasureMs: 5 },
   ...{ kafkaRowsMax: 4, kafkaWaitingMax: 2, kafkaTriesMax: 2, kafkaRetryMsMax: 100, kafkaAnswerMsMax: 2_000 },
   ...{ kafkaBatchRowsMax: 3, kafkaSendBytesMax: 4 << 10 },
   ...{ kafkaStandingMax: 8, kafkaStandingBytesMax: 4_096 },

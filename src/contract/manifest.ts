@@ -4,6 +4,8 @@ import { LIMITS } from '../limits.js'
 
 export const Digest = Type.String({ pattern: '^sha256:[0-9a-f]{64}$' })
 const Probability = Type.Number({ minimum: 0, maximum: 1 })
+/** Share of frauds among the rows: neither none nor all, which would have no odds. */
+const Rate = Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1 })
 
 /**
  * Score cuts: at or above `decline_at` decline, else at or above `review_at` review, else at or above `challenge_at`
@@ -27,7 +29,26 @@ export const ScoreMap = Type.Union([
     { kind: Type.Literal('linear'), from: Type.Number(), to: Type.Number() },
     { additionalProperties: false },
   ),
+  Type.Object(
+    {
+      kind: Type.Literal('prior_shift'),
+      trained_rate: Rate,
+      real_rate: Rate,
+      /** What the model gives; a probability where absent. */
+      from: Type.Optional(Type.Union([Type.Literal('probability'), Type.Literal('log_odds')])),
+    },
+    { additionalProperties: false },
+  ),
+  Type.Object(
+    {
+      kind: Type.Literal('table'),
+      raw: Type.Array(Type.Number(), { minItems: 2, maxItems: LIMITS.scoreTableMax }),
+      score: Type.Array(Probability, { minItems: 2, maxItems: LIMITS.scoreTableMax }),
+    },
+    { additionalProperties: false },
+  ),
 ])
+export type ScoreMap = Static<typeof ScoreMap>
 
 export const Manifest = Type.Object(
   {

@@ -9,6 +9,7 @@ import { AssayError, type InputFault } from '../errors.js'
 import { LIMITS, type Limits } from '../limits.js'
 import { codeOf, findFile, readJson, refusal, schemaFaults } from './bundle-files.js'
 import { type Golden, readGolden } from './golden-file.js'
+import { scoreMapFaults } from './score-map.js'
 
 /** A larger difference of scores than this is another model. */
 const TOLERANCE_MAX = 0.01
@@ -120,7 +121,7 @@ function manifestFaults(manifest: Manifest): InputFault[] {
     if (output !== undefined) fault('/output', 'not allowed for kind scorecard')
     if (map !== undefined && map.kind !== 'sigmoid') fault('/score_map', 'for kind scorecard only sigmoid, or absent')
   }
-  if (map?.kind === 'linear' && map.from === map.to) fault('/score_map', 'linear needs from and to that differ')
+  faults.push(...scoreMapFaults(map))
   if (!(golden.tolerance >= 0 && golden.tolerance <= TOLERANCE_MAX)) {
     fault('/golden/tolerance', `0 to ${TOLERANCE_MAX} is allowed, here ${golden.tolerance}`)
   }

@@ -86,6 +86,35 @@ await t.test('a manifest that is not consistent is refused with every fault', as
       /^\/score_map linear needs/,
     ],
     [
+      'a rate that has no odds',
+      'linear',
+      { manifest: (m) => (m.score_map = { kind: 'prior_shift', trained_rate: 1, real_rate: 0 }) },
+      /^\/score_map /m,
+    ],
+    [
+      'a table that falls',
+      'linear',
+      { manifest: (m) => (m.score_map = { kind: 'table', raw: [0, 1], score: [1, 0] }) },
+      /^\/score_map\/score\/1 not below the one before, 1; here 0$/,
+    ],
+    [
+      'a table of one point',
+      'linear',
+      { manifest: (m) => (m.score_map = { kind: 'table', raw: [0], score: [1] }) },
+      /^\/score_map/,
+    ],
+    [
+      'a table without end',
+      'linear',
+      {
+        manifest: (m) => {
+          const raw = Array.from({ length: 1025 }, (_, at) => at)
+          m.score_map = { kind: 'table', raw, score: raw.map((at) => at / 1024) }
+        },
+      },
+      /^\/score_map/,
+    ],
+    [
       'a generous tolerance',
       'linear',
       { manifest: (m) => (m.golden.tolerance = 0.5) },

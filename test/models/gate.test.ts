@@ -52,6 +52,19 @@ await t.test(
   },
 )
 
+await t.test('a margin learned on down-sampled rows is shifted, and its golden rows say by how much', async (t) => {
+  const map = { kind: 'prior_shift', trained_rate: 0.2, real_rate: 0.01, from: 'log_odds' } as const
+  const odds = 0.01 / 0.99 / (0.2 / 0.8)
+  const shifted: Edit = {
+    manifest: (m) => (m.score_map = map),
+    golden: (g) => (g.score = g.raw!.map((raw) => (Math.exp(raw) * odds) / (1 + Math.exp(raw) * odds))),
+  }
+  const bundle = await readBundle(await editedCopy(t.testdir(), 'margin', shifted))
+  t.ok((await admit(bundle, facts, QUICK)).goldenErrorMax < 1e-6)
+  const other: Edit = { ...shifted, manifest: (m) => (m.score_map = { ...map, trained_rate: 0.3 }) }
+  t.match(await faultsAfter(t.testdir(), 'margin', other), /expected score 0\.\d+ within 0\.000001, got 0\.\d+/)
+})
+
 await t.test('each misfit of a bundle is refused and named', async (t) => {
   const swap = <T>(list: T[]) => ([list[0], list[1]] = [list[1], list[0]])
   const cases: [string, string, Edit, RegExp][] = [
