@@ -17,7 +17,7 @@ import type { Metrics } from '../telemetry/metrics.js'
 import type { Hangs } from './lane/hangs.js'
 import { createLane } from './lane/create.js'
 import type { Lane, LaneEvent, LaneListener, SpawnLane } from './lane/port.js'
-import type { LoadedBaseline, LoadedModel } from './models.js'
+import { CUTS_NEEDED, type LoadedBaseline, type LoadedModel } from './models.js'
 
 export interface LoadDeps {
   readonly policy: Policy
@@ -60,6 +60,9 @@ export async function loadBaseline(reference: string, deps: LoadDeps): Promise<L
   deps.onAdmitted(reference, admission)
   const card = await readScorecard(bundle)
   const { columns } = admission
+  if (thresholdsOf(deps.live.policy, bundle.manifest) === null) {
+    throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} cannot be the baseline: it needs ${CUTS_NEEDED}`)
+  }
   const facts = served(reference, bundle, deps)
   return {
     ...{ ...facts, answeredBy: { ...facts.answeredBy, role: 'baseline' } },
@@ -115,13 +118,7 @@ function placeOf(reference: string, { modelsDir }: LoadDeps) {
 
 type Facts = Omit<LoadedModel, 'lane'>
 
-function served(reference: string, bundle: Bundle, { live, metrics }: LoadDeps): Facts {
-  if (thresholdsOf(live.policy, bundle.manifest) === null) {
-    throw new AssayError(
-      'ASSAY_BUNDLE_REFUSED',
-      `${reference} has no thresholds: state them in its manifest or the policy`,
-    )
-  }
+function served(reference: string, bundle: Bundle, { metrics }: LoadDeps): Facts {
   const { name, version } = bundle.manifest
   const digest = Buffer.from(bundle.digest.slice('sha256:'.length), 'hex')
   return describe(reference, { name, version, digest }, { stated: bundle.manifest.thresholds, metrics })

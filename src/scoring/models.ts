@@ -47,6 +47,17 @@ export function routable({ models }: LoadedModels): Map<string, string> {
   return new Map(ready.map(({ reference, answeredBy }) => [reference, digestText(answeredBy.digest)]))
 }
 
+/** Loaded models without cuts under a policy: they answer who asks for the score alone, and may be shadows. */
+export function cutless({ models }: LoadedModels, policy: Policy): Set<string> {
+  const without = [...models.values()].filter((model) => model.lane !== null && cutsUnder(policy, model) === NO_CUTS)
+  return new Set(without.map(({ reference }) => reference))
+}
+
+/** Where cuts come from, for whoever lacks them. */
+export const CUTS_NEEDED =
+  'a model with thresholds; this one states none, so that it may be a shadow or answer inference calls only: state them ' +
+  'in its manifest (assay model add --review-at or --decline-at) or in the policy under thresholds'
+
 /** The model that cannot fail: plain TypeScript on the main thread. */
 export interface BaselineModel extends ServedModel {
   /** Score in [0, 1] of the catalogue's vector that starts at `at`; never NaN, never throws. */
@@ -65,7 +76,7 @@ export interface ModelSet {
   readonly baseline: BaselineModel
 }
 
-/** What this model applies under a policy. One that states nothing answers nothing: a load refuses it. */
+/** What this model applies under a policy; NO_CUTS where neither states any. */
 export function cutsUnder(
   policy: Policy,
   { answeredBy, stated }: Pick<LoadedModel, 'answeredBy' | 'stated'>,
@@ -81,14 +92,18 @@ export interface Roles {
   readonly forced: Forced
 }
 
-/** The loaded models in the roles of these routes. Every model that they name was loaded, or refused by name. */
+/**
+ * The loaded models in the roles of these routes. Every model that they name was loaded, or refused by name. One
+ * without cuts decides nothing, whatever routes a log or a file names: its place is empty.
+ */
 export function inRoles({ baseline, models }: LoadedModels, { policy, routes, forced }: Roles): ModelSet {
   const inRole = (reference: string, role: Role): LaneModel => {
     const model = models.get(reference)
     if (model === undefined) throw new Error(`the routes name ${reference}, which nobody tried to load`)
     const isForced = forced.baseline || forced.open.includes(reference)
     const cuts = cutsUnder(policy, model)
-    return { ...model, answeredBy: { ...model.answeredBy, role }, cuts, forced: isForced }
+    const lane = cuts === NO_CUTS ? null : model.lane
+    return { ...model, lane, answeredBy: { ...model.answeredBy, role }, cuts, forced: isForced }
   }
   const { champion, challenger } = routes
   return {

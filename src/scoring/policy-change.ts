@@ -1,5 +1,5 @@
 // What a change makes of the policy that serves: rules, lists, cuts and guards, all of them one revision of their own.
-// Pure. Invariant: what it gives can be served: it has no fault, and every loaded model has cuts under it.
+// Pure. Invariant: what it gives can be served: it has no fault, and no loaded model loses its cuts under it.
 import {
   asGiven,
   changedPolicy,

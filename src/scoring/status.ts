@@ -1,6 +1,5 @@
 // What /v1/status, /readyz, /v1/routes, /v1/models and the gauges say of a running server. It only reads.
 import { digestText } from '../contract/canonical-json.js'
-import type { Role } from '../contract/decision.js'
 import { type Policy, policyDifferences } from '../contract/policy.js'
 import { isoTime } from '../contract/time.js'
 import type { CompiledCatalogue } from '../features/compile.js'
@@ -17,7 +16,8 @@ import type { IdIndex } from './id-index.js'
 import type { Audit } from './audit.js'
 import { withoutKey } from '../contract/control-state.js'
 import type { Control } from './control.js'
-import { cutsUnder, type LaneModel, type LoadedModel, type LoadedModels, routable } from './models.js'
+import { type LoadedModels, routable } from './models.js'
+import { baselineShown, laneModels, lanesShown } from './models-view.js'
 
 /** A phase of the server's life, and how far its start is. */
 export interface Starting {
@@ -100,56 +100,9 @@ export function createStatus(deps: StatusDeps): Status {
     routes: () => shownRoutes(deps),
     policy: () => shownPolicy(deps),
     models: () => ({
-      models: [...lanesShown(deps), describeBaseline(deps)],
+      models: [...lanesShown(deps), baselineShown(deps)],
     }),
   }
-}
-
-function laneModels({ control }: StatusDeps): LaneModel[] {
-  const { champion, challenger } = control.serving().models
-  return challenger === null ? [champion] : [champion, challenger]
-}
-
-/** Models in the roles of the routes first; then those that are loaded beside them. */
-function lanesShown(deps: StatusDeps): object[] {
-  const routed = laneModels(deps)
-  const names = new Set(routed.map(({ reference }) => reference))
-  const rest = [...deps.loaded.models.values()].filter(({ reference }) => !names.has(reference))
-  const show = describeModel(deps)
-  return [...routed.map((model) => show(model, model.answeredBy.role)), ...rest.map((model) => show(model, null))]
-}
-
-function describeModel(deps: StatusDeps): (model: LoadedModel, role: Role | null) => object {
-  const { forced, loaded, approvals } = deps.control.serving().routing
-  return ({ reference, answeredBy, stated, lane }, role) => ({
-    model: reference,
-    role,
-    forced: forced.baseline || forced.open.includes(reference),
-    loaded_by_operator: loaded.includes(reference),
-    approved: approvals.some((one) => one.model === reference && one.digest === digestText(answeredBy.digest)),
-    digest: digestText(answeredBy.digest),
-    thresholds: shownThresholds(deps, { answeredBy, stated }),
-    state: lane === null ? 'not_loaded' : lane.state(),
-    breaker: lane === null ? null : lane.breakerState(),
-    queued_rows: lane === null ? 0 : lane.queuedRows(),
-    ...(lane !== null && { predicted_ms: lane.predictedMs(), counters: lane.counters }),
-    ...(deps.refused.has(reference) && { refused: deps.refused.get(reference) }),
-  })
-}
-
-/** Its cuts under the policy that serves, those of segments under their names. */
-function shownThresholds({ control }: StatusDeps, model: Pick<LoadedModel, 'answeredBy' | 'stated'>): object {
-  const { own, bySegment } = cutsUnder(control.serving().policy, model)
-  const segments = Object.fromEntries(bySegment.map(({ segment, thresholds }) => [segment ?? '', thresholds]))
-  return { ...own.thresholds, ...(bySegment.length > 0 && { by_segment: segments }) }
-}
-
-function describeBaseline(deps: StatusDeps): object {
-  const { baseline } = deps.loaded
-  const { reference, answeredBy } = baseline
-  const digest = digestText(answeredBy.digest)
-  const thresholds = shownThresholds(deps, baseline)
-  return { model: reference, role: 'baseline', digest, thresholds, state: 'ready' }
 }
 
 /** The routes that serve, what stands around them, and who changed them last. */

@@ -17,11 +17,17 @@ export async function copyModels(parent: string): Promise<string> {
 }
 
 /** The first version of a reference model under another version's name; resolves with its folder. */
-export async function addVersion(directory: string, name: string, version: string): Promise<string> {
+export async function addVersion(
+  directory: string,
+  name: string,
+  version: string,
+  edit: (manifest: Manifest) => void = () => undefined,
+): Promise<string> {
   const folder = join(directory, name, version)
   await cp(join(REFERENCE, name, '1'), folder, { recursive: true })
   const path = join(folder, 'manifest.json')
   const manifest = JSON.parse(await readFile(path, 'utf8')) as Manifest
+  edit(manifest)
   await writeFile(path, JSON.stringify({ ...manifest, version }))
   return folder
 }

@@ -21,9 +21,10 @@ interface Place {
   readonly modelsDir: string
   readonly dataDir?: string
   readonly approval?: 'none' | 'required'
+  readonly champion?: string
 }
 
-async function start({ folder, modelsDir, dataDir, approval }: Place): Promise<Rig> {
+async function start({ folder, modelsDir, dataDir, approval, champion }: Place): Promise<Rig> {
   const tokens = join(folder, 'tokens.json')
   const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
   const keys = Object.entries(TOKENS).map(([role, token]) => ({ name: role, sha256: sha256(token), role }))
@@ -36,6 +37,7 @@ async function start({ folder, modelsDir, dataDir, approval }: Place): Promise<R
       process.operations.tokens_file = tokens
       policy.budgets = { deadline_ms: 1_000, log_wait_ms: 10_000 }
       if (approval !== undefined) policy.model_approval = approval
+      if (champion !== undefined) policy.routes.champion = champion
     },
   })
 }
@@ -67,8 +69,22 @@ function show(rig: Rig, path: string): Promise<Answer> {
   return answer(fetch(rig.server.operationsUrl + path, { headers: { authorization: `Bearer ${TOKENS.viewer}` } }))
 }
 
+/** `PUT` of what has a revision, with the one that is served. */
+async function put(rig: Rig, path: string, body: object): Promise<Answer> {
+  const { headers } = await show(rig, `/v1/${path}`)
+  const authorization = `Bearer ${TOKENS.operator}`
+  return answer(
+    fetch(`${rig.server.operationsUrl}/v1/${path}`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json', authorization, 'if-match': headers.get('etag') ?? '' },
+      body: JSON.stringify(body),
+    }),
+  )
+}
+
 interface Shown {
   readonly model: string
+  readonly refused?: string
   readonly digest: string
 }
 
@@ -215,6 +231,41 @@ void t.test('models come and go on a running server, and only as they may', asyn
     t.match((await score(again)).body, { model: { version: '2' }, degraded: false })
     t.match((await show(again, '/v1/routes')).body, { champion: 'fraud-lgbm@2', loaded: { length: 4 } })
   })
+})
+
+void t.test('a model without thresholds is loaded, and decides nothing until somebody states some', async (t) => {
+  const place = await prepare(t)
+  await addVersion(place.modelsDir, 'fraud-lgbm', '2', (manifest) => void delete manifest.thresholds)
+  const rig = await start(place)
+  t.teardown(() => rig.remove())
+  const cutless = 'fraud-lgbm@2'
+  t.equal((await ask(rig, 'fraud-lgbm/2:load', { reason })).status, 200)
+  const needed = /fraud-lgbm@2|--review-at or --decline-at\) or in the policy/
+  const shown = async (from: Rig) => (await modelsOf(from)).find(({ model }) => model === cutless)
+  t.match(await shown(rig), { role: null, state: 'ready', refused: needed })
+  for (const role of ['champion', 'challenger']) {
+    const refused = await ask(rig, 'routes', { [role]: cutless, reason })
+    t.match(refused, { status: 409, body: { code: 'ASSAY_CHANGE_CONFLICT', errors: [{ path: `/${role}` }] } })
+    t.match(refused.body, { detail: needed })
+  }
+  t.match((await score(rig)).body, { model: { version: '1' }, degraded: false })
+
+  const folder = await mkdtemp(join(tmpdir(), 'assay-models-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  const named = await start({ ...place, folder, champion: cutless })
+  t.teardown(() => named.remove())
+  const told = named.events.find(({ name }) => name === 'ModelRefused')?.fields
+  t.match(told, { model: cutless, fault: { code: 'ASSAY_BUNDLE_REFUSED', message: needed } })
+  t.match((await score(named)).body, {
+    ...{ model: { role: 'baseline' }, degraded: true },
+    fallback: [{ model: cutless, reason: 'not_loaded' }],
+  })
+  const thresholds = { ...named.config.policy.thresholds, [cutless]: { review_at: 0.2 } }
+  const set = await put(named, 'policy', { policy: { ...named.config.policy, thresholds }, reason })
+  t.equal(set.status, 200, set.text)
+  t.match((await score(named)).body, { model: { version: '2', role: 'champion' }, degraded: false })
+  t.notOk((await shown(named))?.refused)
+  t.match(await put(named, 'policy', { policy: named.config.policy, reason }), { status: 409 }, 'and it keeps them')
 })
 
 void t.test('where the policy wants approvals, an approver says which bundle may be routed to', async (t) => {

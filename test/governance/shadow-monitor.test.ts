@@ -268,6 +268,15 @@ void t.test(
       control.models = []
     })
     t.same(stated(bare, { decline_at: 0.7 }).row().shadow_thresholds, [2, 2, 0.7])
+    const cutless = controlOf((control) => {
+      const none = { challenge_at: null, review_at: null, decline_at: null }
+      control.models = control.models.map((one) => (one.reference === SHADOW ? { ...one, thresholds: none } : one))
+    })
+    const unstated = createShadowMonitor({ manifestThresholds: () => undefined, keepsTotal: true })
+    const scored = { decidedAtMs: START_MS, score: 0.1, shadows: [scoreOf(SHADOW, 0.6)], control: cutless }
+    unstated.take(decision({ ...scored, sequence: 1 }))
+    const judged = unstated.total(START_MS, START_MS + 1)[0]?.row
+    t.match(judged, { shadow_thresholds: [2, 0.5, 0.8], flips: 1, shadow_alerts: 1 }, 'with none, by the champion’s')
     const moved = controlOf((control) => {
       control.policy.thresholds = { [SHADOW]: { decline_at: 0.95 } }
     })

@@ -16,6 +16,7 @@ const digest = (digit: string): string => `sha256:${digit.repeat(64)}`
 const facts: ChangeFacts = {
   ...{ policy, actor: 'ada', makeKey: () => Buffer.from('bb', 'hex') },
   loaded: new Map(['fraud-lgbm@1', 'fraud-xgb@1', 'third@1'].map((model, at) => [model, digest(String(at))])),
+  cutless: new Set(),
   limits: { modelsMax: 4, approvalsMax: 2 },
 }
 
@@ -110,6 +111,34 @@ void t.test('a model is loaded once, and taken out only where nothing needs it',
   t.equal(after([...moved, unload('fraud-lgbm@1')]), 'ASSAY_CHANGE_CONFLICT', 'what a rollback returns to')
   t.match(after([...moved, set({ share: 9 }), unload('fraud-lgbm@1')]), { previous: { champion: 'third@1' } })
   t.same(modelsToLoad({ ...start, loaded: ['new@1'] }, policy.routes, 8), ['fraud-lgbm@1', 'fraud-xgb@1', 'new@1'])
+  t.end()
+})
+
+void t.test('a model without thresholds is loaded and taken out, but neither routed to nor rolled back to', (t) => {
+  const without: ChangeFacts = { ...facts, cutless: new Set(['third@1']) }
+  for (const role of ['champion', 'challenger']) {
+    const refused = applyChange(start, set({ [role]: 'third@1' }), without)
+    t.match(refused, { code: 'ASSAY_CHANGE_CONFLICT', errors: [{ path: `/${role}`, message: /--review-at.*policy/ }] })
+    t.match(after([set({ [role]: 'third@1' })]), { routes: { [role]: 'third@1' } }, 'with thresholds it is')
+  }
+  t.match(after([set({ share: 9 })], start, without), { routes: { share: 9 } }, 'others are')
+  t.match(
+    after(
+      [
+        { kind: 'load', model: 'third@1' },
+        { kind: 'unload', model: 'third@1' },
+      ],
+      start,
+      without,
+    ),
+    {
+      loaded: [],
+    },
+  )
+  const left = after([set({ champion: 'third@1', challenger: 'fraud-lgbm@1' }), set({ champion: 'fraud-xgb@1' })])
+  if (typeof left === 'string') throw new Error(left)
+  t.equal(after([{ kind: 'rollback' }], left, without), 'ASSAY_CHANGE_CONFLICT')
+  t.match(after([{ kind: 'rollback' }], left), { routes: { champion: 'third@1' } })
   t.end()
 })
 

@@ -20,8 +20,11 @@ export interface PairCuts {
   readonly applied: Applied
 }
 
+export const NONE_STATED: PairCuts = { own: NO_CUTS.own, applied: NO_CUTS.own }
+
 export interface ShadowCuts {
-  of(model: string, control: Control, transaction: Transaction): PairCuts
+  /** Null where nothing states any for the model. */
+  of(model: string, control: Control, transaction: Transaction): PairCuts | null
 }
 
 export function createShadowCuts(manifestThresholds: (model: string) => Thresholds | undefined): ShadowCuts {
@@ -36,6 +39,7 @@ export function createShadowCuts(manifestThresholds: (model: string) => Threshol
       followed = control
       const cuts = held.get(model) ?? statedFor(model, control, manifestThresholds(model))
       held.set(model, cuts)
+      if (cuts === NO_CUTS) return null
       subject.transaction = transaction
       return { own: cuts.own, applied: cutsFor(cuts, subject) }
     },
@@ -50,13 +54,13 @@ export function cutsOn(segment: string, { own, applied }: PairCuts): AppliedThre
 /** The policy's cuts, else those that the server applied to the model, else its manifest's. */
 function statedFor(model: string, control: Control, manifest: Thresholds | undefined): ModelCuts {
   const [name, version] = model.split('@')
-  const served = control.models.find(({ reference }) => reference === model)?.thresholds ?? manifest
-  return thresholdsOf(control.policy, { name, version, ...withThresholds(served) }) ?? NO_CUTS
+  const served = withThresholds(control.models.find(({ reference }) => reference === model)?.thresholds)
+  const own = served ?? manifest
+  return thresholdsOf(control.policy, { name, version, ...(own !== undefined && { thresholds: own }) }) ?? NO_CUTS
 }
 
-/** Leaves out what is null: a manifest states a cut or does not. */
-function withThresholds(stated: Control['models'][number]['thresholds'] | Thresholds | undefined) {
-  if (stated === undefined) return {}
-  const entries = Object.entries(stated).filter(([, cut]) => cut !== null && cut !== undefined)
-  return { thresholds: Object.fromEntries(entries) }
+/** Leaves out what is null: a manifest states a cut or does not. A model without any was not applied. */
+function withThresholds(stated: Control['models'][number]['thresholds'] | undefined): Thresholds | undefined {
+  const entries = Object.entries(stated ?? {}).filter(([, cut]) => cut !== null)
+  return entries.length === 0 ? undefined : Object.fromEntries(entries)
 }

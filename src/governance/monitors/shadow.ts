@@ -22,7 +22,7 @@ import {
   tells,
   unpackCounts,
 } from './shadow-counts.js'
-import { createShadowCuts, cutsOn, type PairCuts } from './shadow-cuts.js'
+import { createShadowCuts, cutsOn, NONE_STATED, type PairCuts } from './shadow-cuts.js'
 import { createSegments, type Segments } from './segments.js'
 import { SHADOW_TABLES, summarise } from './shadow-summary.js'
 
@@ -124,10 +124,11 @@ export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonito
     const reference = scores.get(champion) ?? NOT_SCORED
     const lyingIn = segmentsOf(record, segments)
     const { transaction } = record.personal
-    const ofChampion = cuts.of(champion, at.control, transaction)
+    const ofChampion = cuts.of(champion, at.control, transaction) ?? NONE_STATED
     for (const [shadow, scored] of scores) {
       if (shadow === champion) continue
-      const ofShadow = cuts.of(shadow, at.control, transaction)
+      // A model that nobody has chosen thresholds for yet is judged by those that it would be held to.
+      const ofShadow = cuts.of(shadow, at.control, transaction) ?? ofChampion
       const pair = pairOf(at, record, { champion, shadow, reference, scored, ofChampion, ofShadow })
       for (const segment of lyingIn) {
         const { counts } = windowOf(
