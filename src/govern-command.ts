@@ -5,7 +5,9 @@ import { setPriority } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { Value } from '@sinclair/typebox/value'
 import { type Config, loadConfig } from './config.js'
+import { Manifest } from './contract/manifest.js'
 import { instantMs } from './contract/time.js'
 import { AssayError } from './errors.js'
 import { firstSequenceOf } from './decision-log/chain.js'
@@ -158,7 +160,10 @@ export async function derivingParts(
   const onFault = (model: string, detail: string): void => logger.event('ModelRefused', { model, detail })
   return {
     createMonitors: () => [
-      createDriftMonitor({ loadProfile: (model) => readProfile(modelsDir, model) }),
+      createDriftMonitor({
+        loadProfile: (model) => readProfile(modelsDir, model),
+        featuresOf: (model) => readFeatures(modelsDir, model),
+      }),
       createShadowMonitor({ manifestThresholds: chosen.manifestThresholds }),
     ],
     createShadows: (_, rest) => createShadowHost({ modelsDir, shadows: chosen.shadows, lag, rest, onFault }),
@@ -174,6 +179,22 @@ function secretOf({ authorization_file: file }: { readonly authorization_file: s
 function readProfile(modelsDir: string, model: { readonly name: string; readonly version: string }): string | null {
   const file = join(modelsDir, model.name, model.version, 'reference-profile.json')
   return existsSync(file) ? readFileSync(file, 'utf8') : null
+}
+
+/** The features that a model's manifest lists; null where there is none that can be read. */
+function readFeatures(
+  modelsDir: string,
+  model: { readonly name: string; readonly version: string },
+): readonly string[] | null {
+  const file = join(modelsDir, model.name, model.version, 'manifest.json')
+  if (!existsSync(file)) return null
+  try {
+    const manifest: unknown = JSON.parse(readFileSync(file, 'utf8'))
+    return Value.Check(Manifest, manifest) ? manifest.features.map(({ name }) => name) : null
+  } catch (error) {
+    if (error instanceof SyntaxError) return null
+    throw error
+  }
 }
 
 /** Resolves at a signal, or when the supervisor that started this process is gone. */

@@ -236,6 +236,8 @@ export interface Limits {
   readonly masksMax: number
   /** Rows of one drift window by count: a shift that matters is surely seen within it, at 20 cells a quantity. */
   readonly driftWindowRows: number
+  /** Decisions from which a reference is made for a model whose bundle has none: a window by count. */
+  readonly driftProvisionalRows: number
   /** Rows below which a window gets no verdict, nor one that it would be held against. */
   readonly driftRowsMin: number
   /** Model versions watched for drift at once, each with a week of hours; the one that answered longest ago leaves. */
@@ -332,7 +334,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ apiQueriesMax: 4, apiQueriesWaitingMax: 64, apiQueryMs: 12_000 },
   ...{ streamsMax: 64, streamRowsMax: 500, streamBehindMax: 10_000, streamSlowMs: 1_000, streamStallMs: 30_000 },
   masksMax: 10_000,
-  ...{ driftWindowRows: 5_000, driftRowsMin: 500, driftModelsMax: 16 },
+  ...{ driftWindowRows: 5_000, driftProvisionalRows: 5_000, driftRowsMin: 500, driftModelsMax: 16 },
   ...{ driftSegmentsMax: 16, segmentValuesMax: 64, driftCategoriesMax: 64 },
   ...{ rulesMax: 128, ruleIdsBytesMax: 2_048, ruleDetailCharsMax: 120, thresholdSegmentsMax: 64 },
   ...{ conditionTestsMax: 64, conditionDepthMax: 6, conditionTriesMax: 50_000, listsMax: 32, listValuesMax: 10_000 },
@@ -367,7 +369,7 @@ export const TINY: Limits = Object.freeze({
   factsBytesMax: 64 << 10,
   ...{ bucketsHeldMax: 16, rampStepsMax: 4, auditHeldMax: 4, warmUpRows: 500 },
   ...{ metricModelsMax: 3, metricRulesMax: 3 },
-  ...{ driftWindowRows: 50, driftRowsMin: 10, driftModelsMax: 2 },
+  ...{ driftWindowRows: 50, driftProvisionalRows: 40, driftRowsMin: 10, driftModelsMax: 2 },
   ...{ driftSegmentsMax: 2, segmentValuesMax: 4, driftCategoriesMax: 4 },
   ...{ rulesMax: 4, ruleIdsBytesMax: 64, ruleDetailCharsMax: 40, thresholdSegmentsMax: 2 },
   ...{ conditionTestsMax: 8, conditionDepthMax: 3, conditionTriesMax: 1_000, listsMax: 2, listValuesMax: 8 },

@@ -170,11 +170,19 @@ export const DriftFeature = Type.Object({
 })
 export type DriftFeature = Static<typeof DriftFeature>
 
+/** What the windows of a model version are held against first (governance/monitors/drift.md). */
+export const DriftReference = Type.Object({
+  kind: Type.String({ description: 'training, provisional (its first live rows), collecting (these), unreadable' }),
+  rows: Type.Union([Count, Type.Null()], { description: 'from how many rows it was made, or will be' }),
+  ...{ from: MaybeTime, until: MaybeTime },
+})
+export type DriftReference = Static<typeof DriftReference>
+
 export const DriftOverview = Type.Object({
   models: Type.Array(Type.String()),
   segments: Type.Array(Type.String()),
   kinds: Type.Array(Type.String({ description: 'how windows are cut and what they are held against' })),
-  kind: MaybeText,
+  ...{ kind: MaybeText, reference: nullable(DriftReference) },
   features: Type.Array(DriftFeature),
 })
 export type DriftOverview = Static<typeof DriftOverview>
@@ -193,8 +201,10 @@ export type Bin = Static<typeof Bin>
 /** One window against one of the references that it has. */
 export const DriftAgainst = Type.Object({
   kind: Type.String({ description: 'asks for it, such as hour/day_before' }),
-  reference: Type.String({ description: 'training, day_before or week_before: the same hour, or the day, before' }),
-  raises_alarms: Type.Boolean({ description: 'only training does; the others are for the eye' }),
+  reference: Type.String({
+    description: 'training or provisional; day_before, week_before: the same hour, or the day, before',
+  }),
+  raises_alarms: Type.Boolean({ description: 'training and provisional do; the others are for the eye' }),
   reference_rows: Count,
   ...Type.Omit(DriftWindow, ['from', 'until']).properties,
 })

@@ -3,7 +3,7 @@
 import { type Finding, isDamage } from '../decision-log/finding.js'
 import { wilsonScore } from '../stats/interval.js'
 import type { Signal } from './alert.js'
-import { ALARM_REFERENCE } from './monitors/drift-verdict.js'
+import { raisesAlarms } from './monitors/drift-verdict.js'
 import type { Cell, DerivedRow } from './port.js'
 
 export interface SignalOptions {
@@ -31,11 +31,12 @@ type Row = DerivedRow['row']
 
 /** Drift against the reference that alarms are made from. */
 function driftSignal(row: Row): Signal | null {
-  if (row.reference !== ALARM_REFERENCE) return null
+  if (!raisesAlarms(row.reference)) return null
   const [model, series, kind, state] = [text(row.model), text(row.series), text(row.kind), text(row.state)]
   const level = DRIFT_LEVELS[state] ?? 'unknown'
   const causes = text(row.causes)
-  const why = causes === '' || causes === '[]' ? '' : `; named cause: ${causes}`
+  const named = causes === '' || causes === '[]' ? '' : `; named cause: ${causes}`
+  const why = row.reference === 'provisional' ? `${named}; against its first live rows, no training` : named
   return {
     ...{ kind: 'drift', level, origin: 'record', atMs: number(row.until_ms), sequence: number(row.sequence) },
     labels: { model, series, quantity: kind, segment: text(row.segment), window: text(row.window_kind) },

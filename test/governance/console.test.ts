@@ -1,6 +1,5 @@
 // The console in a real Chromium over a real sidecar: every view loads, live data arrives, filters work, nothing is
 // fetched from elsewhere, nothing overflows. Skipped, loudly, where there is no Chromium; under CI that fails.
-import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,6 +7,7 @@ import { type Browser, chromium, type Page } from 'playwright-core'
 import t from 'tap'
 import { ROOT } from '../../bench/server.js'
 import { LIMITS } from '../../src/limits.js'
+import { chromiumOnPath } from './chromium.js'
 import { type GovernanceRig, startGovernance, until } from './rig.js'
 
 const VIEWS = ['now', 'drift', 'shadow', 'decisions', 'routes', 'audit', 'health']
@@ -16,14 +16,6 @@ const BYTES_MAX = 200 << 10
 const WAIT_MS = 60_000
 
 const executablePath = chromiumOnPath()
-
-function chromiumOnPath(): string | null {
-  try {
-    return execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim()
-  } catch {
-    return null
-  }
-}
 
 let rig: GovernanceRig
 let browser: Browser

@@ -1,6 +1,5 @@
 // Windows held against training, the day and the week before: what the API says of them and how the console shows it,
 // over a written log of eight days and a real sidecar. The page needs a Chromium; where there is none, that is skipped.
-import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,6 +13,7 @@ import { storeDirectory } from '../../src/decision-log/reader-position.js'
 import { openDatabase } from '../../src/governance/store/database.js'
 import { STORE_FILE } from '../../src/governance/store/open.js'
 import { LIMITS } from '../../src/limits.js'
+import { chromiumOnPath } from './chromium.js'
 import { type Running, startSidecar, until } from './rig.js'
 import { openWriter, START_MS } from './written-log.js'
 
@@ -32,14 +32,6 @@ let running: Running
 const executablePath = chromiumOnPath()
 const inBrowser = {
   skip: executablePath === null && process.env.CI !== 'true' ? 'there is no chromium on the PATH' : false,
-}
-
-function chromiumOnPath(): string | null {
-  try {
-    return execFileSync('which', ['chromium'], { encoding: 'utf8' }).trim()
-  } catch {
-    return null
-  }
 }
 
 /** Hours after the first noon, decisions from then on, and the byte of the model's digest. */

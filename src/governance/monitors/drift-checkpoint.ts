@@ -1,5 +1,5 @@
-// The checkpoint of the drift monitor: a JSON header, then blobs: profiles as text, counts as varints. The profiles
-// stand in it, so that what was begun with a bundle goes on without it.
+// The checkpoint of the drift monitor: a JSON header, then blobs: profiles as text, counts as varints, samples as
+// float32. The profiles stand in it, so that what was begun with a bundle goes on without it.
 // Invariant: what was encoded decodes to the same state. Another format is refused, never guessed at.
 import { type Static, Type } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
@@ -7,6 +7,8 @@ import { Segment } from '../../contract/policy.js'
 import { AssayError } from '../../errors.js'
 import { decodeCounts, encodeCounts } from '../../stats/counts.js'
 import type { Cycles, WatchedField } from './drift-layout.js'
+import type { SampleState } from './drift-provisional.js'
+import type { OwnReference } from './drift-verdict.js'
 import type { Window, Windows } from './drift-window.js'
 
 /** What the monitor remembers of one model version. */
@@ -14,6 +16,10 @@ export interface TrackState {
   readonly model: string
   readonly digest: string
   readonly profile: string | null
+  /** What its windows are held against first. */
+  readonly reference: OwnReference
+  /** While a provisional profile is being made. */
+  readonly sample: SampleState | null
   readonly fields: readonly WatchedField[]
   readonly cycles: Cycles
   /** Number of the decision that it last answered. */
@@ -43,13 +49,17 @@ const WindowHeader = Type.Object({
   changed: Type.Boolean(),
   counts: Blob,
 })
+const SampleHeader = Type.Object({
+  reads: Type.Union([Type.Array(Type.String()), Type.Null()]),
+  features: Type.Array(Type.Object({ name: Type.String(), digest: Type.String() })),
+  ...{ rows: Whole, from: Whole, until: Whole, values: Blob, counts: Blob },
+})
 const Header = Type.Object({
-  format: Type.Literal(1),
+  format: Type.Literal(2),
   hour: Whole,
   decisions: Whole,
   policies: Type.Array(Type.String()),
-  /** Absent where it was written before a policy could declare any. */
-  segments: Type.Optional(Type.Array(Segment)),
+  segments: Type.Array(Segment),
   /** Bytes of each blob. */
   blobs: Type.Array(Blob),
   tracks: Type.Array(
@@ -57,6 +67,8 @@ const Header = Type.Object({
       model: Type.String(),
       digest: Type.String(),
       profile: Type.Union([Blob, Type.Null()]),
+      reference: Type.Union([Type.Literal('training'), Type.Literal('provisional')]),
+      sample: Type.Union([SampleHeader, Type.Null()]),
       fields: Type.Array(Type.Object({ name: Type.String(), categories: Type.Array(Type.String()) })),
       cycles: Type.Record(Type.String(), Whole),
       lastUse: Whole,
@@ -87,8 +99,9 @@ export function encodeCheckpoint(state: DriftCheckpoint): Uint8Array {
     policies.set(policy, place)
     return place
   }
-  const tracks = state.tracks.map(({ model, digest, profile, fields, cycles, lastUse, windows }) => ({
+  const tracks = state.tracks.map(({ model, digest, profile, fields, cycles, lastUse, windows, ...of }) => ({
     ...{ model, digest, cycles: { ...cycles }, lastUse, profile: profile === null ? null : put(Buffer.from(profile)) },
+    ...{ reference: of.reference, sample: of.sample === null ? null : sampleHead(of.sample, put) },
     fields: fields.map(({ name, categories }) => ({ name, categories: [...categories] })),
     size: windows[0]?.windows.count.counts.length ?? 0,
     windows: windows.map(({ segment, windows: { count, hour, past, sinceHour } }) => ({
@@ -100,7 +113,7 @@ export function encodeCheckpoint(state: DriftCheckpoint): Uint8Array {
     })),
   }))
   const header: Header = {
-    ...{ format: 1, hour: state.hour, decisions: state.decisions, policies: [...policies.keys()], tracks },
+    ...{ format: 2, hour: state.hour, decisions: state.decisions, policies: [...policies.keys()], tracks },
     segments: [...state.segments],
     blobs: blobs.map((bytes) => bytes.length),
   }
@@ -113,6 +126,29 @@ export function encodeCheckpoint(state: DriftCheckpoint): Uint8Array {
 function headOf(window: Window, put: (bytes: Uint8Array) => number): Static<typeof WindowHeader> {
   const { fromMs: from, untilMs: until, rows, cold, policy, isPolicyChanged: changed } = window
   return { from, until, rows, cold, policy, changed, counts: put(encodeCounts(window.counts)) }
+}
+
+/** Values little-endian, as every machine that this runs on holds them. */
+function sampleHead(
+  { reads, features, rows, fromMs: from, untilMs: until, values, counts }: SampleState,
+  put: (bytes: Uint8Array) => number,
+): Static<typeof SampleHeader> {
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+  const blobs = { values: put(bytes), counts: put(encodeCounts(counts)) }
+  return { reads: reads === null ? null : [...reads], features: [...features], rows, from, until, ...blobs }
+}
+
+function sampleFrom(
+  { reads, features, rows, from: fromMs, until: untilMs, values, counts }: Static<typeof SampleHeader>,
+  blob: (index: number) => Buffer,
+  size: number,
+): SampleState {
+  const bytes = Uint8Array.from(blob(values))
+  if (bytes.length !== rows * (features.length + 1) * 4) throw new RangeError('a sample is not whole')
+  return {
+    ...{ reads, features, rows, fromMs, untilMs, values: new Float32Array(bytes.buffer) },
+    counts: decodeCounts(blob(counts), size),
+  }
 }
 
 /** The state that `encodeCheckpoint` wrote. Throws ASSAY_INPUT_INVALID for anything else. */
@@ -145,7 +181,7 @@ function decode(buffer: Buffer): DriftCheckpoint {
   return {
     hour: header.hour,
     decisions: header.decisions,
-    segments: header.segments ?? [],
+    segments: header.segments,
     tracks: header.tracks.map((track) => ({
       ...{
         model: track.model,
@@ -153,7 +189,9 @@ function decode(buffer: Buffer): DriftCheckpoint {
         fields: track.fields,
         cycles: track.cycles,
         lastUse: track.lastUse,
+        reference: track.reference,
       },
+      sample: track.sample === null ? null : sampleFrom(track.sample, blob, track.size),
       profile: track.profile === null ? null : blob(track.profile).toString(),
       windows: track.windows.map((each) => ({
         segment: each.segment,

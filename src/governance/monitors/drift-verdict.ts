@@ -10,26 +10,31 @@ import type { Window } from './drift-window.js'
 
 export type DriftState = 'insufficient' | 'stable' | 'watch' | 'drift'
 export type WindowKind = 'count' | 'hour' | 'day'
-export type ReferenceKind = 'training' | 'day_before' | 'week_before'
+/** provisional: the first decisions of a model version whose bundle has no profile, in place of training. */
+export type OwnReference = 'training' | 'provisional'
+export type ReferenceKind = OwnReference | 'day_before' | 'week_before'
 
-/** What a window of each kind is held against. */
-export const REFERENCES: Readonly<Record<WindowKind, readonly ReferenceKind[]>> = {
+/** What a window of each kind is held against; `training` stands for what the model version has. */
+export const REFERENCES: Readonly<Record<WindowKind, readonly Exclude<ReferenceKind, 'provisional'>[]>> = {
   count: ['training'],
   hour: ['training', 'day_before', 'week_before'],
   day: ['training', 'day_before'],
 }
 
-/** The reference that alarms are made from. Others are for the eye: days and weeks differ without any fault. */
-export const ALARM_REFERENCE: ReferenceKind = 'training'
+/** Whether alarms are made from it. Others are for the eye: days and weeks differ without any fault. */
+export const raisesAlarms = (reference: unknown): boolean => reference === 'training' || reference === 'provisional'
 
 /**
  * cold: more than half of the rows saw a feature window not yet observed for its whole length.
  * policy_changed: inside the window, or between it and the window that it is held against.
  * reference_cold: the same of the window that it is held against.
  * calendar: the feature follows the calendar, and the two spans cover different parts of its cycle: no verdict.
- * no_profile: the bundle has no reference profile that can be read: no verdict.
+ * no_profile: the bundle's reference profile cannot be read: no verdict.
+ * collecting: the bundle has none, and one is being made from the first rows: no verdict.
  */
-export type DriftCause = 'cold' | 'policy_changed' | 'reference_cold' | 'calendar' | 'no_profile'
+export type DriftCause = 'cold' | 'policy_changed' | 'reference_cold' | 'calendar' | 'no_profile' | 'collecting'
+
+const NO_VERDICT: ReadonlySet<DriftCause> = new Set(['calendar', 'no_profile', 'collecting'])
 
 /** PSI below which a difference, however certain, moves nobody. */
 export const WATCH_PSI = 0.02
@@ -60,7 +65,7 @@ export interface Comparison {
   readonly windowKind: WindowKind
   readonly window: Window
   readonly referenceKind: ReferenceKind
-  /** The other window; null for training. */
+  /** The other window; null for the profile. */
   readonly reference: Window | null
   readonly series: readonly Series[]
   /** False where there is no profile to hold it against. */
@@ -87,7 +92,9 @@ export function compareWindow(of: Comparison): DerivedRow[] {
     const nullRate = { kind: 'null_rate' as const, name: series.name, cells: NULL_CELLS }
     rows.push(rowOf(of, { ...nullRate, counts: now, reference: then, causes }))
   }
-  if (!of.hasProfile && of.referenceKind === 'training') rows.push(rowOf(of, NO_PROFILE))
+  if (!of.hasProfile && of.reference === null) {
+    rows.push(rowOf(of, { ...NO_PROFILE, causes: [of.referenceKind === 'training' ? 'no_profile' : 'collecting'] }))
+  }
   return rows
 }
 
@@ -101,9 +108,7 @@ interface Compared {
 }
 
 const NONE = new Float64Array(0)
-const NO_PROFILE: Compared = {
-  ...{ kind: 'model', name: 'model', cells: [], counts: NONE, reference: NONE, causes: ['no_profile'] },
-}
+const NO_PROFILE = { kind: 'model', name: 'model', cells: [], counts: NONE, reference: NONE } as const
 
 /** The two cells of a null rate. */
 export const NULL_CELLS: readonly Cell[] = [
@@ -121,7 +126,7 @@ function rowOf(of: Comparison, { kind, name, cells, counts, reference, causes }:
   const { place, window } = of
   const found = psi(reference, counts, { tolerated: TOLERATED_PSI })
   const isEnough = Math.min(found.n, found.referenceN) >= of.rowsMin
-  const hasVerdict = isEnough && !causes.includes('calendar') && !causes.includes('no_profile')
+  const hasVerdict = isEnough && !causes.some((cause) => NO_VERDICT.has(cause))
   let state: DriftState = 'insufficient'
   if (hasVerdict) state = stateOf(found, of.alpha)
   const shown = (value: number): number | null => (isEnough ? value : null)
@@ -134,7 +139,7 @@ function rowOf(of: Comparison, { kind, name, cells, counts, reference, causes }:
     ...{ psi_textbook: isEnough ? textbookPsi(cells, reference, counts) : null, state, causes: causes.join(',') },
     cold_share: window.rows === 0 ? 0 : window.cold / window.rows,
     counts: Array.from(counts),
-    // Those of training stand once in drift_cells.
+    // Those of a profile stand once in drift_cells.
     reference_counts: of.reference === null ? null : Array.from(reference),
   }
   return { table: 'drift', row }
@@ -159,6 +164,8 @@ const isCold = (window: Window): boolean => window.cold > window.rows / 2
 /** Whether a calendar feature would be held against another part of its cycle. */
 function isOffCycle(of: Comparison, { cycleDays: days }: Series): boolean {
   if (days === 0) return false
+  // Some first rows cover whatever part of the cycle they happened in.
+  if (of.referenceKind === 'provisional') return true
   if (of.referenceKind === 'week_before') return days > 7
   if (of.referenceKind === 'day_before') return days > 1
   return of.windowKind !== 'day' || days > 1

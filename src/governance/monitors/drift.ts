@@ -10,7 +10,9 @@ import type { Control, DerivedRow, Monitor, TailRecord } from '../port.js'
 import { decodeCheckpoint, encodeCheckpoint, type TrackState } from './drift-checkpoint.js'
 import { type Binding, bindLayout, createLayout, cyclesOf, type Layout, watchedFields } from './drift-layout.js'
 import { parseProfile } from './drift-profile.js'
+import { createSample, emptySample, type Sample, type SampleState } from './drift-provisional.js'
 import { compareWindow, DRIFT_TABLE, NULL_CELLS, type Place, REFERENCES, type WindowKind } from './drift-verdict.js'
+import type { OwnReference } from './drift-verdict.js'
 import * as windows from './drift-window.js'
 import { createSegments } from './segments.js'
 
@@ -25,13 +27,20 @@ export interface AnsweringModel {
 export interface DriftDeps {
   /** The text of reference-profile.json in the bundle; null where there is none. Asked once per model version. */
   loadProfile(model: AnsweringModel): string | null
+  /** Names of the features that it reads, for a profile of its first rows; null where nobody says. Asked likewise. */
+  featuresOf?(model: AnsweringModel): readonly string[] | null
 }
 
 export interface DriftOptions {
   /** False alarms that an operator accepts in 30 days, in all; replaces a chance of 1e-4 for each verdict. */
   readonly falseAlarmsPer30Days?: number | null
-  readonly limits?: Pick<Limits, 'driftWindowRows' | 'driftRowsMin' | 'driftModelsMax' | 'driftCategoriesMax'>
+  readonly limits?: DriftLimits
 }
+
+type DriftLimits = Pick<
+  Limits,
+  'driftWindowRows' | 'driftProvisionalRows' | 'driftRowsMin' | 'driftModelsMax' | 'driftCategoriesMax'
+>
 
 const ALPHA = 1e-4
 const ALPHA_MAX = 1e-2
@@ -45,10 +54,19 @@ export const DRIFT_CELLS_TABLE = {
   ...{ cell: 'BIGINT', cell_kind: 'VARCHAR', label: 'VARCHAR', low: 'DOUBLE', high: 'DOUBLE', reference_n: 'BIGINT' },
 } as const
 
+/** What a model version is held against: a row when it first answers, another when its provisional profile stands. */
+export const DRIFT_REFERENCES_TABLE = {
+  ...{ epoch: 'BIGINT', sequence: 'BIGINT', model: 'VARCHAR', digest: 'VARCHAR', kind: 'VARCHAR', rows: 'BIGINT' },
+  ...{ from_ms: 'BIGINT', until_ms: 'BIGINT', profile: 'VARCHAR' },
+} as const
+
 interface Track {
   readonly model: string
   readonly digest: string
   readonly profile: string | null
+  readonly reference: OwnReference
+  /** While a profile is being made of the first rows. */
+  readonly sample: Sample | null
   readonly hasProfile: boolean
   readonly fields: TrackState['fields']
   readonly cycles: TrackState['cycles']
@@ -84,8 +102,9 @@ export function createDriftMonitor(deps: DriftDeps, options: DriftOptions = {}):
   function compare(track: Track, at: Place, kind: WindowKind, window: windows.Window, others: Others): void {
     const { layout, hasProfile } = track
     const alpha = alphaFor(window.untilMs - window.fromMs)
-    for (const referenceKind of REFERENCES[kind]) {
-      const reference = referenceKind === 'training' ? null : others[referenceKind]
+    for (const listed of REFERENCES[kind]) {
+      const referenceKind = listed === 'training' ? track.reference : listed
+      const reference = listed === 'training' ? null : others[listed]
       const isShort = reference !== null && Math.min(window.rows, reference?.rows ?? 0) < limits.driftRowsMin
       if (reference === undefined || isShort) continue
       const { series } = layout
@@ -153,20 +172,39 @@ export function createDriftMonitor(deps: DriftDeps, options: DriftOptions = {}):
     const { policy } = record.control
     const parsed = profile === null ? null : parseProfile(profile)
     const fields = watchedFields(policy, parsed, limits.driftCategoriesMax)
-    const made = { model: reference, digest, profile, fields, cycles: cyclesOf(policy), lastUse: 0 }
-    const track = createTrack(made, record.control, names.length)
+    const isMissing = profile === null
+    const made = createTrack(
+      {
+        ...{ model: reference, digest, profile, fields, cycles: cyclesOf(policy), lastUse: 0 },
+        reference: isMissing ? 'provisional' : 'training',
+        sample: isMissing ? emptySample(deps.featuresOf?.({ name, version, digest }) ?? null) : null,
+      },
+      { control: record.control, segments: names.length, limits },
+    )
     if (tracks.length >= limits.driftModelsMax) {
       const oldest = tracks.reduce((least, each) => (each.lastUse < least.lastUse ? each : least))
       tracks = tracks.filter((each) => each !== oldest)
     }
+    begin(made, record)
+    return made
+  }
+
+  /** From here on its windows are held against what it has now. */
+  function begin(track: Track, record: TailRecord, made: SampleState | null = null): void {
     tracks.push(track)
-    rows.push(...cellRows(track, record))
-    return track
+    rows.push(referenceRow(track, record, { made, rowsMax: limits.driftProvisionalRows }), ...cellRows(track, record))
+  }
+
+  /** The rows of the sample become the reference, and are held against nothing; its windows begin anew. */
+  function freeze(track: Track, sample: Sample, record: TailRecord): void {
+    const facts = { ...track, profile: sample.profile(track.layout), sample: null }
+    tracks = tracks.filter((each) => each !== track)
+    begin(createTrack(facts, { control: record.control, segments: names.length, limits }), record, sample.state())
   }
 
   return {
     name: 'drift',
-    tables: { drift: DRIFT_TABLE, drift_cells: DRIFT_CELLS_TABLE },
+    tables: { drift: DRIFT_TABLE, drift_cells: DRIFT_CELLS_TABLE, drift_references: DRIFT_REFERENCES_TABLE },
     ages: { drift: 'until_ms' },
     take(tail) {
       const { record, control } = tail
@@ -191,6 +229,9 @@ export function createDriftMonitor(deps: DriftDeps, options: DriftOptions = {}):
         compare(track, placeOf(track, names[at] ?? ALL, tail), 'count', of.count, {})
         of.count = windows.emptyWindow(track.layout.size)
       })
+      const { sample } = track
+      sample?.take(facts, personal, track.cells)
+      if (sample?.isFull() === true) freeze(track, sample, tail)
     },
     drain() {
       const drained = rows
@@ -198,10 +239,12 @@ export function createDriftMonitor(deps: DriftDeps, options: DriftOptions = {}):
       return drained
     },
     checkpoint() {
-      const states = tracks.map(({ model, digest, profile, fields, cycles, lastUse, bySegment }) => ({
-        ...{ model, digest, profile, fields, cycles, lastUse },
-        windows: bySegment.map((of, at) => ({ segment: names[at] ?? ALL, windows: of })),
-      }))
+      const states = tracks.map(
+        ({ model, digest, profile, reference, sample, fields, cycles, lastUse, bySegment }) => ({
+          ...{ model, digest, profile, reference, sample: sample?.state() ?? null, fields, cycles, lastUse },
+          windows: bySegment.map((of, at) => ({ segment: names[at] ?? ALL, windows: of })),
+        }),
+      )
       return encodeCheckpoint({ hour, decisions, segments: segments.declared(), tracks: states })
     },
     restore(checkpoint) {
@@ -211,7 +254,7 @@ export function createDriftMonitor(deps: DriftDeps, options: DriftOptions = {}):
       rows = []
       segments.restore(state.segments)
       names = namesOf(state.segments)
-      tracks = state.tracks.map(restoreTrack)
+      tracks = state.tracks.map((each) => restoreTrack(each, limits))
     },
   }
 }
@@ -239,11 +282,19 @@ const UNBOUND: Binding = { place: () => undefined }
 
 type TrackFacts = Omit<TrackState, 'windows'>
 
-function createTrack(facts: TrackFacts, control: Control | null, segments: number): Track {
+interface TrackPlace {
+  readonly control: Control | null
+  readonly segments: number
+  readonly limits: DriftLimits
+}
+
+function createTrack(facts: TrackFacts, { control, segments, limits }: TrackPlace): Track {
   const profile = facts.profile === null ? null : parseProfile(facts.profile)
   const layout = createLayout(profile, facts.fields, facts.cycles)
+  const rowsMax = limits.driftProvisionalRows
+  const sample = facts.sample === null ? null : createSample(facts.sample, { rowsMax, size: layout.size })
   const track: Track = {
-    ...facts,
+    ...{ ...facts, sample },
     ...{ hasProfile: profile !== null, layout, cells: new Int32Array(layout.places), boundTo: '', binding: UNBOUND },
     bySegment: Array.from({ length: segments }, () => windows.createWindows(layout.size)),
   }
@@ -251,14 +302,31 @@ function createTrack(facts: TrackFacts, control: Control | null, segments: numbe
   return track
 }
 
-function restoreTrack(state: TrackState): Track {
-  return { ...createTrack(state, null, 0), bySegment: state.windows.map((each) => each.windows) }
+function restoreTrack(state: TrackState, limits: DriftLimits): Track {
+  return {
+    ...createTrack(state, { control: null, segments: 0, limits }),
+    bySegment: state.windows.map((each) => each.windows),
+  }
 }
 
 function bind(track: Track, control: Control): void {
   if (track.boundTo === control.policy_fingerprint) return
   track.binding = bindLayout(track.layout, control.policy)
+  track.sample?.follow(control.policy)
   track.boundTo = control.policy_fingerprint
+}
+
+/** kind: training, provisional, collecting, or unreadable. `rows` of a collecting one: how many it waits for. */
+function referenceRow(
+  { model, digest, profile, reference, sample, hasProfile }: Track,
+  { epoch, sequence }: TailRecord,
+  { made, rowsMax }: { readonly made: SampleState | null; readonly rowsMax: number },
+): DerivedRow {
+  const kind = sample !== null ? 'collecting' : hasProfile ? reference : 'unreadable'
+  const rows = sample !== null ? rowsMax : (made?.rows ?? null)
+  const row = { epoch, sequence, model, digest, kind, rows, from_ms: made?.fromMs ?? null }
+  const own = { until_ms: made?.untilMs ?? null, profile: made === null ? null : profile }
+  return { table: 'drift_references', row: { ...row, ...own } }
 }
 
 /** The bins of a model version, once: what the counts of its rows mean, and how training filled them. */

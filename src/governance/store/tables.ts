@@ -8,7 +8,7 @@ export type Columns = Readonly<Record<string, string>>
 export type Tables = Readonly<Record<string, Columns>>
 
 /** Raised whenever a table, the meaning of a column or a checkpoint changes; an older store is made anew. */
-export const STORE_VERSION = 3
+export const STORE_VERSION = 4
 
 const DECISIONS: Columns = Object.fromEntries(DECISION_COLUMNS.map(([name, type]) => [name, type]))
 

@@ -2,7 +2,7 @@
 // Invariant: a window stands once. Where rows of it were derived twice (a model's file replaced within an hour, an hour
 // derived again), the newest counts.
 import type * as wire from '../../../contract/governance.js'
-import { ALARM_REFERENCE, REFERENCES } from '../../monitors/drift-verdict.js'
+import { raisesAlarms, REFERENCES } from '../../monitors/drift-verdict.js'
 import type { JsonRow } from '../../store/queries.js'
 import type { DriftDetailQuery, DriftQuery } from '../source.js'
 import * as cells from './cells.js'
@@ -11,7 +11,7 @@ import { shownSegment, storedSegment } from './segments.js'
 
 const TABLE = 'drift'
 /** The windows that alarms are made from, when nobody asks for others. */
-const DEFAULT_KIND = 'count/training'
+const DEFAULT_KINDS = ['count/training', 'count/provisional']
 const VERDICTS: readonly wire.Verdict[] = ['insufficient', 'stable', 'watch', 'drift']
 const NO_LISTS = '* EXCLUDE (counts, reference_counts)'
 const FEATURES_MAX = 1_000
@@ -23,7 +23,7 @@ interface Chosen {
   readonly reference: string
 }
 
-const NOTHING: wire.DriftOverview = { models: [], segments: [], kinds: [], kind: null, features: [] }
+const NOTHING: wire.DriftOverview = { models: [], segments: [], kinds: [], kind: null, reference: null, features: [] }
 
 export async function drift(held: Held, query: DriftQuery): Promise<wire.DriftOverview> {
   if (!(await held.hasTable(TABLE))) return NOTHING
@@ -32,22 +32,51 @@ export async function drift(held: Held, query: DriftQuery): Promise<wire.DriftOv
      GROUP BY ALL ORDER BY newest DESC, kind LIMIT ${FEATURES_MAX}`,
   )
   const all = (name: string): string[] => [...new Set(found.map((row) => cells.text(row, name)))]
-  const kinds = all('kind').sort()
   const models = await modelsOf(held, all('model'))
-  const kind = query.kind ?? (kinds.includes(DEFAULT_KIND) ? DEFAULT_KIND : kinds[0])
   const model = query.model ?? models[0]
+  const own = found.filter((row) => row.model === model).map((row) => cells.text(row, 'kind'))
+  const kinds = [...new Set(own)].sort()
+  const kind = query.kind ?? DEFAULT_KINDS.find((each) => kinds.includes(each)) ?? kinds[0]
   if (model === undefined || kind === undefined) return NOTHING
   const [windowKind = '', reference = ''] = kind.split('/')
   const chosen = { model, segment: storedSegment(query.segment), windowKind, reference }
   const rows = await windowsOf(held, chosen, query.windows)
   const segments = all('segment').sort().map(shownSegment)
-  return { models, segments, kinds, kind, features: featuresOf(rows, chosen) }
+  return {
+    models,
+    segments,
+    kinds,
+    kind,
+    reference: await referenceOf(held, model),
+    features: featuresOf(rows, chosen),
+  }
 }
 
 /** The champion first: it is the one people mean. */
 async function modelsOf(held: Held, models: readonly string[]): Promise<string[]> {
   const champion = (await held.control())?.routes.champion
   return [...models].sort((one, other) => Number(other === champion) - Number(one === champion))
+}
+
+/** Of the file of the model that answered last. */
+async function referenceOf(held: Held, model: string): Promise<wire.DriftReference | null> {
+  if (!(await held.hasTable('drift_references'))) return null
+  const [row] = await held.queries().select(
+    `SELECT kind, rows, from_ms, until_ms FROM drift_references
+       WHERE rowid IN (SELECT max(rowid) FROM drift_references WHERE model = ?)`,
+    [model],
+  )
+  if (row === undefined) return null
+  const at = (name: string): string | null => {
+    const ms = cells.maybeNumber(row, name)
+    return ms === null ? null : cells.time(ms)
+  }
+  return {
+    kind: cells.text(row, 'kind'),
+    rows: cells.maybeNumber(row, 'rows'),
+    from: at('from_ms'),
+    until: at('until_ms'),
+  }
 }
 
 /** Of the rows that come out alike under `by`, the one derived last. Never by sorting rowids: see answers/alerts.ts. */
@@ -178,22 +207,20 @@ function againstOf(row: JsonRow): wire.DriftAgainst {
   const reference = cells.text(row, 'reference')
   const rows = cells.number(row, 'reference_n')
   return {
-    ...{ kind: kindOf(row), reference, raises_alarms: reference === ALARM_REFERENCE, reference_rows: rows },
+    ...{ kind: kindOf(row), reference, raises_alarms: raisesAlarms(reference), reference_rows: rows },
     ...verdict,
   }
 }
 
-/** Cells of a quantity, in order; they are written once for a model version. */
+/** Cells of a quantity, in order, as they were told last: again where the model version was let go of meanwhile. */
 async function cellsOf(held: Held, row: JsonRow): Promise<JsonRow[]> {
   if (!(await held.hasTable('drift_cells'))) return []
+  const of = ['model', 'digest', 'kind', 'series'].map((name) => cells.text(row, name))
+  const where = 'model = ? AND digest = ? AND kind = ? AND series = ?'
+  const last = `rowid IN (SELECT max(rowid) FROM drift_cells WHERE ${where} GROUP BY cell)`
   const found = await held
     .queries()
-    .select('SELECT * FROM drift_cells WHERE model = ? AND digest = ? AND kind = ? AND series = ? ORDER BY cell', [
-      cells.text(row, 'model'),
-      cells.text(row, 'digest'),
-      cells.text(row, 'kind'),
-      cells.text(row, 'series'),
-    ])
+    .select(`SELECT * FROM drift_cells WHERE ${where} AND ${last} ORDER BY cell`, [...of, ...of])
   return [...found]
 }
 

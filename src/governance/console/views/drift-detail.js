@@ -3,22 +3,24 @@ import { h, s } from '../dom.js'
 import { count, fullTime, number, share } from '../format.js'
 import { dataTable, facts, link, table, tag } from '../parts.js'
 
-/** What a kind of window is held against, in words. Only training raises alarms. */
+/** What a kind of window is held against, in words. Only training, or what stands for it, raises alarms. */
 export function against(kind) {
   const [cut, reference] = kind.split('/')
   if (reference === 'training') return 'training'
+  if (reference === 'provisional') return 'its first live rows (provisional)'
   const span = cut === 'hour' ? 'the same hour of ' : ''
   return span + { day_before: 'the day before', week_before: 'the week before' }[reference]
 }
 
-export const isForTheEye = (kind) => against(kind) !== 'training'
+export const isForTheEye = (kind) => !['training', 'provisional'].includes(kind.split('/')[1])
 
 const CAUSES = {
   cold: 'windows of features are not yet observed for their whole length; history fills them',
   'policy changed': 'the policy changed inside the window, or since its reference',
   'reference cold': 'the window it is held against was cold itself',
   calendar: 'it follows the calendar, and this window covers another part of the cycle than its reference',
-  'no profile': 'the bundle has no reference profile',
+  'no profile': 'the reference profile of the bundle cannot be read',
+  collecting: 'the bundle has no reference profile: one is being made of its first live decisions',
 }
 
 export const inWords = (cause) =>
@@ -128,7 +130,11 @@ function verdictInWords({ feature, window, bins, current_rows: n, reference_rows
 function binColumns({ current_rows: n, reference_rows: m }, kind) {
   return [
     { name: 'Bin', cell: named },
-    { name: isForTheEye(kind) ? 'Reference' : 'Training', align: 'end', cell: ({ reference }) => count(reference) },
+    {
+      name: kind.endsWith('/training') ? 'Training' : 'Reference',
+      align: 'end',
+      cell: ({ reference }) => count(reference),
+    },
     { name: 'Share', align: 'end', cell: ({ reference }) => share(reference / Math.max(1, m)) },
     { name: 'Window', align: 'end', cell: ({ current }) => count(current) },
     { name: 'Share', align: 'end', cell: ({ current }) => share(current / Math.max(1, n)) },

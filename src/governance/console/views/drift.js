@@ -38,7 +38,7 @@ export const drift = {
         ),
       ]
     }
-    const [tone, sentence, context] = answer(rows, overview.kind)
+    const [tone, sentence, context] = answer(rows, overview)
     return [
       headline(tone, sentence, context),
       pickers(overview, params, go),
@@ -63,7 +63,7 @@ function byWorst(one, other) {
   return RANK[other.verdict] - RANK[one.verdict] || psi(other) - psi(one) || one.feature.localeCompare(other.feature)
 }
 
-function answer(rows, kind) {
+function answer(rows, { kind, reference }) {
   const of = (verdict) => rows.filter((row) => row.verdict === verdict)
   const drifting = of('drift')
   const watched = of('watch')
@@ -72,7 +72,7 @@ function answer(rows, kind) {
   const cold = waiting === 0 ? '' : ` ${plural(waiting, 'has', 'have')} no verdict yet.`
   const named = newest(first ?? rows[0])?.cause ?? null
   const context = [
-    contextOf(rows, kind),
+    contextOf(rows, kind, reference),
     named === null ? null : `${named[0].toUpperCase()}${named.slice(1)}: ${inWords(named)}.`,
   ]
     .filter(Boolean)
@@ -92,7 +92,7 @@ function answer(rows, kind) {
   ]
 }
 
-function contextOf(rows, kind) {
+function contextOf(rows, kind, reference) {
   const last = rows
     .map(newest)
     .filter(Boolean)
@@ -100,8 +100,17 @@ function contextOf(rows, kind) {
   if (last === undefined) return null
   const held = isForTheEye(kind)
     ? `${rows[0].model} against ${against(kind)}: for the eye, this comparison raises no alarm.`
-    : `Against the training of ${rows[0].model}.`
+    : ownInWords(rows[0].model, reference)
   return `${held} The newest window ended ${time(last.until)} ${zone.name()}, n = ${count(last.n)}.`
+}
+
+/** What alarms are made from: training, or for want of it the first rows. */
+function ownInWords(model, reference) {
+  const rows = reference?.rows == null ? '' : `${count(reference.rows)} `
+  if (reference?.kind === 'collecting') return `${model} has no reference until ${rows}decisions are there.`
+  if (reference?.kind !== 'provisional') return `Against the training of ${model}.`
+  const span = `${time(reference.from)} → ${time(reference.until)} ${zone.name()}`
+  return `Against a provisional reference: the first ${rows}live decisions of ${model} (${span}), for want of its training.`
 }
 
 function pickers({ models, segments, kinds, kind }, params, go) {
