@@ -282,6 +282,16 @@ export interface Limits {
   readonly refusalsHeldMax: number
   /** Refusals a second that become events; the next one says how many did not. */
   readonly refusalEventsMax: number
+  /** Rows of one request of the Open Inference Protocol. */
+  readonly inferRowsMax: number
+  /** Values of direct calls of models that are held at once: 8 MiB. */
+  readonly inferValuesMax: number
+  /** Rows of direct calls with a lane, or whose records are not durable: room in the log that payments lack then. */
+  readonly directRowsMax: number
+  /** Milliseconds that a direct call may wait for payments, its model and the log. */
+  readonly directWaitMs: number
+  /** Rows of the route name that are remembered by their transaction_id: some 400 bytes each. */
+  readonly rowIdsMax: number
 }
 
 export const LIMITS: Limits = Object.freeze({
@@ -292,21 +302,10 @@ export const LIMITS: Limits = Object.freeze({
   ...{ laneStartMs: 30_000, laneWarmMs: 60, laneRestartMs: 100, laneRestartMsMax: 10_000, laneRestartsMax: 8 },
   breakerFailuresInRow: 3,
   ...{ recordBytesMax: 11 << 10, controlBytesMax: 900 << 10, policyBytesMax: 400 << 10 },
-  logRingBytes: 24 << 20,
-  segmentBytes: 64 << 20,
-  fieldsMax: 64,
-  stringCharsMax: 256,
-  transactionTextBytesMax: 3 << 10,
-  amountMinorMax: 1e15,
-  jsonDepthMax: 24,
-  faultsMax: 32,
-  unknownNamesMax: 64,
-  featuresMax: 256,
-  entitiesMax: 1_000_000,
-  eventsPerEntityMax: 4096,
-  featureEventsMax: 1 << 25,
-  lateMsMax: 3_600_000,
-  amountSummedMax: 2 ** 40,
+  ...{ logRingBytes: 24 << 20, segmentBytes: 64 << 20, fieldsMax: 64, stringCharsMax: 256 },
+  ...{ transactionTextBytesMax: 3 << 10, amountMinorMax: 1e15, jsonDepthMax: 24, faultsMax: 32, unknownNamesMax: 64 },
+  ...{ featuresMax: 256, entitiesMax: 1_000_000, eventsPerEntityMax: 4096, featureEventsMax: 1 << 25 },
+  ...{ lateMsMax: 3_600_000, amountSummedMax: 2 ** 40 },
   ...{ bucketsMax: 1_000, labelsUnmatchedMax: 100_000, labelsHeldMax: 1_000_000 },
   ...{ buildLabelsMax: 5_000_000, checkBytesMax: 1 << 30, historyRowsMax: 50_000_000 },
   ...{ clockAheadMsMax: 300_000, repliesMax: 65_536, replyEntriesMax: 256, gapsMax: 10_000, factsBytesMax: 256 << 20 },
@@ -341,6 +340,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ trialDecisionsMax: 100_000, trialMsMax: 30_000 },
   ...{ keysLookMs: 1_000, authFailuresMax: 100, authWindowMs: 10_000, authAddressesMax: 10_000 },
   ...{ refusalsHeldMax: 256, refusalEventsMax: 20 },
+  ...{ inferRowsMax: 1024, inferValuesMax: 1 << 20, directRowsMax: 128, directWaitMs: 2_000, rowIdsMax: 100_000 },
 })
 
 export const TINY: Limits = Object.freeze({
@@ -396,4 +396,5 @@ export const TINY: Limits = Object.freeze({
   masksMax: 8,
   ...{ keysLookMs: 10, authFailuresMax: 4, authWindowMs: 300, authAddressesMax: 4 },
   ...{ refusalsHeldMax: 8, refusalEventsMax: 3 },
+  ...{ inferRowsMax: 16, inferValuesMax: 1 << 10, directRowsMax: 4, directWaitMs: 200, rowIdsMax: 4 },
 })

@@ -182,12 +182,12 @@ async function prepare(config: Config, base: Base, threads: Threads | undefined)
 }
 
 /** Warms the code up, over listeners and windows of its own. */
-async function warm(base: Base, { serving, loaded: { lanes }, identity, isBeside }: Warmed): Promise<void> {
+async function warm(base: Base, { serving, loaded, identity, isBeside }: Warmed): Promise<void> {
   const { fixed, relay, logger } = base
   const startedMs = fixed.clock.monoMs()
   enter(base, 'warm_up')
   await warmUp(fixed, {
-    live: { serving: () => serving, lanes, identity },
+    live: { serving: () => serving, loaded, lanes: loaded.lanes, identity },
     isBeside,
     aim: (listener) => void (relay.target = listener),
     listen: (scoring) =>
@@ -215,8 +215,9 @@ export function join(base: Base, state: OpenState): Running {
     state.serving,
   )
   const serving = (): Serving => control.serving()
-  const assembly = assemble(fixed, { ...state.state, serving, lanes, log, order, open: () => isServing(starting) })
-  relay.target = assembly.pipeline
+  const isOpen = (): boolean => isServing(starting)
+  const assembly = assemble(fixed, { ...state.state, serving, loaded, lanes, log, order, open: isOpen })
+  relay.target = assembly.listener
   state.progress.call = () => {
     control.progress()
     assembly.progress()
@@ -265,7 +266,7 @@ function openScore(
   const guard = guardOf('score', keys_file, base)
   const opening = createScoreListener(
     {
-      ...{ uws: base.binding.uws, limits, clock, scoring, openApi: base.openApi },
+      ...{ uws: base.binding.uws, limits, clock, scoring, openApi: base.openApi, version: base.version },
       parseJson: (bytes) => parseJson(bytes, limits),
       parseAvro: compileTransactionAvro(policy.schema).decode,
       deadlineMs: () => policy.budgets.deadline_ms,

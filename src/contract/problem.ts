@@ -37,8 +37,8 @@ export function problemStatus(rejection: Rejection): number {
   return ERRORS[rejection.code].status
 }
 
-/** The body of an error answer; `inference` adds `error` as under /v2. */
-export function renderProblem(rejection: Rejection, options: { inference?: boolean } = {}): string {
+/** The body of an error answer. */
+export function renderProblem(rejection: Rejection): string {
   const { code, detail, errors } = rejection
   const { message, status } = ERRORS[code]
   return JSON.stringify({
@@ -48,6 +48,11 @@ export function renderProblem(rejection: Rejection, options: { inference?: boole
     detail,
     code,
     ...(errors.length > 0 && { errors }),
-    ...(options.inference === true && { error: detail }),
   })
+}
+
+/** The same body as under /v2, where it also has `error`. */
+export function withError(problem: string | Uint8Array): string {
+  const body = JSON.parse(Buffer.from(problem).toString()) as { readonly detail?: unknown }
+  return JSON.stringify({ ...body, error: body.detail })
 }

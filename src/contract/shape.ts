@@ -11,7 +11,10 @@ const FAULTS_MAX = 64
 export function shapeFaults(schema: TSchema, value: unknown, prefix = ''): InputFault[] {
   if (checkerOf(schema).Check(value)) return []
   const faults: InputFault[] = []
-  for (const error of Value.Errors(schema, value)) faults.push(...faultsOf(error, prefix))
+  for (const error of Value.Errors(schema, value)) {
+    faults.push(...faultsOf(error, prefix))
+    if (faults.length >= FAULTS_MAX) break
+  }
   return [...new Map(faults.slice(0, FAULTS_MAX).map((fault) => [fault.path, fault])).values()]
 }
 

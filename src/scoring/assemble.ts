@@ -18,7 +18,11 @@ import { createHeartbeat } from './heartbeat.js'
 import type { IdIndex } from './id-index.js'
 import type { Identity } from './identity.js'
 import { createInFlight } from './in-flight.js'
-import type { Lane } from './lane/port.js'
+import { createDirect } from './inference/direct.js'
+import { createInference } from './inference/create.js'
+import { createRouted } from './inference/routed.js'
+import type { Lane, LaneListener } from './lane/port.js'
+import type { LoadedModels } from './models.js'
 import type { Order } from './order.js'
 import { createPipeline, type Pipeline } from './pipeline.js'
 import type { Serving } from './serving.js'
@@ -45,6 +49,8 @@ export interface Live {
   readonly order: Order
   readonly serving: () => Serving
   readonly lanes: readonly Lane[]
+  /** Null where nobody asks models directly. */
+  readonly loaded: LoadedModels | null
   readonly log: DecisionLog
   /** False before readiness and after the drain: the gate then refuses. */
   readonly open: () => boolean
@@ -53,6 +59,8 @@ export interface Live {
 export interface Assembly {
   readonly scoring: StreamScoring
   readonly pipeline: Pipeline
+  /** Hears every lane: rows of payments are the pipeline's, those of direct calls are not. */
+  readonly listener: LaneListener
   /** To be called when the log's durable sequence or health changed. */
   progress(): void
   /** What the heartbeat does once a millisecond while anything is under way. */
@@ -69,10 +77,15 @@ export function assemble(fixed: Fixed, live: Live): Assembly {
   const { policy, limits, catalogue } = fixed
   const inFlight = createInFlight(limits.inFlightMax, catalogue.size)
   const answers = createAnswers({ ...fixed, ...live, inFlight, beat: () => heartbeat.beat() })
+  const { loaded } = live
+  const wake = (): void => heartbeat.wake()
+  const direct = loaded === null ? null : createDirect({ ...fixed, ...live, loaded, wake })
   const tick = (): void => {
     pipeline.tick()
     answers.tick()
+    direct?.tick()
   }
+  const pending = (): number => inFlight.out() + answers.waiting() + (direct?.waiting() ?? 0)
   const heartbeat = createHeartbeat({
     clock: fixed.clock,
     flush: () => pipeline.flush(),
@@ -83,17 +96,28 @@ export function assemble(fixed: Fixed, live: Live): Assembly {
       pipeline.flush()
     },
     onLate: (lateMs) => fixed.metrics.tickLate(lateMs * 1000),
-    busy: () => inFlight.out() > 0 || answers.waiting() > 0,
+    busy: () => pending() > 0,
   })
-  const pipeline = createPipeline({ ...fixed, ...live, inFlight, answers, wake: () => heartbeat.wake() })
+  const pipeline = createPipeline({ ...fixed, ...live, inFlight, answers, wake })
   const durable = policy.durability
-  const scoring = createDoor({ ...fixed, ...live, pipeline, inFlight, answers, heartbeat, durable })
+  const routed = createRouted({ ...fixed, ...live, submitRow: (row, exchange) => pipeline.submitRow(row, exchange) })
+  const gate = (rows: number) => scoring.gate(rows)
+  const inference =
+    loaded === null || direct === null ? null : createInference({ ...fixed, ...live, loaded, direct, routed, gate })
+  const scoring = createDoor({ ...fixed, ...live, pipeline, inference, inFlight, answers, heartbeat, durable })
   return {
     scoring,
     pipeline,
-    progress: () => answers.progress(),
+    listener: {
+      onScore: (lane, ticket, score, raw) => (ticket < 0 ? direct : pipeline)?.onScore(lane, ticket, score, raw),
+      onFailure: (lane, ticket, reason) => (ticket < 0 ? direct : pipeline)?.onFailure(lane, ticket, reason),
+    },
+    progress() {
+      answers.progress()
+      direct?.progress()
+    },
     tick,
-    pending: () => inFlight.out() + answers.waiting(),
+    pending,
     rowsInFlight: () => inFlight.out(),
     lagMs: () => heartbeat.lagMs(),
     close: () => heartbeat.close(),

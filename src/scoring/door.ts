@@ -11,7 +11,7 @@ import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { DecidedOffsets } from './decided.js'
-import type { Exchange, Recall, StreamScoring } from './exchange.js'
+import type { Exchange, Inference, Recall, StreamScoring } from './exchange.js'
 import type { Heartbeat } from './heartbeat.js'
 import type { IdIndex } from './id-index.js'
 import type { Identity } from './identity.js'
@@ -23,6 +23,8 @@ export interface DoorDeps {
   readonly limits: Limits
   readonly clock: Clock
   readonly pipeline: Pipeline
+  /** Null where nobody asks models directly. */
+  readonly inference: Inference | null
   readonly labels: LabelValidator
   readonly features: FeatureState
   readonly index: IdIndex
@@ -87,6 +89,11 @@ export function createDoor(deps: DoorDeps): StreamScoring {
 
   return {
     gate,
+    inference: () => (deps.open() ? deps.inference : null),
+    infer(asked, exchange) {
+      if (deps.inference === null) throw new Error('nobody asks models directly here')
+      deps.inference.infer(asked, exchange)
+    },
     hasRoom: () => inFlight.waiting.length < limits.kafkaWaitingMax && gate(1) === null,
     submit: (bytes, exchange) => pipeline.submit(bytes, exchange),
     submitValue: (value, exchange) => pipeline.submitValue(value, exchange),

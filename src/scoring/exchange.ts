@@ -1,4 +1,7 @@
 // What a transport gives the pipeline for one transaction, and what it gets back, once.
+import type { ModelMetadata, ModelStatistics, RepositoryIndex } from '../contract/inference.js'
+import type { EncodedAnswer } from '../contract/inference-answer.js'
+import type { InferRequest } from '../contract/inference-request.js'
 import type { StreamSource } from '../contract/record-types.js'
 import type { Mode } from '../contract/transaction.js'
 import type { ErrorCode, Rejection } from '../errors.js'
@@ -25,6 +28,29 @@ export interface Exchange {
   answer(status: number, body: string, replayed: boolean, retryAfterS: number): void
 }
 
+/** What a transport gives for one request of the Open Inference Protocol; one of both is called, once. */
+export interface InferExchange extends Exchange {
+  answerInference(answer: EncodedAnswer): void
+  reject(rejection: Rejection): void
+}
+
+/** What is asked, and of whom; without a version it is the routed one. */
+export interface InferAsked {
+  readonly name: string
+  readonly version: string | null
+  readonly request: InferRequest
+}
+
+/** Models by the names under which they are asked. Null: there is none of that name and version. */
+export interface Inference {
+  metadata(name: string, version: string | null): ModelMetadata | null
+  isReady(name: string, version: string | null): boolean | null
+  index(isReadyOnly: boolean): RepositoryIndex
+  /** Without a name: of all. */
+  statistics(name: string | null, version: string | null): ModelStatistics | null
+  infer(asked: InferAsked, exchange: InferExchange): void
+}
+
 /** The pipeline as transports see it. */
 export interface Scoring {
   /** From the headers alone, before the body: null, or the code to refuse with. `rows` is 1 where unknown. */
@@ -35,6 +61,9 @@ export interface Scoring {
   submitValue(value: unknown, exchange: Exchange): void
   /** Labels, one or many, parsed JSON; answered 202 once logged. */
   submitLabels(value: unknown, exchange: Exchange): void
+  /** Null before readiness. */
+  inference(): Omit<Inference, 'infer'> | null
+  infer(asked: InferAsked, exchange: InferExchange): void
   /** The JSON body of the answer that a held decision got (with its state of logging), null, or why it is not known. */
   findDecision(by: { decisionId: string } | { transactionId: string }): string | null | Rejection
 }

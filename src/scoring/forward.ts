@@ -68,6 +68,8 @@ export function forward({ clock, limits, metrics }: ForwardDeps): Forward {
     },
     submitValue: (value, exchange) => take(exchange, (to) => to.submitValue(value, exchange)),
     submitLabels: (value, exchange) => take(exchange, (to) => to.submitLabels(value, exchange)),
+    inference: () => scoring?.inference() ?? null,
+    infer: (asked, exchange) => take(exchange, (to) => to.infer(asked, exchange)),
     findDecision: (by) =>
       scoring === null ? reject('ASSAY_NOT_READY', 'the log is not read yet') : scoring.findDecision(by),
     hold() {

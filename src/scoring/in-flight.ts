@@ -6,6 +6,7 @@ import type { Transaction } from '../contract/transaction.js'
 import type { Exchange } from './exchange.js'
 import type { Ticket } from './lane/port.js'
 import type { LaneModel } from './models.js'
+import type { FeatureRow } from './row.js'
 import type { Serving } from './serving.js'
 
 const EMPTY = new Uint8Array(0)
@@ -24,6 +25,8 @@ export class Context {
   /** What the transaction began with: a change of the routes meanwhile is not for it. */
   serving!: Serving
   transactionId = ''
+  /** Set where features came in place of a transaction. */
+  row: FeatureRow | null = null
   /** Entry in the id index, or -1 where it is not indexed. */
   entry = -1
   /** The model whose lane has the row now. */
@@ -55,7 +58,7 @@ export class Context {
 }
 
 /** Facts and personal data with every field set to nothing; their shapes never change afterwards. */
-function blank(): { facts: DecisionFacts; personal: DecisionPersonal } {
+export function blank(): { facts: DecisionFacts; personal: DecisionPersonal } {
   const transaction: Transaction = {
     transactionId: '',
     occurredAtMs: 0,
@@ -142,6 +145,7 @@ export function createInFlight(max: number, vectorSize: number): InFlight {
       stopWaiting(context)
       context.exchange = null
       context.lane = null
+      context.row = null
       free.push(context.index)
     },
     byTicket(ticket) {

@@ -17,7 +17,7 @@ import type { Metrics } from '../telemetry/metrics.js'
 import type { Hangs } from './lane/hangs.js'
 import { createLane } from './lane/create.js'
 import type { Lane, LaneEvent, LaneListener, SpawnLane } from './lane/port.js'
-import { CUTS_NEEDED, type LoadedBaseline, type LoadedModel } from './models.js'
+import { CUTS_NEEDED, type LoadedBaseline, type LoadedModel, type ModelTensors } from './models.js'
 
 export interface LoadDeps {
   readonly policy: Policy
@@ -63,9 +63,11 @@ export async function loadBaseline(reference: string, deps: LoadDeps): Promise<L
   if (thresholdsOf(deps.live.policy, bundle.manifest) === null) {
     throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} cannot be the baseline: it needs ${CUTS_NEEDED}`)
   }
+  const own = Int32Array.from(bundle.manifest.features, (_, at) => at)
   const facts = served(reference, bundle, deps)
   return {
-    ...{ ...facts, answeredBy: { ...facts.answeredBy, role: 'baseline' } },
+    ...{ ...facts, answeredBy: { ...facts.answeredBy, role: 'baseline' }, tensors: tensorsOf(bundle.manifest) },
+    scoreRow: (rows, at) => ({ raw: card.raw(rows, at, own), score: card.score(rows, at, own) }),
     score: (vectors, at) => card.score(vectors, at, columns),
     reasons: (vectors, at) => card.reasons(vectors, at, columns).map((reason) => ({ ...reason, detail: null })),
   }
@@ -87,7 +89,7 @@ export async function loadAtStart(
   } catch (error) {
     if (!(error instanceof AssayError)) throw error
     deps.onRefused(reference, error)
-    return { ...unserved(reference, deps), lane: null }
+    return { ...unserved(reference, deps), lane: null, tensors: null }
   }
 }
 
@@ -108,7 +110,7 @@ export async function loadLaneModel(
     { clock, listener, hangs, onEvent, spawn },
   )
   deps.onAdmitted(reference, admission)
-  return { ...model, lane }
+  return { ...model, lane, tensors: tensorsOf(bundle.manifest) }
 }
 
 function placeOf(reference: string, { modelsDir }: LoadDeps) {
@@ -116,7 +118,20 @@ function placeOf(reference: string, { modelsDir }: LoadDeps) {
   return { directory: join(modelsDir, name, version), identity: { name, version } }
 }
 
-type Facts = Omit<LoadedModel, 'lane'>
+/** Its input is one tensor; a scorecard rounds to float32, and so takes that. */
+function tensorsOf({ input, output, features, takes_nan: takesNan }: Bundle['manifest']): ModelTensors {
+  const { name = 'features', dtype: type = 'float32' } = input ?? {}
+  const column = { type, takesNan: type !== 'int64' && (takesNan || input === undefined) }
+  return {
+    platform: input === undefined ? 'assay_scorecard' : 'onnxruntime_onnx',
+    inputs: [{ name, datatype: DATATYPE_OF[type], columns: features.map(() => column) }],
+    output: output?.name ?? 'score',
+  }
+}
+
+const DATATYPE_OF = { float32: 'FP32', float64: 'FP64', int64: 'INT64' } as const
+
+type Facts = Omit<LoadedModel, 'lane' | 'tensors'>
 
 function served(reference: string, bundle: Bundle, { metrics }: LoadDeps): Facts {
   const { name, version } = bundle.manifest

@@ -27,7 +27,7 @@ export function lanesShown(deps: ModelsViewDeps): object[] {
   return [...routed.map((model) => show(model, model.answeredBy.role)), ...rest.map((model) => show(model, null))]
 }
 
-function describeModel(deps: ModelsViewDeps): (model: LoadedModel, role: Role | null) => object {
+function describeModel(deps: ModelsViewDeps): (model: Omit<LoadedModel, 'tensors'>, role: Role | null) => object {
   const { policy, routing } = deps.control.serving()
   const { forced, loaded, approvals } = routing
   const without = cutless(deps.loaded, policy)

@@ -3,6 +3,7 @@
 import { digestText } from '../contract/canonical-json.js'
 import type { LiveRoutes, Forced } from '../contract/control-state.js'
 import type { Reason, Role } from '../contract/decision.js'
+import type { TensorSpec } from '../contract/inference-rows.js'
 import type { Thresholds } from '../contract/manifest.js'
 import type { Policy } from '../contract/policy.js'
 import type { AnsweredBy } from '../contract/record-types.js'
@@ -31,6 +32,17 @@ export interface LaneModel extends ServedModel {
 /** A model that is loaded, or was refused, in whatever role the routes give it and under whatever policy. */
 export interface LoadedModel extends Omit<LaneModel, 'answeredBy' | 'cuts' | 'forced'> {
   readonly answeredBy: Omit<AnsweredBy, 'role'>
+  /** Null where it could not be loaded. */
+  readonly tensors: ModelTensors | null
+}
+
+/** How a model is asked under its own name, with its own columns in its own order. */
+export interface ModelTensors {
+  /** In the words of the Open Inference Protocol. */
+  readonly platform: string
+  readonly inputs: readonly TensorSpec[]
+  /** Name of the score; that of the model's own output has `_raw` behind it. */
+  readonly output: string
 }
 
 export interface LoadedModels {
@@ -68,6 +80,9 @@ export interface BaselineModel extends ServedModel {
 
 export interface LoadedBaseline extends Omit<BaselineModel, 'cuts'> {
   readonly stated: Thresholds | undefined
+  readonly tensors: ModelTensors
+  /** Log-odds of a row of its own columns that starts at `at`, and the score that they are. */
+  scoreRow(rows: Float64Array, at: number): { readonly raw: number; readonly score: number }
 }
 
 export interface ModelSet {

@@ -13,7 +13,7 @@ import {
 } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import type { RecordCodecs } from '../contract/record.js'
-import { MODES, type Transaction } from '../contract/transaction.js'
+import { type Mode, MODES, type Transaction } from '../contract/transaction.js'
 import { isRejection } from '../contract/problem.js'
 import type { TransactionValidator } from '../contract/validate.js'
 import { createSubject } from '../decision/condition.js'
@@ -27,6 +27,7 @@ import { type Metrics, STAGE } from '../telemetry/metrics.js'
 import { type Answers, answerRejection, RETRY_ADVICE } from './answers.js'
 import type { DecidedOffsets } from './decided.js'
 import type { Exchange } from './exchange.js'
+import { isBehind } from './behind.js'
 import { CHAINS, giveUpAt, secondTryFits } from './fallback.js'
 import type { IdIndex, SettledDecision } from './id-index.js'
 import type { Identity } from './identity.js'
@@ -36,6 +37,7 @@ import type { LaneModel, ServedModel } from './models.js'
 import type { Order } from './order.js'
 import { createRepeat } from './repeat.js'
 import { isChallenged } from './route.js'
+import { clearDecision, type FeatureRow, noteUnfolded } from './row.js'
 import type { Serving } from './serving.js'
 
 export interface PipelineDeps {
@@ -65,17 +67,14 @@ export interface PipelineDeps {
 export interface Pipeline extends LaneListener {
   submit(bytes: Uint8Array, exchange: Exchange): void
   submitValue(value: unknown, exchange: Exchange): void
+  /** Features in place of a transaction: decided and logged, folded into nothing. */
+  submitRow(row: FeatureRow, exchange: Exchange): void
   /** Hands over what this turn has gathered: rows to the lanes, records to the log. */
   flush(): void
   /** Once a millisecond: rows whose lane is given up go on to the next model. */
   tick(): void
 }
 
-/**
- * A predicted wait may turn out so much longer: a core whose other threads are busy runs a model at half its speed.
- * Without a margin a queue under overload stands right at the deadline, and every hiccup makes flights miss it.
- */
-const WAIT_MARGIN = 2
 const NONE: readonly never[] = []
 
 /** Builds the pipeline over its stages. It owns nothing and closes nothing. */
@@ -86,13 +85,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const { hashes } = identity
   const vectorBytes = Buffer.alloc(deps.catalogue.vectorBytes)
   const settled: SettledDecision = {
-    epoch: log.epoch,
-    ordinal: 0,
-    sequence: 0,
-    transactionId: '',
-    buffer: vectorBytes,
-    from: 0,
-    to: 0,
+    ...{ epoch: log.epoch, ordinal: 0, sequence: 0, transactionId: '' },
+    ...{ buffer: vectorBytes, from: 0, to: 0 },
   }
 
   const subject = createSubject(vectors)
@@ -124,32 +118,50 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       else refuse(exchange, 'ASSAY_DECISION_UNKNOWN', 'its place in the stream was decided before')
       return
     }
+    const context = enter(exchange, mode)
+    if (context === null) return
+    begin(context, transaction, exchange)
+    context.facts.decidedElsewhere = elsewhere
+    fold(context, mode !== 'evaluate' && context.logged, known === 'folded')
+    if (mode === 'observe') observe(context)
+    else route(context)
+  }
+
+  /** A context with room for its record; null where the exchange was refused. */
+  function enter(exchange: Exchange, mode: Mode): Context | null {
     const serving = deps.serving()
     if (mode !== 'observe' && isBehind(serving.models.champion, exchange, clock.monoMs())) {
       refuse(exchange, 'ASSAY_OVERLOADED', `the deadline of ${exchange.deadlineMs} ms cannot be met; ${RETRY_ADVICE}`)
-      return
+      return null
     }
     const context = inFlight.take()
     if (context === null) {
       refuse(exchange, 'ASSAY_OVERLOADED', `${limits.inFlightMax} rows are in flight; ${RETRY_ADVICE}`)
-      return
+      return null
     }
-    const logged = log.reserve()
-    if (!logged && policy.on_log_unavailable === 'reject') {
+    context.logged = log.reserve()
+    if (!context.logged && policy.on_log_unavailable === 'reject') {
       inFlight.give(context)
       refuse(exchange, 'ASSAY_LOG_UNAVAILABLE', `nothing was decided; ${RETRY_ADVICE}`)
-      return
+      return null
     }
-    if (!logged) metrics.lost(log.healthy() ? 'no_room' : 'log_failing')
+    if (!context.logged) metrics.lost(log.healthy() ? 'no_room' : 'log_failing')
     context.serving = serving
-    begin(context, transaction, exchange)
+    context.row = null
     context.facts.mode = mode
     metrics.taken(MODES.indexOf(mode))
-    context.facts.decidedElsewhere = elsewhere
-    context.logged = logged
-    fold(context, mode !== 'evaluate' && logged, known === 'folded')
-    if (mode === 'observe') observe(context)
-    else route(context)
+    return context
+  }
+
+  function submitRow(row: FeatureRow, exchange: Exchange): void {
+    const context = enter(exchange, 'decide')
+    if (context === null) return
+    begin(context, row.transaction, exchange)
+    context.row = row
+    context.facts.decidedElsewhere = null
+    noteUnfolded(context.facts, log.epoch, order.nextUnfolded(), order.nowMs())
+    vectors.set(row.values, context.vectorAt)
+    route(context)
   }
 
   function begin(context: Context, transaction: Transaction, exchange: Exchange): void {
@@ -199,7 +211,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   function route(context: Context): void {
     const { facts, personal } = context
     const { models, routes, stickyField, propensity, bucketOf } = context.serving
-    const entity = stickyField < 0 ? null : personal.transaction.fields[stickyField]
+    const entity = context.row?.entity ?? (stickyField < 0 ? null : personal.transaction.fields[stickyField])
     facts.bucket = bucketOf(typeof entity === 'string' ? entity : personal.transaction.transactionId)
     const challenger = models.challenger
     const challenged = challenger !== null && isChallenged(facts.bucket, routes.share)
@@ -298,7 +310,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     subject.degraded = facts.degraded
     subject.model = model.reference
     subject.nowMs = facts.decidedAtMs
-    const action = serving.decider.decide(subject, model.cuts, reasons, facts)
+    const decider = context.row === null ? serving.decider : serving.rowDecider
+    const action = decider.decide(subject, model.cuts, reasons, facts)
     // What is only evaluated is outside of every statistic.
     if (facts.mode === 'decide') {
       metrics.decision(ACTIONS.indexOf(action), model.metric, ROLES.indexOf(model.answeredBy.role))
@@ -309,11 +322,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   function observe(context: Context): void {
     const { facts } = context
-    facts.bucket = -1
-    facts.prescribedModel = facts.experiment = facts.arm = facts.propensity = null
-    facts.action = facts.scoreAction = facts.score = facts.scoreRaw = facts.model = facts.thresholds = null
-    facts.segment = null
-    facts.rules = facts.rulesShadow = NONE
+    clearDecision(facts)
     facts.decidedAtMs = order.nowMs()
     record(context)
   }
@@ -322,6 +331,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   function record(context: Context): void {
     context.appendedAtMs = clock.monoMs()
     if (!context.logged) {
+      context.row?.onDecided(context.facts, -1)
       answers.answerUnlogged(context)
       return
     }
@@ -331,6 +341,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     appending = context
     context.sequence = log.append(facts.mode === 'observe' ? 'observed' : 'decision', encode)
     appending = null
+    context.row?.onDecided(facts, context.sequence)
     if (personal.source !== null) decided.add(personal.source, context.sequence)
     if (context.entry >= 0) {
       settled.ordinal = facts.ordinal
@@ -352,6 +363,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   return {
     submit: (bytes, exchange) => take(validator.parse(bytes, clock.nowMs()), exchange),
     submitValue: (value, exchange) => take(validator.check(value, clock.nowMs()), exchange),
+    submitRow,
     onScore(lane, ticket, score, raw) {
       const context = inFlight.byTicket(ticket)
       if (context === null || context.lane === null || context.lane.lane !== lane) return
@@ -377,16 +389,6 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       }
     },
   }
-}
-
-/**
- * The lane that would be tried first is too far behind for this deadline. One where nothing waits is tried however slow
- * it is: it may answer, and where it does not the breaker learns it and the next model answers.
- */
-function isBehind({ lane, forced }: LaneModel, exchange: Exchange, nowMs: number): boolean {
-  if (lane === null || forced || lane.state() !== 'ready' || lane.breakerState() !== 'closed') return false
-  if (lane.queuedRows() === 0) return false
-  return nowMs + lane.predictedMs() * WAIT_MARGIN > exchange.receivedAtMs + exchange.deadlineMs
 }
 
 function micros(ms: number): number {

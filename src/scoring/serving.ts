@@ -5,6 +5,7 @@ import type { PolicyStanding } from '../contract/policy-live.js'
 import type { Policy } from '../contract/policy.js'
 import type { Columns } from '../decision/condition.js'
 import { createDecider, type Decider } from '../decision/decide.js'
+import { withoutTransaction } from '../decision/without-transaction.js'
 import { inRoles, type LoadedModels, type ModelSet } from './models.js'
 import { createRampWatch, type RampWatch } from './ramp-watch.js'
 import { BUCKETS, createBuckets } from './route.js'
@@ -20,6 +21,8 @@ export interface Standing {
 
 export interface Serving extends Standing {
   readonly decider: Decider
+  /** Of rows that are features without a transaction: what asks for its fields does not hold there. */
+  readonly rowDecider: Decider
   readonly routes: LiveRoutes
   readonly models: ModelSet
   readonly bucketOf: (entity: string) => number
@@ -46,7 +49,7 @@ export function createServing(standing: Standing, deps: ServingDeps, before: Ser
   const watched = ramp !== null && ramp.step > 0 ? (before?.watch ?? null) : null
   return {
     ...standing,
-    decider: before?.policy === policy ? before.decider : createDecider(policy, catalogue),
+    ...(before?.policy === policy ? decidersOf(before) : createDeciders(policy, catalogue)),
     routes,
     models: inRoles(loaded, { policy, routes, forced }),
     bucketOf:
@@ -56,5 +59,18 @@ export function createServing(standing: Standing, deps: ServingDeps, before: Ser
     stickyField: policy.schema.fields.findIndex((field) => field.name === routes.sticky_by),
     propensity: routes.share / BUCKETS,
     watch: ramp === null || ramp.paused ? null : createRampWatch(watched),
+  }
+}
+
+type Deciders = Pick<Serving, 'decider' | 'rowDecider'>
+
+function decidersOf({ decider, rowDecider }: Serving): Deciders {
+  return { decider, rowDecider }
+}
+
+function createDeciders(policy: Policy, catalogue: Columns): Deciders {
+  return {
+    decider: createDecider(policy, catalogue),
+    rowDecider: createDecider(withoutTransaction(policy), catalogue),
   }
 }

@@ -21,7 +21,7 @@ const SCRATCH_IDS = 16_384
 
 export interface WarmUpDeps {
   /** The parts that are real in the warm-up too. */
-  readonly live: Pick<Live, 'identity' | 'serving' | 'lanes'>
+  readonly live: Pick<Live, 'identity' | 'serving' | 'lanes' | 'loaded'>
   /** Sends the lanes' results to this pipeline from now on. */
   readonly aim: (listener: LaneListener) => void
   /** Another server needs the cores. */
@@ -47,7 +47,7 @@ export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
     log: createScratchLog(limits.recordBytesMax, () => scratch.progress()),
     open: () => true,
   })
-  deps.aim(scratch.pipeline)
+  deps.aim(scratch.listener)
   const listener = await deps.listen(scratch.scoring)
   try {
     const requests = sampleBodies(policy, limits.warmUpRows, clock.nowMs()).map(toRequest)

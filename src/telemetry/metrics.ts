@@ -73,6 +73,8 @@ export interface Metrics {
   taken(mode: number): void
   /** A decision was made: index into ACTIONS, model, index into ROLES. */
   decision(action: number, model: ModelIndex, role: number): void
+  /** A direct call of a model was answered with so many rows. */
+  inferred(model: ModelIndex, rows: number): void
   /** A model was left for the next: which, and the index into FALLBACK_REASONS. */
   degraded(from: ModelIndex, reason: number): void
   /** These rules matched a decision: enforced, or in trial. */
@@ -131,6 +133,7 @@ interface Counts {
   readonly taken: Float64Array
   readonly decisions: Float64Array
   readonly degraded: Float64Array
+  readonly inferred: Float64Array
   readonly rejected: Float64Array
   readonly lost: Float64Array
   pending: number
@@ -151,6 +154,7 @@ function createCounts({ metricModelsMax: modelsMax, metricRulesMax: rulesMax }: 
     taken: new Float64Array(MODES.length),
     decisions: new Float64Array(modelsMax * ROLES.length * ACTIONS.length),
     degraded: new Float64Array(modelsMax * REASONS),
+    inferred: new Float64Array(modelsMax),
     rejected: new Float64Array(CODES.length),
     lost: new Float64Array(LOST_REASONS.length),
     pending: 0,
@@ -176,6 +180,9 @@ export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean }
     },
     decision(action, model, role) {
       decisions[(model * ROLES.length + role) * ACTIONS.length + action] += 1
+    },
+    inferred(model, rows) {
+      counts.inferred[model] += rows
     },
     degraded(from, reason) {
       degraded[from * REASONS + reason] += 1
@@ -204,7 +211,8 @@ export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean }
       exposition.add({ kind: 'histogram', name, help, bounds, labels, unitsPerBound: 1, parts: () => metric.read() })
     },
     reset() {
-      for (const counters of [counts.taken, decisions, degraded, matched, rejected, lost]) counters.fill(0)
+      for (const counters of [counts.taken, decisions, degraded, counts.inferred, matched, rejected, lost])
+        counters.fill(0)
       for (const histogram of [...stages, request, tickLate]) histogram.reset()
       counts.pending = 0
     },
@@ -215,7 +223,7 @@ export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean }
 }
 
 function countersOf(counts: Counts): Exposed[] {
-  const { models, rules, matched, taken, decisions, degraded, rejected, lost } = counts
+  const { models, rules, matched, taken, decisions, degraded, inferred, rejected, lost } = counts
   const counter = (name: string, help: string, labels: string[], read: () => Reading): Exposed => {
     return { kind: 'counter', name, help, labels, read }
   }
@@ -235,6 +243,9 @@ function countersOf(counts: Counts): Exposed[] {
         from: models.name(Math.floor(index / REASONS)),
         reason: FALLBACK_REASONS[index % REASONS],
       })),
+    ),
+    counter('assay_inferences_total', 'Rows of direct calls, by model: scored, and no decisions', ['model'], () =>
+      nonZero(inferred, (index) => ({ model: models.name(index) })),
     ),
     counter('assay_rule_matches_total', 'Decisions that a rule matched, enforced or in trial', ['rule', 'state'], () =>
       nonZero(matched, (index) => ({

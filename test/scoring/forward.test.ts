@@ -34,6 +34,7 @@ function scoringOf(taken: { bytes: Buffer; atMs: number }[], hasRoom: () => bool
   }
   return {
     ...{ gate: () => null, hasRoom, submitValue: refused, submitLabels: refused, findDecision: () => 'found' },
+    ...{ inference: () => null, infer: refused },
     submit: (bytes, { receivedAtMs }) => void taken.push({ bytes: Buffer.from(bytes), atMs: receivedAtMs }),
     decided: { has: () => false, isDeadLetter: () => false },
     ...{ recall: () => Promise.resolve(null), consume: () => true, supersede: () => true },

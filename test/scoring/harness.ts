@@ -6,6 +6,7 @@ import { compileLabels } from '../../src/contract/label.js'
 import { type Policy, policyFingerprint } from '../../src/contract/policy.js'
 import { FROM_FILE } from '../../src/contract/policy-live.js'
 import { createDecider, cutsOf } from '../../src/decision/decide.js'
+import { withoutTransaction } from '../../src/decision/without-transaction.js'
 import { createRecordCodecs } from '../../src/contract/record.js'
 import type { DecodedRecord, RecordType } from '../../src/contract/record-types.js'
 import { compileTransaction } from '../../src/contract/validate.js'
@@ -173,6 +174,7 @@ export function createHarness(options: HarnessOptions = {}) {
   const routes = { ...policy.routes, revision: 3, experiment_key: key.toString('hex') }
   const serving: Serving = {
     ...{ policy, live: FROM_FILE, policyDigest: policyFingerprint(policy), decider: createDecider(policy, catalogue) },
+    rowDecider: createDecider(withoutTransaction(policy), catalogue),
     routing: routingOf({ routes }),
     ...{ routes, models, watch: null },
     bucketOf: (entity) => bucketOf(key, entity),
@@ -187,7 +189,7 @@ export function createHarness(options: HarnessOptions = {}) {
     recall: () => Promise.resolve(new Map()),
     order: createOrder(clock, { ordinal: 0, ms: 0 }),
     lanes: [champion, challenger] as unknown as Lane[],
-    ...{ log, serving: () => serving, open: () => true },
+    ...{ log, serving: () => serving, loaded: null, open: () => true },
   }
   const fixed = fixedParts({ policy, limits, clock, catalogue, codecs, metrics })
   const assembly = assemble(fixed, live)

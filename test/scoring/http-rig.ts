@@ -77,6 +77,8 @@ export async function openRig(
     submit: (bytes, exchange) => take(validator.parse(bytes, 0), exchange),
     submitValue: (value, exchange) => take(validator.check(value, 0), exchange),
     submitLabels: (value, exchange) => settle(exchange, 202, JSON.stringify({ labels: [value].flat().length })),
+    inference: () => null,
+    infer: (_asked, exchange) => exchange.answerInference({ body: '{}', jsonBytes: null }),
     findDecision: (by) =>
       answered.get('transactionId' in by ? by.transactionId : by.decisionId.replace(/^d_/, '')) ?? null,
   }
@@ -99,6 +101,7 @@ export async function openRig(
       parseJson: (bytes) => parseJson(bytes, limits),
       parseAvro: () => ({ value: JSON.parse(sample('from-avro')) }),
       openApi: '{"openapi":"3.1.0"}',
+      version: '0',
       deadlineMs: () => 8,
       admit: options.admit ?? null,
       onRejected: (code) => rig.rejected.push(code),

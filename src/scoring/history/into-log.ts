@@ -14,7 +14,7 @@ import { historySource, placesDone } from './source.js'
 /** A server of this process, before it answers anybody. */
 export interface HeldServer {
   readonly fixed: Fixed
-  readonly live: Omit<Live, 'lanes' | 'serving' | 'open'>
+  readonly live: Omit<Live, 'lanes' | 'loaded' | 'serving' | 'open'>
   readonly control: Pick<Control, 'serving' | 'change'>
   /** Called whenever the log has moved. */
   readonly progress: { call: () => void }
@@ -79,7 +79,7 @@ export function intoLog(
       // What cannot be logged now is tried again: it is never answered without a record.
       policy: { ...policy, on_log_unavailable: 'reject', budgets: { ...policy.budgets, log_wait_ms: LOG_WAIT_MS } },
     },
-    { ...live, lanes: [], serving: () => control.serving(), open: () => true },
+    { ...live, lanes: [], loaded: null, serving: () => control.serving(), open: () => true },
   )
   const { scoring } = assembly
   const before = progress.call

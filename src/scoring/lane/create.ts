@@ -3,6 +3,7 @@
 // It refuses rows while its breaker is not closed: probes are golden rows, never a payment.
 
 import { Worker } from 'node:worker_threads'
+import type { FallbackReason } from '../../contract/decision.js'
 import type { Policy } from '../../contract/policy.js'
 import { LIMITS } from '../../limits.js'
 import type { Limits } from '../../limits.js'
@@ -124,16 +125,24 @@ function present(
   breaker: Breaker,
 ): Lane {
   const counters: LaneCounters = facts.counters
+  /** Why no row is taken; null where some are. */
+  const refusal = (): FallbackReason | null => {
+    if (keeper.state() !== 'ready') return 'not_loaded'
+    if (breaker.closed()) return null
+    return breaker.forced() ? 'forced' : 'breaker_open'
+  }
   return {
     ...facts,
     offer(ticket, vector, at) {
-      if (keeper.state() !== 'ready') return 'not_loaded'
-      if (!breaker.closed()) return breaker.forced() ? 'forced' : 'breaker_open'
+      const closed = refusal()
+      if (closed !== null) return closed
       if (keeper.link().offer(ticket, vector, at)) return null
       // No flight can leave any more whose failure would open the breaker: the refusal stands for one.
       if (keeper.link().awaitedRows() === 0) breaker.record(true, true)
       return 'queue_full'
     },
+    offerDirect: (direct) => refusal() ?? (keeper.link().offerDirect(direct) ? null : 'queue_full'),
+    rowsPerRun: () => keeper.link().rowsPerRun(),
     flush() {
       if (keeper.state() === 'ready') keeper.link().flush()
     },

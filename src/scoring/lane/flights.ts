@@ -1,7 +1,7 @@
 // The rows one thread has been given and not yet answered, and the flights they belong to: which ticket, who still
 // waits, and whether the flight succeeded. The thread answers in the order it was given rows,
 // so both are plain queues in typed arrays: a row's generation is its place in that order, and nothing is allocated.
-// Invariant: every flight is reported exactly once; it fails if it threw, if a row of it expired (reported at once) or
+// Invariant: every flight of payments is reported exactly once; it fails if it threw, if a row of it expired (reported at once) or
 // if half of its rows were bad. It refuses nothing: the caller looks at `queued` before `add`.
 // Flights that were under way together share the cause that fails them: a failure is news only where its flight left
 // after the last news was known.
@@ -11,6 +11,7 @@ import type { Ticket } from './port.js'
 const THREW = 1
 const TIMED_OUT = 2
 const ENDED = 4
+const UNREPORTED = 8
 
 export interface Flights {
   /** A byte per place in the queue: 1 while somebody waits for that row. The thread reads it and skips the others. */
@@ -25,8 +26,8 @@ export interface Flights {
   add(ticket: Ticket): number
   /** The open flight's place among the flights, 32 bits that wrap. */
   openFlight(): number
-  /** Hands the open flight over; false where it is empty. */
-  end(): boolean
+  /** Hands the open flight over; false where it is empty. One that is not reported is nobody's failure. */
+  end(isReported?: boolean): boolean
   /** Whether a flight was handed over and is not answered. */
   underWay(): boolean
   /** Gives a row up; false where nobody waits for it any more. */
@@ -69,6 +70,7 @@ export function createFlights(rowsMax: number, onFlight: OnFlight): Flights {
   let news = 0
 
   const report = (flight: number, failed: boolean): void => {
+    if ((marks[flight] & UNREPORTED) !== 0) return
     const isNews = failed && knew[flight] === news
     if (isNews) news = (news + 1) | 0
     onFlight(failed, isNews)
@@ -100,10 +102,10 @@ export function createFlights(rowsMax: number, onFlight: OnFlight): Flights {
       head = (head + 1) >>> 0
       return place
     },
-    end() {
+    end(isReported = true) {
       const flight = flightHead & flightMask
       if (rows[flight] === 0) return false
-      marks[flight] |= ENDED
+      marks[flight] |= isReported ? ENDED : ENDED | UNREPORTED
       knew[flight] = news
       flightHead = (flightHead + 1) >>> 0
       const next = flightHead & flightMask

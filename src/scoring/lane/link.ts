@@ -10,7 +10,7 @@ import type { Limits } from '../../limits.js'
 import type { Bundle } from '../../models/bundle.js'
 import { createRingBuffer, ringFrameBytes, ringReader, ringWriter } from '../../runtime/ring.js'
 import { createFlights, type OnFlight } from './flights.js'
-import type { LaneCounters, Ticket } from './port.js'
+import type { DirectRows, LaneCounters, Ticket } from './port.js'
 import type { LaneWire, ThreadMessage } from './wire.js'
 import { CONTROL, CONTROL_BYTES, isNarrow, OUTCOME, PROBE_BYTES, PROBED_BYTES } from './wire.js'
 import { RESULT_HEADER_BYTES, RESULT_ROW_BYTES, ringViews, ROW_HEADER_BYTES, rowBytes } from './wire.js'
@@ -45,6 +45,8 @@ export interface LinkHooks {
 export interface Link {
   /** False where there is no room. */
   offer(ticket: Ticket, vector: Float64Array, at: number): boolean
+  /** Hands rows of a direct call over, in the model's own order, as a flight that is not reported. */
+  offerDirect(direct: DirectRows): boolean
   flush(): void
   /** Hears what the thread has answered, without waiting for its message. */
   hear(): void
@@ -53,6 +55,8 @@ export interface Link {
   /** Of these, the rows that somebody still waits for. */
   awaitedRows(): number
   predictedMs(): number
+  /** Rows that a run takes within the time that it may take. */
+  rowsPerRun(): number
   /** Sends golden rows; one answer follows through `onProbed` unless the thread ends. */
   probe(): void
   /** Something was handed over that is not answered. */
@@ -153,6 +157,21 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
       if (flights.openRows() === limits.flightRowsMax) endFlight()
       return true
     },
+    offerDirect({ ticket, rows: from, at, count }) {
+      endFlight()
+      if (flights.queued() + count > rowsMax) return false
+      for (let row = 0; row < count; row++) {
+        const offset = rows.reserve(frameBytes)
+        assert(offset >= 0, 'the ring has room for every row that may wait')
+        words[(offset >> 2) + 1] = flights.openFlight()
+        words[offset >> 2] = flights.add(ticket - row)
+        const to = (offset + ROW_HEADER_BYTES) >> valueShift
+        for (let i = 0; i < columns.length; i++) values[to + i] = from[at + row * columns.length + i]
+        rows.commit(frameBytes)
+      }
+      if (flights.end(false)) rows.publish()
+      return true
+    },
     flush: endFlight,
     hear: heard,
     expire: (ticket) => flights.expire(ticket),
@@ -165,6 +184,11 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
       const runs = Math.ceil((waiting + 1) / wire.batchRowsMax)
       const ns = (waiting + 1) * Atomics.load(control, CONTROL.rowNs) + runs * Atomics.load(control, CONTROL.runNs)
       return ns / 1e6 + HOP_MS
+    },
+    rowsPerRun() {
+      const rowUs = Atomics.load(control, CONTROL.rowNs) / 1000
+      const leftUs = wire.batchMicrosMax - Atomics.load(control, CONTROL.runNs) / 1000
+      return rowUs > 0 ? Math.max(1, Math.min(limits.flightRowsMax, Math.floor(leftUs / rowUs))) : limits.flightRowsMax
     },
     probe() {
       const at = rows.reserve(PROBE_BYTES)

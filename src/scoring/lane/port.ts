@@ -27,6 +27,13 @@ export interface Lane {
    * called first. Otherwise the reason, known before hand-over, and nothing follows.
    */
   offer(ticket: Ticket, vector: Float64Array, at: number): FallbackReason | null
+  /**
+   * Hands rows of a direct call over, as `offer` does with one. What becomes of them is not the breaker's: nobody opens
+   * it for payments by what he sends here.
+   */
+  offerDirect(direct: DirectRows): FallbackReason | null
+  /** Rows that one run takes within its time: a direct call that hands over no more delays payments by one run. */
+  rowsPerRun(): number
   /** Hands the open flight over; the pipeline calls it once per tick. A full flight is handed over by itself. */
   flush(): void
   /** Hears what its thread has answered, without waiting for the message that says so. */
@@ -47,6 +54,16 @@ export interface Lane {
   release(): void
   /** Takes no more rows, lets the thread finish what waits, and ends it; abandons it when it does not end in time. */
   close(deadlineMs: number): Promise<void>
+}
+
+/** Rows of a direct call. */
+export interface DirectRows {
+  /** Of the first row; those of the others count down from it. */
+  readonly ticket: Ticket
+  /** Row-major, in the order in which the model takes its columns; the first row begins at `at`. */
+  readonly rows: Float64Array
+  readonly at: number
+  readonly count: number
 }
 
 /** What happened in a lane, counted; each grows only. */

@@ -43,6 +43,13 @@ export function readLength(req: UwsRequest): number {
   return LENGTH.test(text) ? Number(text) : -1
 }
 
+/** Bytes of JSON in front of the bytes of tensors; null where it is absent, NaN where its value is bad. */
+export function readJsonBytes(req: UwsRequest): number | null {
+  const text = req.getHeader('inference-header-content-length')
+  if (text === '') return null
+  return LENGTH.test(text) ? Number(text) : NaN
+}
+
 /** The media type without parameters, in lower case. */
 export function readMediaType(req: UwsRequest): string {
   const text = req.getHeader('content-type')
@@ -66,12 +73,15 @@ export function waitsForContinue(req: UwsRequest): boolean {
   return text !== '' && text !== '100-continue' && text.toLowerCase() === '100-continue'
 }
 
+const ALLOWED = {
+  'Assay-Mode': `must be one of ${MODES.join(', ')}`,
+  'Assay-Timeout-Ms': 'must be whole milliseconds from 1',
+  'Assay-History': 'must be 32 hexadecimal digits, a slash and the place of the first row',
+  'Inference-Header-Content-Length': 'must be the bytes of JSON that the body begins with',
+} as const
+
 /** What a client is told about a header that it must correct. */
-export function headerRejection(name: 'Assay-Mode' | 'Assay-Timeout-Ms' | 'Assay-History'): Rejection {
-  const message = {
-    'Assay-Mode': `must be one of ${MODES.join(', ')}`,
-    'Assay-Timeout-Ms': 'must be whole milliseconds from 1',
-    'Assay-History': 'must be 32 hexadecimal digits, a slash and the place of the first row',
-  }[name]
+export function headerRejection(name: keyof typeof ALLOWED): Rejection {
+  const message = ALLOWED[name]
   return reject('ASSAY_HEADER_INVALID', `${name} ${message}`, [{ path: `/headers/${name.toLowerCase()}`, message }])
 }

@@ -5,14 +5,15 @@
 import assert from 'node:assert'
 import { plainAddress } from '../../../contract/address.js'
 import type { Mode } from '../../../contract/transaction.js'
-import { problemStatus, renderProblem } from '../../../contract/problem.js'
+import { problemStatus, renderProblem, withError } from '../../../contract/problem.js'
 import { type ErrorCode, type Rejection, reject } from '../../../errors.js'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
-import type { Exchange } from '../../exchange.js'
+import type { EncodedAnswer } from '../../../contract/inference-answer.js'
+import type { InferExchange } from '../../exchange.js'
 import type { UwsRequest, UwsResponse } from './binding.js'
 import { type HistoryPlace, readLength, waitsForContinue } from './headers.js'
-import { JSON_TYPE, PROBLEM_TYPE, type Reply, RETRY_AFTER_S, writeContinue, writeHead } from './reply.js'
+import { BYTES_TYPE, JSON_TYPE, PROBLEM_TYPE, type Reply, RETRY_AFTER_S, writeContinue, writeHead } from './reply.js'
 
 /** Refusals that every request may meet, made once. */
 export interface Refusals {
@@ -60,7 +61,13 @@ const DONE = 2
 /** Smallest piece of memory taken for a body that comes in parts. */
 const BODY_BYTES_MIN = 4096
 
-export class HttpExchange implements Exchange {
+/** Whether the address is one of the Open Inference Protocol. */
+function isInference(req: UwsRequest): boolean {
+  const url = req.getUrl()
+  return url === '/v2' || url.startsWith('/v2/')
+}
+
+export class HttpExchange implements InferExchange {
   mode: Mode = 'decide'
   deadlineMs = 0
   traceparent: string | null = null
@@ -73,6 +80,8 @@ export class HttpExchange implements Exchange {
   readonly source = null
   readonly decidedElsewhere = null
   readonly stale = false
+  /** Under /v2, where problems also have `error`. */
+  isInference = false
   /** Set by the pipeline where the policy wants the header. */
   serverTiming: string | null = null
   /** Told of whatever this request is refused for, where somebody keeps a record of it. */
@@ -134,6 +143,7 @@ export class HttpExchange implements Exchange {
    */
   refuse(code: ErrorCode, reply: Reply, req: UwsRequest): void {
     this.rejected(code)
+    this.isInference ||= isInference(req)
     const closing = waitsForContinue(req) || readLength(req) > this.host.limits.bodyDrainBytesMax
     if (req.getMethod() !== 'head') return this.writeReply(reply, closing)
     this.beginReply(reply)
@@ -182,6 +192,13 @@ export class HttpExchange implements Exchange {
     this.finish()
     if (this.corked) this.write(status, body, replayed, retryAfterS)
     else this.res.cork(() => this.write(status, body, replayed, retryAfterS))
+  }
+
+  /** Answers with tensors: as JSON, or with bytes of them behind it. */
+  answerInference({ body, jsonBytes }: EncodedAnswer): void {
+    if (jsonBytes === null) return this.answerWith({ status: 200, type: JSON_TYPE, body, extra: null })
+    const extra = ['Inference-Header-Content-Length', String(jsonBytes)] as const
+    this.answerWith({ status: 200, type: BYTES_TYPE, body, extra })
   }
 
   /** Answers with another type than JSON. */
@@ -266,7 +283,9 @@ export class HttpExchange implements Exchange {
 
   private handOver(bytes: Uint8Array, consume: Consume): void {
     this.state = HANDED_OVER
-    if (this.host.slow.delete(this)) this.receivedAtMs = this.host.clock.monoMs()
+    this.host.slow.delete(this)
+    // Many clients send headers and body apart, and the body may be 40 ms behind.
+    this.receivedAtMs = this.host.clock.monoMs()
     consume(bytes, this)
   }
 
@@ -277,7 +296,8 @@ export class HttpExchange implements Exchange {
 
   private writeReply(reply: Reply, closing: boolean): void {
     this.beginReply(reply)
-    this.res.end(reply.body, closing || this.host.draining)
+    const { type, body } = reply
+    this.res.end(type === PROBLEM_TYPE && this.isInference ? withError(body) : body, closing || this.host.draining)
   }
 
   private beginReply(reply: Reply): void {
@@ -293,7 +313,7 @@ export class HttpExchange implements Exchange {
     if (replayed) res.writeHeader('Idempotent-Replayed', 'true')
     if (retryAfterS > 0) res.writeHeader('Retry-After', String(retryAfterS))
     if (this.serverTiming !== null) res.writeHeader('Server-Timing', this.serverTiming)
-    res.end(body, this.host.draining)
+    res.end(status >= 400 && this.isInference ? withError(body) : body, this.host.draining)
   }
 
   /** The response must not be touched after the caller's next write: by us, by an abort, by anybody. */

@@ -7,7 +7,7 @@ import { PROBLEM_TYPE } from './reply.js'
 
 const PASSED = [
   ...['authorization', 'x-api-key', 'content-type', 'content-encoding', 'traceparent', 'assay-mode'],
-  'assay-timeout-ms',
+  ...['assay-timeout-ms', 'inference-header-content-length'],
 ]
 /** Addresses that stand for all of the machine's. */
 const ANY = new Set(['0.0.0.0', '::'])
@@ -21,7 +21,10 @@ export function createRelay({ host, port }: { readonly host: string; readonly po
     try {
       const answer = await fetch(origin + path, { ...request, signal: AbortSignal.timeout(ANSWER_MS_MAX) })
       const type = answer.headers.get('content-type') ?? PROBLEM_TYPE
-      exchange.answerWith({ status: answer.status, type, body: await answer.text(), extra: null })
+      const body = new Uint8Array(await answer.arrayBuffer())
+      const jsonBytes = answer.headers.get('inference-header-content-length')
+      const extra = jsonBytes === null ? null : (['Inference-Header-Content-Length', jsonBytes] as const)
+      exchange.answerWith({ status: answer.status, type, body, extra })
     } catch {
       exchange.reject(reject('ASSAY_NOT_READY', 'another server has taken over: connect anew'))
     }

@@ -14,6 +14,7 @@ const STATUS_LINES: readonly string[] = Array.from(
 )
 
 export const JSON_TYPE = 'application/json'
+export const BYTES_TYPE = 'application/octet-stream'
 export const PROBLEM_TYPE = 'application/problem+json'
 
 /** A whole answer as it will be written. */

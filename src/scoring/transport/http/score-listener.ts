@@ -1,4 +1,5 @@
-// The score listener: `/v1/score`, `/v1/score/batch`, `/v1/labels`, `/v1/decisions`, `/openapi.json`.
+// The score listener: `/v1/score`, `/v1/score/batch`, `/v1/labels`, `/v1/decisions`, `/openapi.json`, and with
+// inference-endpoints.ts all of `/v2`.
 // Invariant: the order of refusal is key, gate, headers, body (semantics 2), and a refusal from the headers reads no
 // body. It knows nothing of scoring: bytes go to the pipeline, the pipeline's answer goes out.
 import { keepTraceparent } from '../../../contract/card-data.js'
@@ -22,6 +23,7 @@ import {
   waitsForContinue,
 } from './headers.js'
 import type { Consume, HttpExchange } from './http-exchange.js'
+import { inferenceRoutes } from './inference-endpoints.js'
 import { type Address, type Listener, openListener, type Route } from './listener.js'
 import { prepareRefusal, type Reply } from './reply.js'
 
@@ -37,6 +39,8 @@ export interface ScoreListenerDeps {
   readonly parseJson: Parse
   /** One transaction in Avro by the policy's schema. */
   readonly parseAvro: Parse
+  /** Of the server, as its metadata name it. */
+  readonly version: string
   /** The OpenAPI document, as JSON text. */
   readonly openApi: string
   /** Milliseconds a decision may take, by the policy; read at each request. */
@@ -66,22 +70,28 @@ export function createScoreListener(deps: ScoreListenerDeps, address: Address): 
     { method: 'post', pattern: '/v1/labels', handle: (exchange, req) => begin(exchange, req, { json: labels }) },
     { method: 'get', pattern: '/v1/decisions/:decision_id', handle: keyed(deps, byDecisionId(scoring)) },
     { method: 'get', pattern: '/v1/decisions', handle: keyed(deps, byTransactionId(scoring)) },
+    ...inferenceRoutes(deps, begin),
     { method: 'get', pattern: '/openapi.json', handle: (exchange) => exchange.answer(200, deps.openApi, false, 0) },
   ]
   return openListener(deps, address, routes)
 }
 
-interface Bodies {
+/** Who takes a body of which kind; `tensors` takes bytes, and bodies whose kind is not said. */
+export interface Bodies {
   readonly json: Consume
   readonly avro?: Consume
+  readonly tensors?: Consume
 }
 
+export type Begin = (exchange: HttpExchange, req: UwsRequest, bodies: Bodies) => void
+
 /** The rungs before the body: key, gate, headers. */
-function createBegin(deps: ScoreListenerDeps): (exchange: HttpExchange, req: UwsRequest, bodies: Bodies) => void {
+function createBegin(deps: ScoreListenerDeps): Begin {
   const mediaRefusal = (detail: string, header: string): Reply =>
     prepareRefusal('ASSAY_MEDIA_TYPE_REFUSED', detail, { path: `/headers/${header}` })
   const mediaJson = mediaRefusal('send application/json', 'content-type')
   const mediaBoth = mediaRefusal('send application/json or avro/binary', 'content-type')
+  const mediaTensors = mediaRefusal('send application/json or application/octet-stream', 'content-type')
   const encoded = mediaRefusal('send the body as it is, without a content coding', 'content-encoding')
   const { admit, limits, scoring } = deps
   return (exchange, req, bodies) => {
@@ -100,9 +110,11 @@ function createBegin(deps: ScoreListenerDeps): (exchange: HttpExchange, req: Uws
     const history = mode === 'observe' ? readHistory(req) : null
     if (history === 'bad') return exchange.refuseHeader(headerRejection('Assay-History'), req)
     const media = readMediaType(req)
-    const consume = media === 'application/json' ? bodies.json : media === 'avro/binary' ? bodies.avro : undefined
+    const consume = consumerOf(media, bodies)
     if (consume === undefined) {
-      return exchange.refuse('ASSAY_MEDIA_TYPE_REFUSED', bodies.avro === undefined ? mediaJson : mediaBoth, req)
+      const { avro, tensors } = bodies
+      const reply = tensors !== undefined ? mediaTensors : avro === undefined ? mediaJson : mediaBoth
+      return exchange.refuse('ASSAY_MEDIA_TYPE_REFUSED', reply, req)
     }
     if (isEncoded(req)) return exchange.refuse('ASSAY_MEDIA_TYPE_REFUSED', encoded, req)
     const length = readLength(req)
@@ -114,6 +126,15 @@ function createBegin(deps: ScoreListenerDeps): (exchange: HttpExchange, req: Uws
     exchange.traceparent = traceparent === '' ? null : keepTraceparent(traceparent)
     exchange.receive(consume, length, waitsForContinue(req))
   }
+}
+
+/** What clients of the Open Inference Protocol send: bytes, nothing (Triton's), or what curl says by itself. */
+const UNTYPED = new Set(['application/octet-stream', '', 'application/x-www-form-urlencoded'])
+
+function consumerOf(media: string, { json, avro, tensors }: Bodies): Consume | undefined {
+  if (media === 'application/json') return json
+  if (UNTYPED.has(media)) return tensors
+  return media === 'avro/binary' ? avro : undefined
 }
 
 /** A body that is parsed here, before the pipeline sees it. */
