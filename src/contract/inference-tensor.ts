@@ -15,9 +15,9 @@ interface Numeric {
   /** What is told of an element that is refused. */
   readonly allowed: string
   /** The number that a JSON value stands for; undefined where it is none of this datatype. */
-  fromJson(value: unknown): number | undefined
+  readonly fromJson: (value: unknown) => number | undefined
   /** Infinite where the bytes hold what is not taken. */
-  read(view: DataView, at: number): number
+  readonly read: (view: DataView, at: number) => number
 }
 
 function integer(bits: 8 | 16 | 32 | 64, isSigned: boolean, read: Numeric['read']): Numeric {

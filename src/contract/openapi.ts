@@ -1,11 +1,13 @@
 // The OpenAPI 3.1 documents of both listeners, made from the schemas that validate and from the table of errors.
 // Pure: a policy and a version in, a document out. A status with an error code stands at an operation only if that
 // operation can answer it.
-import { type TSchema, Type } from '@sinclair/typebox'
-import { type ErrorCode, ERRORS } from '../errors.js'
+import { Type } from '@sinclair/typebox'
+import type { ErrorCode } from '../errors.js'
 import { LIMITS } from '../limits.js'
 import { AcceptedAnswer, DecisionAnswer } from './decision-answer.js'
+import { inferencePaths, inferenceSchemas } from './inference-openapi.js'
 import { compileLabels } from './label.js'
+import { ANYWHERE, BODY, BUSY, header, type Json, json, operation, pathParameter, plain, ref } from './openapi-parts.js'
 import { type Policy, Routes } from './policy.js'
 import { Problem } from './problem.js'
 import { ListChange, PolicyChange } from './policy-live.js'
@@ -20,23 +22,6 @@ export interface ApiInfo {
   readonly listener: 'score' | 'operations'
 }
 
-type Json = Record<string, unknown>
-
-const BODY: readonly ErrorCode[] = [
-  'ASSAY_BODY_MALFORMED',
-  'ASSAY_SCHEMA_INVALID',
-  'ASSAY_HEADER_INVALID',
-  'ASSAY_BODY_TIMEOUT',
-  'ASSAY_BODY_TOO_LARGE',
-  'ASSAY_MEDIA_TYPE_REFUSED',
-  'ASSAY_CARD_DATA_REFUSED',
-]
-const BUSY: readonly ErrorCode[] = [
-  'ASSAY_OVERLOADED',
-  'ASSAY_NOT_READY',
-  'ASSAY_LOG_UNAVAILABLE',
-  'ASSAY_DECISION_UNCONFIRMED',
-]
 const CHANGE: readonly ErrorCode[] = [
   ...BODY,
   'ASSAY_ROLE_REFUSED',
@@ -49,13 +34,6 @@ const CHANGE: readonly ErrorCode[] = [
 const NEW_ROUTES: readonly ErrorCode[] = ['ASSAY_REVISION_MISSING', 'ASSAY_MODEL_NOT_APPROVED']
 const REVISED: readonly ErrorCode[] = ['ASSAY_REVISION_MISSING']
 const MODEL: readonly ErrorCode[] = ['ASSAY_BUNDLE_REFUSED', 'ASSAY_MODEL_FAILED']
-const ANYWHERE: readonly ErrorCode[] = [
-  'ASSAY_UNAUTHENTICATED',
-  'ASSAY_KEY_EXPIRED',
-  'ASSAY_TOO_MANY_FAILURES',
-  'ASSAY_METHOD_REFUSED',
-  'ASSAY_ROUTE_UNKNOWN',
-]
 const TRANSACTION: readonly ErrorCode[] = [
   'ASSAY_CURRENCY_UNLISTED',
   'ASSAY_TIME_IN_FUTURE',
@@ -91,6 +69,7 @@ function scoreSchemas(policy: Policy): Json {
     Label: plain(compileLabels(policy.schema, LIMITS).schema),
     Decision: plain(DecisionAnswer),
     Accepted: plain(AcceptedAnswer),
+    ...inferenceSchemas(),
     Problem: plain(Problem),
     TransactionAvro: { description: 'the Avro schema of avro/binary', const: transactionAvroSchema(policy.schema) },
   }
@@ -124,23 +103,6 @@ function operationsSchemas(): Json {
     ModelsShown: models,
   }
   return { ...answers, ...changes, Problem: plain(Problem) }
-}
-
-/** JSON Schema without the symbols that the library keeps for itself. */
-function plain(schema: TSchema): Json {
-  return JSON.parse(JSON.stringify(schema)) as Json
-}
-
-function ref(name: string): Json {
-  return { $ref: `#/components/schemas/${name}` }
-}
-
-function json(schema: unknown): Json {
-  return { 'application/json': { schema } }
-}
-
-function header(name: string, schema: TSchema, description: string): Json {
-  return { name, in: 'header', required: false, description, schema: plain(schema) }
 }
 
 const HISTORY = header(
@@ -220,6 +182,7 @@ function scorePaths(): Json {
         ok: { 200: { description: 'its answer', content: json(ref('Decision')) } },
       }),
     },
+    ...inferencePaths(),
     '/openapi.json': { get: operation('This document', [], { ok: { 200: { description: 'OpenAPI 3.1' } } }) },
   }
 }
@@ -309,34 +272,7 @@ function policyChange(summary: string, schema: string, path: readonly Json[] = [
   return change(summary, schema, { codes: REVISED, needsRevision: true, path, shown: 'PolicyShown' })
 }
 
-function pathParameter(name: string): Json {
-  return { name, in: 'path', required: true, schema: { type: 'string' } }
-}
-
 function modelChange(summary: string, schema: string): Json {
   const path = ['name', 'version'].map(pathParameter)
   return change(summary, schema, { codes: MODEL, path, shown: 'ModelsShown' })
-}
-
-function operation(summary: string, codes: readonly ErrorCode[], parts: Json & { ok: Json }): Json {
-  const { ok, ...rest } = parts
-  return { summary, ...rest, responses: { ...ok, ...problems(codes) } }
-}
-
-/** One response for each status, naming the codes that it may carry and whether a retry may succeed. */
-function problems(codes: readonly ErrorCode[]): Json {
-  const statuses = new Map<number, ErrorCode[]>()
-  for (const code of codes) statuses.set(ERRORS[code].status, [...(statuses.get(ERRORS[code].status) ?? []), code])
-  return Object.fromEntries(
-    [...statuses].map(([status, list]) => [
-      status,
-      {
-        description: list
-          .map((code) => `\`${code}\` ${ERRORS[code].message}${ERRORS[code].retryable ? ' (retryable)' : ''}`)
-          .join('; '),
-        ...((status === 503 || status === 429) && { headers: { 'Retry-After': { schema: { type: 'integer' } } } }),
-        content: { 'application/problem+json': { schema: ref('Problem') } },
-      },
-    ]),
-  )
 }

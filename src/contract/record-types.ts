@@ -83,6 +83,11 @@ export interface DecisionFacts {
   stages: StageTimes
 }
 
+/** Decided of a transaction, and folded: neither evaluated, nor of a row of features that came without one. */
+export function isOfTransaction({ mode, unfolded }: Pick<DecisionFacts, 'mode' | 'unfolded'>): boolean {
+  return mode === 'decide' && !unfolded
+}
+
 export interface StreamSource {
   topic: string
   partition: number
@@ -105,8 +110,15 @@ export interface DecisionPersonal {
 export interface InferencePersonal {
   transactionId: string | null
   entity: string | null
+  /** What the model that answered was fed, in its own order: float64, little-endian, whatever the model takes. */
   vector: Uint8Array
   traceparent: string | null
+}
+
+/** The row of an inference as numbers. */
+export function inferenceVector({ vector }: Pick<InferencePersonal, 'vector'>): Float64Array {
+  const view = new DataView(vector.buffer, vector.byteOffset, vector.byteLength)
+  return Float64Array.from({ length: vector.length >>> 3 }, (_, at) => view.getFloat64(at * 8, true))
 }
 
 export interface LabelRecord {

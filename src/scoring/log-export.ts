@@ -11,7 +11,12 @@ import { fileWriter, ParquetWriter, schemaFromColumnData } from 'hyparquet-write
 import { shownControl } from '../contract/control-state.js'
 import { decisionId, featureFlagNames } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
-import type { DecisionFacts, DecisionPersonal, DecodedRecord } from '../contract/record-types.js'
+import {
+  type DecisionFacts,
+  type DecisionPersonal,
+  type DecodedRecord,
+  inferenceVector,
+} from '../contract/record-types.js'
 import type { TransactionSchema } from '../contract/transaction.js'
 import { AssayError } from '../errors.js'
 import { type CompiledCatalogue, compileCatalogue } from '../features/compile.js'
@@ -64,6 +69,11 @@ type Column = (typeof DECISION_COLUMNS)[number][0]
 type Cell = string | number | bigint | boolean | null
 export type DecisionRow = Record<Column, Cell>
 
+function shownFacts(facts: DecisionFacts): object {
+  const model = facts.model === null ? null : { ...facts.model, digest: hex(facts.model.digest) }
+  return { ...facts, model, policy: hex(facts.policy), features: featureFlagNames(facts.features) }
+}
+
 /** Makes rows of the records of one log. */
 export interface RowMaker {
   /** The policy and log that the next records were written under. */
@@ -107,15 +117,13 @@ export function createRowMaker(reveal: boolean): RowMaker {
       if (record.type === 'decision' || record.type === 'observed') {
         const { facts, personal } = record
         const transaction = { ...personal.transaction, fields: fields(personal) }
-        const model = facts.model === null ? null : { ...facts.model, digest: hex(facts.model.digest) }
-        const shown = { ...facts, model, policy: hex(facts.policy), features: featureFlagNames(facts.features) }
         const rest = {
           transaction,
           traceparent: personal.traceparent,
           source: personal.source,
           vector: vector(personal),
         }
-        return { type: record.type, sequence, decision_id: idOf(facts), ...shown, ...rest }
+        return { type: record.type, sequence, decision_id: idOf(facts), ...shownFacts(facts), ...rest }
       }
       if (record.type === 'control') {
         const { state, ...control } = record.control
@@ -123,7 +131,10 @@ export function createRowMaker(reveal: boolean): RowMaker {
       }
       if (record.type !== 'inference') return { sequence, ...record }
       const { facts, personal } = record
-      return { type: record.type, sequence, ...facts, transaction_id: personal.transactionId }
+      const { transactionId, entity, traceparent } = personal
+      const asked = { transaction_id: transactionId, entity: entity === null || reveal ? entity : MASK, traceparent }
+      const own = Array.from(inferenceVector(personal))
+      return { type: record.type, sequence, decision_id: idOf(facts), ...shownFacts(facts), ...asked, vector: own }
     },
     decision(record, sequence) {
       if (record.type !== 'decision' && record.type !== 'observed') return null

@@ -1,6 +1,6 @@
 // A policy tried: reads the newest decisions of a log that a server writes, decides each again by its logged score and
 // vector, and counts what would change.
-import type { DecisionFacts, DecisionPersonal } from '../contract/record-types.js'
+import { type DecisionFacts, type DecisionPersonal, isOfTransaction } from '../contract/record-types.js'
 import { ACTIONS } from '../contract/decision.js'
 import type { Thresholds } from '../contract/manifest.js'
 import { subjectOf } from '../decision/condition.js'
@@ -31,7 +31,7 @@ export async function runTrial({ directory, policy, last, stated }: TrialWire): 
     {
       onRecord(record, { sequence }) {
         if (record.type !== 'decision' || sequence <= end - last || sequence > end) return
-        if (record.facts.mode === 'decide') tally.add(record.facts, record.personal)
+        if (isOfTransaction(record.facts)) tally.add(record.facts, record.personal)
       },
     },
     options,

@@ -7,9 +7,17 @@ import { type ControlState, stateAfter } from '../contract/control-state.js'
 import { decisionId } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import { policyFingerprint } from '../contract/policy.js'
-import type { AnsweredBy, AppliedThresholds, DecisionFacts, DecisionPersonal } from '../contract/record-types.js'
+import {
+  type AnsweredBy,
+  type AppliedThresholds,
+  type DecisionFacts,
+  type DecisionPersonal,
+  inferenceVector,
+  isOfTransaction,
+} from '../contract/record-types.js'
 import { subjectOf } from '../decision/condition.js'
 import { createDecider, type Decided, type Decider, thresholdsOf } from '../decision/decide.js'
+import { withoutTransaction } from '../decision/without-transaction.js'
 import { AssayError } from '../errors.js'
 import { type CompiledCatalogue, compileCatalogue } from '../features/compile.js'
 import { type Bundle, readBundle } from '../models/bundle.js'
@@ -44,15 +52,22 @@ interface Compiled {
   readonly catalogue: CompiledCatalogue
   readonly fingerprint: Buffer
   readonly decider: Decider
+  /** Of rows of features that came without a transaction. */
+  readonly rowDecider: Decider
 }
 
 interface Loaded {
   readonly bundle: Bundle
-  readonly columns: Int32Array
   readonly runner: Runner
 }
 
-type Row = { facts: DecisionFacts; personal: DecisionPersonal; policy: Policy; logId: Buffer }
+/** A decision; of an inference, `asked` is the row that the model was given, and there is nothing that was decided. */
+interface Row {
+  readonly facts: DecisionFacts
+  readonly policy: Policy
+  readonly logId: Buffer
+  readonly of: { readonly personal: DecisionPersonal } | { readonly asked: Float64Array }
+}
 
 /** Verifies the selected decisions of a log at rest; `onVerdict` sees each. */
 export async function verifyDecisions(
@@ -79,13 +94,16 @@ export async function verifyDecisions(
       },
       onRecord(record) {
         if (record.type === 'control' && held !== null) hold(stateAfter(held, record.control.state))
-        if (record.type !== 'decision' || held === null) return
-        const { facts, personal } = record
+        if ((record.type !== 'decision' && record.type !== 'inference') || held === null) return
+        const { facts } = record
         if (!selects(selection, facts, logId)) return
         const policy = policies.get(digestText(facts.policy)) ?? held.policy
         // The vector is a view that the next record overwrites.
-        const kept = { ...personal, vector: Uint8Array.from(personal.vector) }
-        rows.push({ facts, personal: kept, policy, logId })
+        const of =
+          record.type === 'inference'
+            ? { asked: inferenceVector(record.personal) }
+            : { personal: { ...record.personal, vector: Uint8Array.from(record.personal.vector) } }
+        rows.push({ facts, of, policy, logId })
       },
       async onChunk() {
         const chunk = rows
@@ -117,35 +135,38 @@ function createVerifier(modelsDir: string) {
     const known = compiled.get(policy)
     if (known !== undefined) return known
     const catalogue = compileCatalogue(policy.catalogue, policy.schema, policy.currencies)
-    const made = { catalogue, fingerprint: policyFingerprint(policy), decider: createDecider(policy, catalogue) }
+    const decider = createDecider(policy, catalogue)
+    const rowDecider = createDecider(withoutTransaction(policy), catalogue)
+    const made = { catalogue, fingerprint: policyFingerprint(policy), decider, rowDecider }
     compiled.set(policy, made)
     return made
   }
 
-  async function load(model: AnsweredBy, catalogue: CompiledCatalogue): Promise<Loaded> {
+  async function load(model: AnsweredBy): Promise<Loaded> {
     const { name, version } = model
     const bundle = await readBundle(join(modelsDir, name, version), { identity: { name, version } })
     const digest = `sha256:${Buffer.from(model.digest).toString('hex')}`
     if (bundle.digest !== digest) throw refused(`${name}@${version} has ${bundle.digest}, the record ${digest}`)
-    const binding = bindColumns(bundle.manifest, catalogue.names, catalogue.featureDigests)
-    if ('faults' in binding) throw refused(binding.faults.map((fault) => fault.message).join('; '))
     const session = bundle.manifest.kind === 'onnx' ? await openSession(bundle, { rowsMax: 1 }) : null
     if (session !== null) sessions.push(session)
-    return { bundle, columns: binding.columns, runner: await createRunner(bundle, session, 1) }
+    return { bundle, runner: await createRunner(bundle, session, 1) }
   }
 
-  async function verify({ facts, personal, policy, logId }: Row): Promise<Verdict> {
+  async function verify({ facts, of, policy, logId }: Row): Promise<Verdict> {
     const decision_id = decisionId(logId, facts.epoch, facts.ordinal, facts.unfolded)
     const { model } = facts
     if (model === null) return { decision_id, result: 'unverifiable', details: ['the record names no model'] }
-    const { catalogue, fingerprint, decider } = compile(policy)
-    const key = `${model.name}@${model.version} ${Buffer.from(model.digest).toString('hex')} ${catalogue.digest}`
-    const loading = models.get(key) ?? load(model, catalogue)
+    const compiled = compile(policy)
+    const key = `${model.name}@${model.version} ${Buffer.from(model.digest).toString('hex')}`
+    const loading = models.get(key) ?? load(model)
     models.set(key, loading)
     try {
       const loaded = await loading
-      const details = await compare({ facts, personal, policy, loaded, catalogue, decider })
-      if (!fingerprint.equals(facts.policy)) details.push('the policy is not the one that the record names')
+      const details =
+        'asked' in of
+          ? await compareScore(loaded, of.asked, facts)
+          : await compare({ facts, policy, personal: of.personal, loaded, compiled })
+      if (!compiled.fingerprint.equals(facts.policy)) details.push('the policy is not the one that the record names')
       return { decision_id, result: details.length === 0 ? 'equal' : 'differs', details }
     } catch (error) {
       if (!(error instanceof AssayError)) throw error
@@ -165,23 +186,35 @@ function refused(detail: string): AssayError {
   return new AssayError('ASSAY_BUNDLE_REFUSED', detail)
 }
 
-interface Comparison extends Pick<Row, 'facts' | 'personal' | 'policy'> {
+interface Comparison extends Pick<Row, 'facts' | 'policy'> {
+  readonly personal: DecisionPersonal
   readonly loaded: Loaded
-  readonly catalogue: CompiledCatalogue
-  readonly decider: Decider
+  readonly compiled: Compiled
 }
 
-async function compare({ facts, personal, policy, loaded, catalogue, decider }: Comparison): Promise<string[]> {
-  const { bundle, columns, runner } = loaded
-  const details: string[] = []
-  const vector = catalogue.decodeVector(personal.vector)
-  runner.rows.set(Array.from(columns, (column) => vector[column]))
+/** `row`: what the model was fed, in its own order. */
+async function compareScore({ runner }: Loaded, row: ArrayLike<number>, facts: DecisionFacts): Promise<string[]> {
+  if (row.length !== runner.rows.length) return [`the row has ${row.length} columns, the model ${runner.rows.length}`]
+  runner.rows.set(row)
   await runner.run(1)
   const [score] = runner.out.scores
+  const { score: logged } = facts
+  if (logged !== null && Math.abs(score - logged) <= SCORE_TOLERANCE) return []
+  return [`score ${score} is recomputed, ${logged} was logged`]
+}
+
+async function compare({ facts, personal, policy, loaded, compiled }: Comparison): Promise<string[]> {
+  const { bundle } = loaded
+  const { catalogue } = compiled
+  const binding = bindColumns(bundle.manifest, catalogue.names, catalogue.featureDigests)
+  if ('faults' in binding) throw refused(binding.faults.map((fault) => fault.message).join('; '))
+  const vector = catalogue.decodeVector(personal.vector)
+  const details = await compareScore(
+    loaded,
+    Array.from(binding.columns, (column) => vector[column]),
+    facts,
+  )
   const { score: logged, model } = facts
-  if (logged === null || !(Math.abs(score - logged) <= SCORE_TOLERANCE)) {
-    details.push(`score ${score} is recomputed, ${logged} was logged`)
-  }
   const cuts = thresholdsOf(policy, bundle.manifest)
   if (cuts === null) return [...details, 'other thresholds were applied']
   if (logged === null || model === null) return details
@@ -189,6 +222,7 @@ async function compare({ facts, personal, policy, loaded, catalogue, decider }: 
   const decided: Decided = { ...facts }
   const answered = { model, score: logged, degraded, decidedAtMs }
   const subject = subjectOf(answered, personal.transaction, vector)
+  const decider = isOfTransaction(facts) || facts.mode !== 'decide' ? compiled.decider : compiled.rowDecider
   decider.decide(subject, cuts, [], decided)
   return [...details, ...differences(decided, facts)]
 }

@@ -6,7 +6,12 @@
 import { Buffer } from 'node:buffer'
 import type { Thresholds } from '../../contract/manifest.js'
 import type { Segment } from '../../contract/policy.js'
-import type { AppliedThresholds, DecisionFacts, DecodedRecord } from '../../contract/record-types.js'
+import {
+  type AppliedThresholds,
+  type DecisionFacts,
+  type DecodedRecord,
+  isOfTransaction,
+} from '../../contract/record-types.js'
 import { decideByScore } from '../../decision/decide.js'
 import { AssayError } from '../../errors.js'
 import { LIMITS, type Limits } from '../../limits.js'
@@ -152,7 +157,7 @@ export function createShadowMonitor(options: ShadowMonitorOptions): ShadowMonito
       const { record } = at
       const timeMs = recordTimeMs(record)
       if (timeMs !== null) advance(timeMs, at)
-      if (record.type === 'decision' && record.facts.mode === 'decide') takeDecision(at, record)
+      if (record.type === 'decision' && isOfTransaction(record.facts)) takeDecision(at, record)
     },
     total(fromMs, untilMs) {
       const all: Windows = new Map()

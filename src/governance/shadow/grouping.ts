@@ -4,7 +4,7 @@
 import { Buffer } from 'node:buffer'
 import type { ControlState } from '../../contract/control-state.js'
 import type { Policy } from '../../contract/policy.js'
-import type { DecisionFacts } from '../../contract/record-types.js'
+import { type DecisionFacts, isOfTransaction } from '../../contract/record-types.js'
 import type { ShadowScore, TailRecord } from '../port.js'
 import type { ScoringGroup, ScoringModel } from './scorer.js'
 
@@ -50,7 +50,7 @@ export function groupRecords(
     return group
   }
   records.forEach(({ record, control }, place) => {
-    if (record.type !== 'decision' || record.facts.mode !== 'decide') return
+    if (record.type !== 'decision' || !isOfTransaction(record.facts)) return
     const { vector } = record.personal
     const group = groupOf(control, record.facts, vector.length)
     group.places.push(place)

@@ -2,7 +2,12 @@
 // order and its filling: rows are read out column by column, and no object per row is made (bench/governance-catch-up).
 import { digestText } from '../../contract/canonical-json.js'
 import { decisionId } from '../../contract/decision.js'
-import type { DecisionFacts, DecisionPersonal, InferencePersonal } from '../../contract/record-types.js'
+import {
+  type DecisionFacts,
+  type DecisionPersonal,
+  type InferencePersonal,
+  inferenceVector,
+} from '../../contract/record-types.js'
 import type { FieldSpec, FieldValue } from '../../contract/transaction.js'
 import { createVectorCodec, type Dtype } from '../../features/vector.js'
 import type { Cell, Control, TailRecord } from '../port.js'
@@ -86,10 +91,15 @@ export const DECISION_COLUMNS: readonly DecisionColumn[] = [
   ['source_topic', 'VARCHAR', (s) => s.personal?.source?.topic ?? null],
   ['source_partition', 'INTEGER', (s) => s.personal?.source?.partition ?? null],
   ['source_offset', 'BIGINT', (s) => s.personal?.source?.offset ?? null],
-  ['vector', 'DOUBLE[]', (s) => s.under.decodeVector((s.personal ?? s.inference)?.vector ?? NO_BYTES)],
+  // Of an inference: the model's own row, in its own order.
+  ['vector', 'DOUBLE[]', vectorOf],
 ]
 
-const NO_BYTES = new Uint8Array(0)
+function vectorOf({ personal, inference, under }: DecisionSource): readonly number[] {
+  if (personal !== null) return under.decodeVector(personal.vector)
+  return inference === null ? [] : Array.from(inferenceVector(inference))
+}
+
 /** In front of a field's name: the column of that entity. */
 export const ENTITY_PREFIX = 'entity_'
 

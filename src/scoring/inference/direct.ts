@@ -228,9 +228,9 @@ export function createDirect(deps: DirectDeps): Direct {
 }
 
 /** The row of the call that failed, and why. */
-function failure({ model, isThere }: Desk<DirectCall>, row: number, reason: string): Rejection {
-  const { reference } = model
-  if (!isThere()) return reject('ASSAY_MODEL_UNAVAILABLE', `${reference}: its thread ended; retry`)
+function failure(desk: Desk<DirectCall>, row: number, reason: string): Rejection {
+  const { reference } = desk.model
+  if (!desk.isThere()) return reject('ASSAY_MODEL_UNAVAILABLE', `${reference}: its thread ended; retry`)
   const message = reason === 'invalid_output' ? 'the score is no number from 0 to 1' : 'the run failed'
   return reject('ASSAY_INFERENCE_FAILED', `${reference}, row ${row}: ${message}`, [{ path: '/inputs', message }])
 }
