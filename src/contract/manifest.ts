@@ -50,6 +50,11 @@ export const ScoreMap = Type.Union([
 ])
 export type ScoreMap = Static<typeof ScoreMap>
 
+const Input = {
+  name: Type.String(),
+  dtype: Type.Union([Type.Literal('float32'), Type.Literal('float64'), Type.Literal('int64')]),
+}
+
 export const Manifest = Type.Object(
   {
     format: Type.Literal(1),
@@ -63,12 +68,15 @@ export const Manifest = Type.Object(
       description: 'in the order the model takes them',
     }),
     input: Type.Optional(
-      Type.Object(
+      Type.Object(Input, { additionalProperties: false, description: 'one tensor [N, features]' }),
+    ),
+    inputs: Type.Optional(
+      Type.Array(
+        Type.Object({ ...Input, columns: Type.Integer({ minimum: 1 }) }, { additionalProperties: false }),
         {
-          name: Type.String(),
-          dtype: Type.Union([Type.Literal('float32'), Type.Literal('float64'), Type.Literal('int64')]),
+          ...{ minItems: 1, maxItems: LIMITS.featuresMax },
+          description: 'in place of input: several tensors [N, columns], each takes the features that come next',
         },
-        { additionalProperties: false },
       ),
     ),
     output: Type.Optional(

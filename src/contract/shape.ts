@@ -52,7 +52,7 @@ function allowed(schema: TSchema): string {
 }
 
 /** The known key at the smallest edit distance, or null where all are far. */
-function nearest(key: string, known: readonly string[]): string | null {
+export function nearest(key: string, known: readonly string[]): string | null {
   const ranked = known.map((name) => ({ name, distance: editDistance(key.slice(0, 64), name) }))
   ranked.sort((left, right) => left.distance - right.distance)
   const first = ranked[0]

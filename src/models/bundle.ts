@@ -9,6 +9,7 @@ import { AssayError, type InputFault } from '../errors.js'
 import { LIMITS, type Limits } from '../limits.js'
 import { codeOf, findFile, readJson, refusal, schemaFaults } from './bundle-files.js'
 import { type Golden, readGolden } from './golden-file.js'
+import type { ModelInput } from './inputs.js'
 import { scoreMapFaults } from './score-map.js'
 
 /** A larger difference of scores than this is another model. */
@@ -110,14 +111,16 @@ async function readManifest(root: string, limits: Limits): Promise<Manifest> {
 
 /** Faults that the schema cannot say. */
 function manifestFaults(manifest: Manifest): InputFault[] {
-  const { kind, input, output, score_map: map, golden } = manifest
+  const { kind, input, inputs, output, score_map: map, golden } = manifest
   const faults: InputFault[] = []
   const fault = (path: string, message: string) => void faults.push({ path, message })
   if (kind === 'onnx') {
-    if (input === undefined) fault('/input', 'required for kind onnx: name and dtype')
+    if (input === undefined && inputs === undefined) fault('/input', 'required for kind onnx: name and dtype')
+    if (inputs !== undefined) faults.push(...inputsFaults(manifest, inputs))
     if (output === undefined) fault('/output', 'required for kind onnx: name and column')
   } else {
     if (input !== undefined) fault('/input', 'not allowed for kind scorecard')
+    if (inputs !== undefined) fault('/inputs', 'not allowed for kind scorecard')
     if (output !== undefined) fault('/output', 'not allowed for kind scorecard')
     if (map !== undefined && map.kind !== 'sigmoid') fault('/score_map', 'for kind scorecard only sigmoid, or absent')
   }
@@ -125,6 +128,20 @@ function manifestFaults(manifest: Manifest): InputFault[] {
   if (!(golden.tolerance >= 0 && golden.tolerance <= TOLERANCE_MAX)) {
     fault('/golden/tolerance', `0 to ${TOLERANCE_MAX} is allowed, here ${golden.tolerance}`)
   }
+  return faults
+}
+
+function inputsFaults({ input, features }: Manifest, inputs: readonly ModelInput[]): InputFault[] {
+  const faults: InputFault[] = []
+  if (input !== undefined) faults.push({ path: '/input', message: 'not allowed beside inputs' })
+  const columns = inputs.reduce((sum, one) => sum + one.columns, 0)
+  if (columns !== features.length) {
+    faults.push({ path: '/inputs', message: `they take ${columns} columns, there are ${features.length} features` })
+  }
+  const names = inputs.map((one) => one.name)
+  names.forEach((name, at) => {
+    if (names.indexOf(name) < at) faults.push({ path: `/inputs/${at}/name`, message: `${name} is named twice` })
+  })
   return faults
 }
 

@@ -9,6 +9,7 @@ import type { Bundle } from './bundle.js'
 import { refusal } from './bundle-files.js'
 import { bindColumns, type CatalogueFacts, type FeatureDtype } from './columns.js'
 import { checkGolden, checkMissing, createRunner, type Runner } from './golden-rows.js'
+import { dtypesOf } from './inputs.js'
 import { type ModelSession, openSession } from './session.js'
 
 /** What the gate found; plain data that may cross threads. */
@@ -112,10 +113,11 @@ function bindFeatures(bundle: Bundle, facts: CatalogueFacts, faults: InputFault[
     faults.push(...binding.faults)
     return new Int32Array(0)
   }
-  const dtype = manifest.input?.dtype ?? 'float32'
+  const dtypes = dtypesOf(manifest)
   binding.columns.forEach((column, position) => {
     const path = `/features/${position}`
     const name = facts.names[column]
+    const dtype = dtypes.at(position) ?? 'float32'
     if (!TYPES_FOR[dtype].includes(facts.dtypes[column])) {
       const allowed = TYPES_FOR[dtype].join(' or ')
       faults.push({ path, message: `feature ${name} is ${facts.dtypes[column]}; a ${dtype} model needs ${allowed}` })

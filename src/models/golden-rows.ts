@@ -4,6 +4,7 @@ import { AssayError, faultsText, type InputFault } from '../errors.js'
 import type { Bundle } from './bundle.js'
 import { refusal } from './bundle-files.js'
 import { goldenDifference } from './golden-difference.js'
+import { dtypesOf } from './inputs.js'
 import { readModelBytes } from './model-bytes.js'
 import { compileScorecard, type Scorecard } from './scorecard.js'
 import type { ModelSession, ScoresOut } from './session.js'
@@ -138,11 +139,15 @@ export async function checkMissing(bundle: Bundle, runner: Runner): Promise<Inpu
   const { golden, manifest } = bundle
   const names = manifest.features.map((feature) => feature.name)
   const width = names.length
-  const values = new Float64Array((width + 1) * width).fill(NaN)
-  for (let column = 0; column < width; column += 1) {
+  // Beside other inputs an int64 one is never given NaN: the catalogue's int64 columns hold none.
+  const whole = manifest.inputs === undefined ? [] : dtypesOf(manifest).map((dtype) => dtype === 'int64')
+  const values = new Float64Array((width + 1) * width)
+  for (let column = 0; column <= width; column += 1) {
     const from = (column % golden.count) * width
     values.set(golden.values.subarray(from, from + width), column * width)
-    values[column * width + column] = NaN
+    for (let at = 0; at < width; at += 1) {
+      if ((column === at || column === width) && !whole[at]) values[column * width + at] = NaN
+    }
   }
   const faults: InputFault[] = []
   for (const { first, count } of batchesOf(width + 1, runner.rowsMax)) {

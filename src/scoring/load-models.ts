@@ -12,6 +12,7 @@ import { type Bundle, readBundle } from '../models/bundle.js'
 import { type CatalogueFacts } from '../models/columns.js'
 import { admit, type Admission } from '../models/gate.js'
 import { readScorecard } from '../models/golden-rows.js'
+import { inputsOf } from '../models/inputs.js'
 import type { Clock } from '../runtime/clock.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { Hangs } from './lane/hangs.js'
@@ -118,13 +119,18 @@ function placeOf(reference: string, { modelsDir }: LoadDeps) {
   return { directory: join(modelsDir, name, version), identity: { name, version } }
 }
 
-/** Its input is one tensor; a scorecard rounds to float32, and so takes that. */
-function tensorsOf({ input, output, features, takes_nan: takesNan }: Bundle['manifest']): ModelTensors {
-  const { name = 'features', dtype: type = 'float32' } = input ?? {}
-  const column = { type, takesNan: type !== 'int64' && (takesNan || input === undefined) }
+/** Its inputs as it takes them. A scorecard has none of its own: it rounds to float32, and so takes one of that. */
+function tensorsOf(manifest: Bundle['manifest']): ModelTensors {
+  const { output, features, takes_nan: takesNan } = manifest
+  const own = inputsOf(manifest)
+  const isScorecard = own.length === 0
+  const inputs = isScorecard ? [{ name: 'features', dtype: 'float32', columns: features.length } as const] : own
   return {
-    platform: input === undefined ? 'assay_scorecard' : 'onnxruntime_onnx',
-    inputs: [{ name, datatype: DATATYPE_OF[type], columns: features.map(() => column) }],
+    platform: isScorecard ? 'assay_scorecard' : 'onnxruntime_onnx',
+    inputs: inputs.map(({ name, dtype: type, columns }) => {
+      const column = { type, takesNan: type !== 'int64' && (takesNan || isScorecard) }
+      return { name, datatype: DATATYPE_OF[type], columns: Array.from({ length: columns }, () => column) }
+    }),
     output: output?.name ?? 'score',
   }
 }

@@ -215,7 +215,8 @@ await t.test('misfits of several kinds are named together', async (t) => {
 })
 
 await t.test('an input that is not rows of any number is refused', (t) => {
-  const wiring = { columns: 4, input: { name: 'x', dtype: 'float32' }, output: { name: 'y', column: 0 } } as const
+  const x = { name: 'x', dtype: 'float32', columns: 4 } as const
+  const wiring = { columns: 4, inputs: [x], output: { name: 'y', column: 0 } }
   const tensor = (name: string, shape: (number | string)[]) =>
     ({ name, isTensor: true, type: 'float32', shape }) as const
   const outputMetadata = [tensor('y', ['N', 1])]

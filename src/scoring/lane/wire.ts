@@ -7,6 +7,7 @@
 //   control words                   rounds so far, ns per row, ns per run
 
 import type { Bundle } from '../../models/bundle.js'
+import { inputsOf } from '../../models/inputs.js'
 import { ringWriter } from '../../runtime/ring.js'
 
 export const ROW_HEADER_BYTES = 8
@@ -51,7 +52,7 @@ export type ThreadMessage =
 
 /** Whether rows travel as float32; float64 carries int64 columns exactly up to 2^53. */
 export function isNarrow(bundle: Bundle): boolean {
-  return bundle.manifest.input?.dtype === 'float32'
+  return inputsOf(bundle.manifest).every(({ dtype }) => dtype === 'float32')
 }
 
 /** Bytes of a row's frame payload. */
