@@ -46,7 +46,7 @@ const COMMANDS: readonly Command[] = [
   },
   {
     word: 'model',
-    help: 'check, list: bundles on disk; status, load, unload, approve: models of a running server',
+    help: 'add, check, list: bundles on disk; status, load, unload, approve: models of a running server',
     load: async () => (await import('./model-command.js')).runModelCommand,
   },
   {

@@ -98,7 +98,7 @@ export interface Limits {
   readonly labelsHeldMax: number
   /** Labels of one file that `features build` sorts in memory, some 200 bytes each. */
   readonly buildLabelsMax: number
-  /** Bytes of the expected features that `features check` holds: 4 million rows of 20, ids and table included. */
+  /** Bytes of the features that `features check` and `model add` hold: 4 million rows of 20, ids and table included. */
   readonly checkBytesMax: number
   /** Transactions of one import of history: 25 bytes each, to find ids that come twice. */
   readonly historyRowsMax: number
@@ -136,6 +136,8 @@ export interface Limits {
   readonly bundlesMax: number
   /** Milliseconds for which the gate measures one batch size; a slower model is measured by a single run. */
   readonly gateMeasureMs: number
+  /** Bytes of the process in which a stranger's model runs while it is added: eight times the largest file. */
+  readonly onboardBytesMax: number
   /** Models ever given metric labels in one process; later ones count as `other`. */
   readonly metricModelsMax: number
   /** Rules ever given metric labels, likewise. */
@@ -311,7 +313,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ clockAheadMsMax: 300_000, repliesMax: 65_536, replyEntriesMax: 256, gapsMax: 10_000, factsBytesMax: 256 << 20 },
   ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8, approvalsMax: 16 },
   ...{ modelBytesMax: 512 << 20, bundleJsonBytesMax: 16 << 20, scoreTableMax: 1024, goldenRowsMax: 1024 },
-  ...{ bundlesMax: 1024, gateMeasureMs: 30 },
+  ...{ bundlesMax: 1024, gateMeasureMs: 30, onboardBytesMax: 4 * 2 ** 30 },
   ...{ metricModelsMax: 64, metricRulesMax: 512 },
   ...{ kafkaRowsMax: 512, kafkaWaitingMax: 64, kafkaTriesMax: 5, kafkaRetryMsMax: 5_000, kafkaAnswerMsMax: 60_000 },
   ...{ kafkaBatchRowsMax: 512, kafkaSendBytesMax: 512 << 10 },
@@ -375,7 +377,7 @@ export const TINY: Limits = Object.freeze({
   ...{ conditionTestsMax: 8, conditionDepthMax: 3, conditionTriesMax: 1_000, listsMax: 2, listValuesMax: 8 },
   ...{ trialDecisionsMax: 100, trialMsMax: 10_000 },
   ...{ modelBytesMax: 64 << 10, bundleJsonBytesMax: 64 << 10 },
-  ...{ scoreTableMax: 8, goldenRowsMax: 64, bundlesMax: 4, gateMeasureMs: 5 },
+  ...{ scoreTableMax: 8, goldenRowsMax: 64, bundlesMax: 4, gateMeasureMs: 5, onboardBytesMax: 512 << 20 },
   ...{ kafkaRowsMax: 4, kafkaWaitingMax: 2, kafkaTriesMax: 2, kafkaRetryMsMax: 100, kafkaAnswerMsMax: 2_000 },
   ...{ kafkaBatchRowsMax: 3, kafkaSendBytesMax: 4 << 10 },
   ...{ kafkaStandingMax: 8, kafkaStandingBytesMax: 4_096 },

@@ -90,7 +90,8 @@ function readId(value: unknown, place: string): string {
   return id
 }
 
-function readValue(value: unknown, place: string): number {
+/** A number as the usual tools write it, NaN for nothing. Throws ASSAY_INPUT_INVALID for anything else, and card data. */
+export function readValue(value: unknown, place: string): number {
   const number = numberOf(value)
   if (number === null) throw new AssayError('ASSAY_INPUT_INVALID', `${place}: a number, or nothing`)
   if (Math.abs(number) >= SHORT && Number.isInteger(number) && holdsCardData(String(number))) {

@@ -7,6 +7,13 @@ import type { InputFault } from '../errors.js'
 
 export type FeatureDtype = 'float32' | 'float64' | 'int64'
 
+/** Column types that lose nothing on the way into a model of that type, so that what is logged is what was fed. */
+export const TYPES_FOR: Record<FeatureDtype, readonly FeatureDtype[]> = {
+  float32: ['float32', 'float64', 'int64'],
+  float64: ['float64', 'int64'],
+  int64: ['int64'],
+}
+
 /** What the gate must know of a compiled catalogue, by position. */
 export interface CatalogueFacts {
   readonly names: readonly string[]

@@ -41,7 +41,7 @@ export async function modelCommand(args: readonly string[], deps: ModelCommandDe
     if (verb === 'list' && rest.length === 0) return await list(directory, { deps, json })
     throw new AssayError(
       'ASSAY_USAGE',
-      'expected `model check`, `list`, `status`, `load`, `unload` or `approve`; see `assay model --help`',
+      'expected `model add`, `check`, `list`, `status`, `load`, `unload` or `approve`; see `assay model --help`',
     )
   } catch (error) {
     if (!(error instanceof AssayError)) throw error

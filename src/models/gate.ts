@@ -7,9 +7,9 @@ import { LIMITS, type Limits } from '../limits.js'
 import { type Clock, systemClock } from '../runtime/clock.js'
 import type { Bundle } from './bundle.js'
 import { refusal } from './bundle-files.js'
-import { bindColumns, type CatalogueFacts, type FeatureDtype } from './columns.js'
+import { bindColumns, type CatalogueFacts, TYPES_FOR } from './columns.js'
 import { checkGolden, checkMissing, createRunner, type Runner } from './golden-rows.js'
-import { dtypesOf } from './inputs.js'
+import { dtypesOf, inputsOf } from './inputs.js'
 import { type ModelSession, openSession } from './session.js'
 
 /** What the gate found; plain data that may cross threads. */
@@ -44,12 +44,6 @@ export interface GateOptions {
 const SIZES = [1, 8, 32]
 /** Runs of a size at most: the median of so many moves by less than one start differs from another. */
 const RUNS_MAX = 200
-/** Column types that lose nothing on the way into a model of that type, so that what is logged is what was fed. */
-const TYPES_FOR: Record<FeatureDtype, readonly FeatureDtype[]> = {
-  float32: ['float32', 'float64', 'int64'],
-  float64: ['float64', 'int64'],
-  int64: ['int64'],
-}
 
 /** Runs the gate and closes the model again. Throws ASSAY_BUNDLE_REFUSED naming every misfit. */
 export async function admit(bundle: Bundle, facts: CatalogueFacts, options: GateOptions = {}): Promise<Admission> {
@@ -113,7 +107,7 @@ function bindFeatures(bundle: Bundle, facts: CatalogueFacts, faults: InputFault[
     faults.push(...binding.faults)
     return new Int32Array(0)
   }
-  const dtypes = dtypesOf(manifest)
+  const dtypes = dtypesOf(inputsOf(manifest))
   binding.columns.forEach((column, position) => {
     const path = `/features/${position}`
     const name = facts.names[column]

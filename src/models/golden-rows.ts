@@ -140,7 +140,7 @@ export async function checkMissing(bundle: Bundle, runner: Runner): Promise<Inpu
   const names = manifest.features.map((feature) => feature.name)
   const width = names.length
   // Beside other inputs an int64 one is never given NaN: the catalogue's int64 columns hold none.
-  const whole = manifest.inputs === undefined ? [] : dtypesOf(manifest).map((dtype) => dtype === 'int64')
+  const whole = manifest.inputs === undefined ? [] : dtypesOf(manifest.inputs).map((dtype) => dtype === 'int64')
   const values = new Float64Array((width + 1) * width)
   for (let column = 0; column <= width; column += 1) {
     const from = (column % golden.count) * width

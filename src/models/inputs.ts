@@ -17,7 +17,7 @@ export function inputsOf({ input, inputs, features }: Pick<Manifest, 'input' | '
   return input === undefined ? [] : [{ ...input, columns: features.length }]
 }
 
-/** The type in which each feature is fed; none for a scorecard. */
-export function dtypesOf(manifest: Pick<Manifest, 'input' | 'inputs' | 'features'>): InputDtype[] {
-  return inputsOf(manifest).flatMap(({ dtype, columns }) => Array.from({ length: columns }, () => dtype))
+/** The type in which each feature is fed. */
+export function dtypesOf(inputs: readonly ModelInput[]): InputDtype[] {
+  return inputs.flatMap(({ dtype, columns }) => Array.from({ length: columns }, () => dtype))
 }

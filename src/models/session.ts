@@ -137,14 +137,15 @@ function isRows([rows, width, ...more]: readonly (number | string)[], columns: n
   return typeof rows === 'string' && (typeof width === 'string' || width === columns) && more.length === 0
 }
 
-interface Prepared {
+export interface Prepared {
   readonly wiring: Wiring
   readonly rowsMax: number
   readonly map: MapScore
   readonly takesNan: boolean
 }
 
-function createModelSession(native: InferenceSession, prepared: Prepared): ModelSession {
+/** A session over a model that was loaded and fits its wiring. */
+export function createModelSession(native: InferenceSession, prepared: Prepared): ModelSession {
   const { wiring, rowsMax, map, takesNan } = prepared
   const { columns, output } = wiring
   const buffer = createRowBuffer(wiring.inputs, rowsMax)
