@@ -74,6 +74,24 @@ await t.test('a manifest that is not consistent is refused with every fault', as
     ],
     ['no input', 'linear', { manifest: (m) => delete m.input }, /^\/input required for kind onnx/],
     [
+      'inputs beside an input',
+      'several',
+      { manifest: (m) => (m.input = { name: 'x', dtype: 'float32' }) },
+      /^\/input not allowed beside inputs$/,
+    ],
+    [
+      'inputs that take another number of columns, one of them twice',
+      'several',
+      { manifest: (m) => (m.inputs![1] = { ...m.inputs![2], columns: 9 }) },
+      /^\/inputs they take 12 columns, there are 4 features\n\/inputs\/2\/name counts is named twice$/,
+    ],
+    [
+      'inputs on a scorecard',
+      'scorecard',
+      { manifest: (m) => (m.inputs = [{ name: 'x', dtype: 'float32', columns: 3 }]) },
+      /^\/inputs not allowed for kind scorecard$/,
+    ],
+    [
       'an input on a scorecard',
       'scorecard',
       { manifest: (m) => (m.input = { name: 'x', dtype: 'float32' }) },

@@ -26,7 +26,10 @@ async function faultsAfter(parent: string, name: string, edit: Edit): Promise<st
   return faultsOf(await editedCopy(parent, name, edit))
 }
 
-const GOOD = ['linear', 'margin', 'percent', 'flat', 'misdeclared', 'trees', 'double', 'whole', 'strict', 'scorecard']
+const GOOD = [
+  ...['linear', 'margin', 'percent', 'flat', 'misdeclared', 'trees', 'double', 'whole', 'strict', 'scorecard'],
+  'several',
+]
 const TREACHEROUS = ['hangs', 'throws', 'nan-rows']
 
 await t.test(
@@ -227,6 +230,20 @@ await t.test('an input that is not rows of any number is refused', (t) => {
   t.match(said(tensor('x', [1, 4])), [{ path: '/features', message: /shape \[1, 4\]; \[N, 4\] with N free/ }])
   t.match(said(tensor('x', ['N', 2, 2])), [{ path: '/features' }])
   t.match(said(tensor('x', ['N', 4]), tensor('z', ['N', 4])), [{ path: '/input/name', message: /inputs x, z/ }])
+  const two = [
+    { name: 'x', dtype: 'float32', columns: 3 },
+    { name: 'z', dtype: 'int64', columns: 1 },
+  ] as const
+  const saidOfTwo = (...inputMetadata: ReturnType<typeof tensor>[]) =>
+    wiringFaults({ inputMetadata, outputMetadata }, { ...wiring, inputs: two })
+  t.match(saidOfTwo(tensor('x', ['N', 4]), tensor('z', ['N', 1])), [
+    { path: '/inputs/0', message: /shape \[N, 4\]; \[N, 3\] with N free is allowed/ },
+    { path: '/inputs/1/dtype', message: /input z is float32, the manifest says int64/ },
+  ])
+  t.match(saidOfTwo(tensor('x', ['N', 3])), [
+    { path: '/inputs/0/name', message: /the model has inputs x; exactly x, z is allowed/ },
+    { path: '/inputs/1/name' },
+  ])
   t.end()
 })
 
@@ -267,6 +284,10 @@ await t.test('a row that a model cannot be fed is an error of that row', async (
   t.teardown(() => whole.close())
   await whole.run(Float64Array.of(1.5, 2, 3, 4, NaN, 2), 3, out)
   t.same([...out.scores].map(Number.isNaN), [true, false, true], 'no fraction and no NaN into int64')
+  const several = await openSession(await readBundle(fixture('several')))
+  t.teardown(() => several.close())
+  await several.run(Float64Array.of(1, 2, 3, 4, NaN, NaN, 3, 4, 1, 2, 3.5, 4), 3, out)
+  t.same([...out.scores].map(Number.isNaN), [false, false, true], 'each input takes what its type can hold')
   const strict = await openSession(await readBundle(fixture('strict')))
   t.teardown(() => strict.close())
   await strict.run(Float64Array.of(1.5, NaN, 3, 4, 1, 2), 3, out)

@@ -43,7 +43,7 @@ export function trainerGolden(scored: ScoredRows, trainer: Float64Array, toleran
   return { rows: chosen.map((row) => rowOf(scored, row)), scores, compared: compared.length, beyond, errorMax }
 }
 
-/** Rows that the runtime is to score: real ones, some with a feature missing where the model takes that, extremes. */
+/** Rows that the runtime is to score: real ones, some with a feature missing where the model takes that, both ends. */
 export function recordedGolden(scored: ScoredRows, missable: readonly boolean[]): GoldenRows {
   const spread = byRank(scored.scores, () => true).map((row) => rowOf(scored, row))
   const columns = missable.flatMap((may, column) => (may ? [column] : []))
@@ -52,7 +52,16 @@ export function recordedGolden(scored: ScoredRows, missable: readonly boolean[])
     row[columns[at % columns.length]] = NaN
     return row
   })
-  return { rows: [...spread, ...missing, ...extremes(spread)], scores: null, compared: 0, beyond: 0, errorMax: 0 }
+  const ends = [edge(spread, Math.min), edge(spread, Math.max)]
+  return { rows: [...spread, ...missing, ...ends], scores: null, compared: 0, beyond: 0, errorMax: 0 }
+}
+
+/** A row of every feature's lowest, or highest, value. */
+function edge(rows: readonly (readonly number[])[], pick: (...values: number[]) => number): number[] {
+  return rows[0].map((_, column) => {
+    const known = rows.map((row) => row[column]).filter(Number.isFinite)
+    return known.length === 0 ? 0 : pick(...known)
+  })
 }
 
 /** Evenly over the ranks, the lowest and the highest among them. */
@@ -64,16 +73,6 @@ function byRank(scores: Float64Array, isTaken: (row: number) => boolean): number
     { length: count },
     (_, at) => ranked[Math.round((at * (ranked.length - 1)) / Math.max(1, count - 1))],
   )
-}
-
-function extremes(rows: readonly (readonly number[])[]): number[][] {
-  const over = (pick: (...values: number[]) => number) =>
-    rows[0].map((_, column) => {
-      const known = rows.map((row) => row[column]).filter(Number.isFinite)
-      return known.length === 0 ? 0 : pick(...known)
-    })
-  const [low, high] = [over(Math.min), over(Math.max)]
-  return [low, high, low.map(() => 0), high.map((value) => 10 * value)]
 }
 
 function rowOf({ values, width }: ScoredRows, row: number): number[] {

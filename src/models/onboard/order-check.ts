@@ -79,13 +79,13 @@ export async function checkOrder(rows: OrderRows, deps: OrderCheckDeps): Promise
 
 function doubtOf(given: Roc, found: readonly { each: Alternative; roc: Roc }[]): string | null {
   const auc = given.auc.toFixed(4)
-  if (given.auc < 0.5) return `an AUC of ${auc} is worse than chance: is the column that of fraud?`
-  if (aucInterval(given).low <= 0.5) return `an AUC of ${auc} is hardly better than chance`
   const better = found
     .filter(({ each, roc }) => aucDeviations(roc, given) >= BETTER[each.kind])
     .sort((a, b) => b.roc.auc - a.roc.auc)
     .at(0)
   if (better !== undefined) return `${better.each.what} gives an AUC of ${better.roc.auc.toFixed(4)}, this order ${auc}`
+  if (given.auc < 0.5) return `an AUC of ${auc} is worse than chance: is the column that of fraud?`
+  if (aucInterval(given).low <= 0.5) return `an AUC of ${auc} is hardly better than chance`
   const random = found.filter(({ each }) => each.kind === 'random').sort((a, b) => a.roc.auc - b.roc.auc)
   const middle = random.at(random.length >> 1)
   if (middle === undefined || aucDeviations(given, middle.roc) >= CLEARLY) return null

@@ -1,0 +1,22 @@
+// The trainers' own libraries, as `models/training` pins them, for tests that export real models: installed once for
+// the Python on the PATH, and what runs with them. No test.
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { packageRoot } from '../../src/config.js'
+import { cached } from '../kafka/cache.js'
+
+const REQUIREMENTS = join(packageRoot, 'models/training/requirements.txt')
+
+/** Runs a script of this repository with the libraries; gives what it printed, throws where it fails. */
+export function runTrainer(script: string, ...given: readonly string[]): string {
+  const digest = createHash('sha256').update(readFileSync(REQUIREMENTS)).digest('hex').slice(0, 12)
+  const libraries = cached(`trainers-${digest}`, (_, fetch) => {
+    fetch('pip', 'install', '-q', '--target', '.', '-r', REQUIREMENTS)
+  })
+  const env = { ...process.env, PYTHONPATH: libraries, PYTHONDONTWRITEBYTECODE: '1', OMP_NUM_THREADS: '2' }
+  const ran = spawnSync('python3', [join(packageRoot, script), ...given], { encoding: 'utf8', env })
+  if (ran.status === 0) return ran.stdout
+  throw new Error(`${script} failed: ${(ran.error?.message ?? '') + ran.stderr.slice(-4_000)}`)
+}
