@@ -10,6 +10,7 @@ import { parse as parseYaml, stringify as stringifyYaml } from 'yaml'
 import { KeysFile, keysFaults } from './contract/keys.js'
 import { policyFaults } from './contract/policy-check.js'
 import { Policy } from './contract/policy.js'
+import { PROVIDERS_DEFAULTS, ProvidersConfig, providersFaults } from './contract/providers.js'
 import { shapeFaults } from './contract/shape.js'
 import { silenceFaults, Silences } from './contract/silence.js'
 import { ListenerTls } from './contract/tls.js'
@@ -39,6 +40,7 @@ export const ProcessConfig = Type.Object(
     ),
     data_dir: Type.String({ minLength: 1 }),
     models_dir: Type.String({ minLength: 1 }),
+    providers: ProvidersConfig,
     log: Type.Object(
       {
         disk_bytes_max: Type.Integer({ minimum: 1 << 20 }),
@@ -140,6 +142,7 @@ const PROCESS_DEFAULTS: ProcessConfig = {
   http: { host: '127.0.0.1', port: 8080, insecure: false, keys_file: null, tls: null },
   operations: { host: '127.0.0.1', port: 8081, insecure: false, tokens_file: null, tls: null },
   ...{ data_dir: './data', models_dir: path.join(packageRoot, 'models'), drain_ms: 10_000 },
+  providers: PROVIDERS_DEFAULTS,
   log: {
     ...{ disk_bytes_max: 64 * 2 ** 30, on_full: 'refuse', archive_dir: null, archive_days: 0 },
     ...{ unready_ms: 5_000, write_version: 1 },
@@ -173,6 +176,7 @@ export function loadConfig(options: { file?: string; env: Environment }): Config
     ...listenerFaults(checked.process),
     ...kafkaFaults(checked.process.kafka),
     ...brokersFaults(checked.process.governance.kafka, '/process/governance/kafka'),
+    ...providersFaults(checked.process.providers),
     ...silenceFaults(checked.process.governance.alerts.silences),
   ]
   if (faults.length > 0) throw invalid(faults)

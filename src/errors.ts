@@ -56,6 +56,12 @@ export const ERRORS = {
   ASSAY_CONFIG_INVALID: entry('fault', 500, false, 'The configuration is not valid'),
   ASSAY_CATALOGUE_INVALID: entry('fault', 500, false, 'The feature catalogue is not valid'),
   ASSAY_BUNDLE_REFUSED: entry('fault', 422, false, 'The model bundle does not pass the gate'),
+  ASSAY_PROVIDER_MISSING: entry(
+    'fault',
+    422,
+    false,
+    'The execution provider that a model is to run on is missing here',
+  ),
   ASSAY_MODEL_FAILED: entry('fault', 500, true, 'The model could not be loaded or run'),
   ASSAY_LOG_LOCKED: entry('fault', 500, false, 'Another server writes this decision log'),
   ASSAY_LOG_DAMAGED: entry('fault', 500, false, 'The decision log is damaged'),

@@ -31,6 +31,8 @@ export interface Limits {
   readonly laneStopMs: number
   /** Rows of one run of a lane, flights joined: beyond it a longer batch gains nothing and everybody in it waits. */
   readonly laneBatchRowsMax: number
+  /** The same where the model runs on a device that does many rows at once: half of what may wait. */
+  readonly laneDeviceRowsMax: number
   /** Microseconds one run may take by the measured time per row: an eighth of the default deadline. */
   readonly laneBatchMicrosMax: number
   /** Milliseconds a lane thread gets to load its model and match the golden rows; sessions take 15 to 350 ms. */
@@ -302,7 +304,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ duplicatesWaitingMax: 8, loopLagMsMax: 50, warmUpRows: 6_000 },
   ...{ flightRowsMax: 32, laneRowsMax: 1024, laneStopMs: 2_000, laneBatchRowsMax: 64, laneBatchMicrosMax: 1_000 },
   ...{ laneStartMs: 30_000, laneWarmMs: 60, laneRestartMs: 100, laneRestartMsMax: 10_000, laneRestartsMax: 8 },
-  breakerFailuresInRow: 3,
+  ...{ laneDeviceRowsMax: 512, breakerFailuresInRow: 3 },
   ...{ recordBytesMax: 11 << 10, controlBytesMax: 900 << 10, policyBytesMax: 400 << 10 },
   ...{ logRingBytes: 24 << 20, segmentBytes: 64 << 20, fieldsMax: 64, stringCharsMax: 256 },
   ...{ transactionTextBytesMax: 3 << 10, amountMinorMax: 1e15, jsonDepthMax: 24, faultsMax: 32, unknownNamesMax: 64 },
@@ -349,10 +351,8 @@ export const TINY: Limits = Object.freeze({
   ...LIMITS,
   ...{ inFlightMax: 8, bodyBytesMax: 2048, pendingBytesMax: 8192, batchRowsMax: 4 },
   ...{ bodyDrainBytesMax: 16 << 10, drainQuietMs: 50, bodyTimeoutMs: 200 },
-  flightRowsMax: 4,
-  laneRowsMax: 8,
-  laneStopMs: 200,
-  ...{ laneBatchRowsMax: 4, laneWarmMs: 10, laneRestartMs: 5, laneRestartMsMax: 500, laneRestartsMax: 3 },
+  ...{ flightRowsMax: 4, laneRowsMax: 8, laneStopMs: 200, laneBatchRowsMax: 4 },
+  ...{ laneDeviceRowsMax: 8, laneWarmMs: 10, laneRestartMs: 5, laneRestartMsMax: 500, laneRestartsMax: 3 },
   ...{ recordBytesMax: 4 << 10, controlBytesMax: 4 << 10, policyBytesMax: 1 << 10 },
   logRingBytes: 32 << 10,
   segmentBytes: 64 << 10,

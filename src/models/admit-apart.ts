@@ -2,6 +2,7 @@
 // Invariant: the caller's thread runs no native code of a model. It refuses what the gate refuses, and a gate that does
 // not come to an end in time: such a thread may hang inside a native call, and counts among the process's hangs.
 import { Worker } from 'node:worker_threads'
+import type { LaneProviders } from '../contract/providers.js'
 import { AssayError, type ErrorCode, errorOf, type InputFault } from '../errors.js'
 import type { Limits } from '../limits.js'
 import { answerOf } from '../runtime/worker-answer.js'
@@ -17,6 +18,8 @@ export interface GateWire {
   readonly limits: Limits
   /** Payments are answered on these cores meanwhile: in slices, at rest for most of the time. */
   readonly isBeside: boolean
+  /** What the lane will run on. */
+  readonly providers: LaneProviders
 }
 
 export interface Admitted {

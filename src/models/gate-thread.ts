@@ -13,7 +13,7 @@ function isGateWire(data: unknown): data is GateWire {
   return typeof data === 'object' && data !== null && 'directory' in data && 'identity' in data && 'facts' in data
 }
 
-async function run({ directory, identity, facts, limits, isBeside }: GateWire): Promise<GateAnswer> {
+async function run({ directory, identity, facts, limits, isBeside, providers }: GateWire): Promise<GateAnswer> {
   const { readBundle } = await import('./bundle.js')
   const { admit } = await import('./gate.js')
   try {
@@ -24,7 +24,7 @@ async function run({ directory, identity, facts, limits, isBeside }: GateWire): 
       throw new AssayError('ASSAY_BUNDLE_REFUSED', `${name}@${version} cannot be routed to: it is not an ONNX model`)
     }
     const rests = isBeside ? { rest: createRests(systemClock) } : {}
-    return { bundle, admission: await admit(bundle, facts, { limits, clock: systemClock, ...rests }) }
+    return { bundle, admission: await admit(bundle, facts, { limits, clock: systemClock, providers, ...rests }) }
   } catch (error) {
     if (!(error instanceof AssayError)) throw error
     const { code, message, errors } = error

@@ -2,6 +2,7 @@
 // features and their types, inputs and outputs, the golden rows in batches of 1, 8 and 32, and the NaN policy; µs per
 // row is measured on the way, over rotated rows (the same row again and again is twice too fast), after a warm-up.
 // It refuses with every misfit that it found, not the first; `readBundle` has checked paths and digests before.
+import { CPU_ALONE, type LaneProviders, type ProviderInUse } from '../contract/providers.js'
 import { AssayError, type InputFault } from '../errors.js'
 import { LIMITS, type Limits } from '../limits.js'
 import { type Clock, systemClock } from '../runtime/clock.js'
@@ -26,6 +27,8 @@ export interface Admission {
   readonly timings: readonly Timing[]
   /** Milliseconds to load and prepare the model. */
   readonly loadMs: number
+  /** What the golden rows ran on; null for a scorecard. */
+  readonly provider: ProviderInUse | null
 }
 
 export interface Timing {
@@ -38,6 +41,8 @@ export interface GateOptions {
   readonly clock?: Clock
   /** Called before each run: keeps the thread for a rest where others need the cores. */
   readonly rest?: () => void
+  /** Default: the CPU alone. */
+  readonly providers?: LaneProviders
 }
 
 /** Batch sizes that are measured: one row, and where nearly all of the gain of batching is reached. */
@@ -74,8 +79,9 @@ export async function openAdmitted(
     const timings = await measure(bundle, runner, { clock, limits })
     const { name, version } = bundle.manifest
     const { digest } = bundle
-    const goldenRows = bundle.golden.count
-    const admission = { name, version, digest, columns, goldenRows, goldenErrorMax: golden.errorMax, timings, loadMs }
+    const measured = { goldenRows: bundle.golden.count, goldenErrorMax: golden.errorMax, timings, loadMs }
+    const provider = runner.session?.provider ?? null
+    const admission = { name, version, digest, columns, ...measured, provider }
     return { admission, session: runner.session }
   } catch (error) {
     await runner.session?.close()
@@ -85,12 +91,12 @@ export async function openAdmitted(
 
 async function openRunner(
   bundle: Bundle,
-  { limits, rest }: GateOptions & { readonly limits: Limits },
+  { limits, rest, providers = CPU_ALONE }: GateOptions & { readonly limits: Limits },
   faults: InputFault[],
 ): Promise<Runner | null> {
   try {
     const session =
-      bundle.manifest.kind === 'onnx' ? await openSession(bundle, { rowsMax: limits.flightRowsMax }) : null
+      bundle.manifest.kind === 'onnx' ? await openSession(bundle, { rowsMax: limits.flightRowsMax, providers }) : null
     return await createRunner(bundle, session, limits.flightRowsMax, rest)
   } catch (error) {
     if (!(error instanceof AssayError) || error.code !== 'ASSAY_BUNDLE_REFUSED') throw error

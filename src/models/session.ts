@@ -4,13 +4,15 @@
 // A bad row (NaN out, NaN into a model that takes none, a fraction into int64) fails alone, as NaN; a run that throws
 // fails as ASSAY_MODEL_FAILED. It refuses a model whose inputs or outputs are not what the manifest says.
 import assert from 'node:assert'
-import { InferenceSession } from 'onnxruntime-node'
+import type { InferenceSession } from 'onnxruntime-node'
+import { CPU_ALONE, type LaneProviders, type ProviderInUse } from '../contract/providers.js'
 import { AssayError, type InputFault } from '../errors.js'
 import { LIMITS } from '../limits.js'
 import type { Bundle } from './bundle.js'
 import { refusal } from './bundle-files.js'
 import { inputsOf, type ModelInput } from './inputs.js'
 import { readModelBytes } from './model-bytes.js'
+import { createNative, type Native } from './providers.js'
 import { createRowBuffer } from './row-buffer.js'
 import { boundScore, compileScoreMap, type MapScore } from './score-map.js'
 
@@ -19,6 +21,8 @@ export interface ModelSession {
   readonly columns: number
   /** Largest `count` of one run. */
   readonly rowsMax: number
+  /** What it was made to run on. */
+  readonly provider: ProviderInUse
   /**
    * Scores `count` rows (row-major in `rows`, from 0; NaN where nothing is known). raw[i] gets the model's own output,
    * scores[i] the mapped score within [0, 1], or NaN where that row is in error. One run at a time.
@@ -38,6 +42,8 @@ export interface ScoresOut {
 export interface SessionOptions {
   /** Default: `flightRowsMax`. */
   readonly rowsMax?: number
+  /** Default: the CPU alone. */
+  readonly providers?: LaneProviders
 }
 
 /** The parts of an ONNX manifest that wire a session. */
@@ -48,17 +54,20 @@ export interface Wiring {
   readonly output: { readonly name: string; readonly column: number }
 }
 
-/** Loads the bundle's model and prepares every batch size. ASSAY_BUNDLE_REFUSED where it does not fit its manifest. */
+/**
+ * Loads the bundle's model and prepares every batch size. ASSAY_BUNDLE_REFUSED where it does not fit its manifest,
+ * ASSAY_PROVIDER_MISSING where it cannot run on what it is to run on.
+ */
 export async function openSession(bundle: Bundle, options: SessionOptions = {}): Promise<ModelSession> {
   const rowsMax = options.rowsMax ?? LIMITS.flightRowsMax
   assert(rowsMax >= 1)
   const wiring = wiringOf(bundle)
-  const native = await load(bundle)
+  const { session: native, provider } = await load(bundle, options.providers ?? CPU_ALONE)
   try {
     const faults = wiringFaults(native, wiring)
     if (faults.length > 0) throw refusal(bundle.directory, faults)
     const map = compileScoreMap(bundle.manifest.score_map)
-    return createModelSession(native, { wiring, rowsMax, map, takesNan: bundle.manifest.takes_nan })
+    return createModelSession(native, { provider, wiring, rowsMax, map, takesNan: bundle.manifest.takes_nan })
   } catch (error) {
     await native.release()
     throw error
@@ -74,17 +83,15 @@ function wiringOf(bundle: Bundle): Wiring {
   return { columns: features.length, inputs, output }
 }
 
-async function load(bundle: Bundle): Promise<InferenceSession> {
+async function load(bundle: Bundle, providers: LaneProviders): Promise<Native> {
   const bytes = await readModelBytes(bundle)
   try {
-    return await InferenceSession.create(bytes, {
-      executionProviders: ['cpu'],
-      executionMode: 'sequential',
-      intraOpNumThreads: 1,
-      interOpNumThreads: 1,
-      logSeverityLevel: 4, // errors reach us as exceptions; the runtime would print them to stderr as well
-    })
+    return await createNative(bytes, providers)
   } catch (cause) {
+    if (cause instanceof AssayError) {
+      const { name, version } = bundle.manifest
+      throw new AssayError(cause.code, `${name}@${version}: ${cause.message}`, { cause })
+    }
     const message = `${bundle.manifest.file.path} does not load: ${messageOf(cause)}`
     throw refusal(bundle.directory, [{ path: '/file', message }], cause)
   }
@@ -138,6 +145,7 @@ function isRows([rows, width, ...more]: readonly (number | string)[], columns: n
 }
 
 export interface Prepared {
+  readonly provider: ProviderInUse
   readonly wiring: Wiring
   readonly rowsMax: number
   readonly map: MapScore
@@ -146,7 +154,7 @@ export interface Prepared {
 
 /** A session over a model that was loaded and fits its wiring. */
 export function createModelSession(native: InferenceSession, prepared: Prepared): ModelSession {
-  const { wiring, rowsMax, map, takesNan } = prepared
+  const { provider, wiring, rowsMax, map, takesNan } = prepared
   const { columns, output } = wiring
   const buffer = createRowBuffer(wiring.inputs, rowsMax)
   const feeds = Array.from({ length: rowsMax }, (_, index) => buffer.feeds(index + 1))
@@ -174,6 +182,7 @@ export function createModelSession(native: InferenceSession, prepared: Prepared)
   return {
     columns,
     rowsMax,
+    provider,
     async run(rows, count, out) {
       assert(busy === null && count >= 1 && count <= rowsMax)
       const bad = buffer.fill(rows, count, takesNan)

@@ -3,6 +3,7 @@
 import { join } from 'node:path'
 import type { Approval, Routing } from '../contract/control-state.js'
 import type { Thresholds } from '../contract/manifest.js'
+import { providersFor, type ProvidersConfig } from '../contract/providers.js'
 import type { Policy, Routes } from '../contract/policy.js'
 import { thresholdsOf } from '../decision/decide.js'
 import { AssayError } from '../errors.js'
@@ -29,6 +30,7 @@ export interface LoadDeps {
   readonly metrics: Metrics
   readonly catalogue: CatalogueFacts
   readonly modelsDir: string
+  readonly providers: ProvidersConfig
   /** Payments are answered on these cores while it loads. */
   readonly isBeside: boolean
   readonly hangs: Hangs
@@ -57,7 +59,7 @@ export async function loadBaseline(reference: string, deps: LoadDeps): Promise<L
   if (bundle.manifest.kind !== 'scorecard') {
     throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} cannot be the baseline: it is not a scorecard`)
   }
-  const admission = await admit(bundle, deps.catalogue, deps)
+  const admission = await admit(bundle, deps.catalogue, { limits: deps.limits, clock: deps.clock })
   deps.onAdmitted(reference, admission)
   const card = await readScorecard(bundle)
   const { columns } = admission
@@ -74,7 +76,10 @@ export async function loadBaseline(reference: string, deps: LoadDeps): Promise<L
   }
 }
 
-/** One of a start: refused, its place stays empty, also where it is another bundle than was approved. */
+/**
+ * One of a start: refused, its place stays empty, also where it is another bundle than was approved. Throws
+ * ASSAY_PROVIDER_MISSING.
+ */
 export async function loadAtStart(
   reference: string,
   approvals: readonly Approval[],
@@ -88,26 +93,28 @@ export async function loadAtStart(
       throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} is ${bundle.digest}, approved was ${approved.digest}`)
     })
   } catch (error) {
-    if (!(error instanceof AssayError)) throw error
+    // A machine without what its models are to run on is not one to serve from.
+    if (!(error instanceof AssayError) || error.code === 'ASSAY_PROVIDER_MISSING') throw error
     deps.onRefused(reference, error)
     return { ...unserved(reference, deps), lane: null, tensors: null }
   }
 }
 
-/** Reads, checks and starts a model. Throws ASSAY_BUNDLE_REFUSED and ASSAY_MODEL_FAILED, and leaves nothing behind. */
+/** Reads, checks and starts a model. Throws what the gate and the lane throw, and leaves nothing behind. */
 export async function loadLaneModel(
   reference: string,
   deps: LoadDeps,
   check: (bundle: Bundle) => void = () => undefined,
 ): Promise<LoadedModel & { readonly lane: Lane }> {
   const { policy, limits, catalogue: facts, hangs, clock, listener, isBeside, onLaneEvent: onEvent, spawn } = deps
-  const wire = { ...placeOf(reference, deps), facts, limits, isBeside }
+  const providers = providersFor(deps.providers, reference)
+  const wire = { ...placeOf(reference, deps), facts, limits, isBeside, providers }
   const { bundle, admission } = await admitApart(wire, { hangs })
   check(bundle)
   const model = served(reference, bundle, deps)
   const { columns } = admission
   const lane = await createLane(
-    { bundle, columns, breaker: policy.breaker, deadlineMs: policy.budgets.deadline_ms, isBeside, limits },
+    { bundle, columns, breaker: policy.breaker, deadlineMs: policy.budgets.deadline_ms, isBeside, limits, providers },
     { clock, listener, hangs, onEvent, spawn },
   )
   deps.onAdmitted(reference, admission)

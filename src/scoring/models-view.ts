@@ -43,6 +43,8 @@ function describeModel(deps: ModelsViewDeps): (model: Omit<LoadedModel, 'tensors
     thresholds: shownThresholds(deps, { answeredBy, stated }),
     state: lane === null ? 'not_loaded' : lane.state(),
     breaker: lane === null ? null : lane.breakerState(),
+    provider: lane?.provider()?.name ?? null,
+    ...(typeof lane?.provider()?.missing === 'string' && { provider_missing: lane.provider()?.missing }),
     queued_rows: lane === null ? 0 : lane.queuedRows(),
     ...(lane !== null && { predicted_ms: lane.predictedMs(), counters: lane.counters }),
     ...(refusalOf(reference) !== undefined && { refused: refusalOf(reference) }),

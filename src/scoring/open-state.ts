@@ -239,16 +239,19 @@ function loadDeps(config: Config, base: Base): PoolDeps {
     live: base.live,
     catalogue: catalogueFacts(fixed.catalogue, fixed.policy.catalogue),
     modelsDir: config.process.models_dir,
+    providers: config.process.providers,
     hangs: base.hangs,
     listener: {
       onScore: (lane, ticket, score, raw) => relay.target?.onScore(lane, ticket, score, raw),
       onFailure: (lane, ticket, reason) => relay.target?.onFailure(lane, ticket, reason),
     },
     onLaneEvent: (lane, event) => laneEvent(logger, lane, event),
-    onAdmitted(reference, { digest, loadMs, timings }) {
+    onAdmitted(reference, { digest, loadMs, timings, provider }) {
       refused.delete(reference)
       const micros = timings.map(({ rows, microsPerRow }) => `${rows} rows: ${microsPerRow.toFixed(1)} µs each`)
-      logger.event('ModelLoaded', { model: reference, digest, load_ms: Math.round(loadMs), timings: micros })
+      const { name = null, missing = null } = provider ?? {}
+      const ran = { provider: name, ...(missing !== null && { provider_missing: missing }) }
+      logger.event('ModelLoaded', { model: reference, digest, load_ms: Math.round(loadMs), timings: micros, ...ran })
     },
     onRefused(reference, fault) {
       refused.set(reference, fault.message)

@@ -196,7 +196,7 @@ function countedRows(rows: Uint32Array): Counted {
   }
 }
 
-const ROWS_BOUNDS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+const ROWS_BOUNDS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 
 const LANE_EVENTS: readonly { event: string; help: string; read: (lane: Lane) => number }[] = [
   { event: 'rows_expired', help: 'Rows given up at the deadline', read: (lane) => lane.counters.expired },
@@ -250,6 +250,16 @@ function registerGauges(deps: StatusDeps): void {
         labels: { model: `${lane.name}@${lane.version}` },
         counted: countedRows(lane.batchRows),
       })),
+  })
+  metrics.gauge({
+    name: 'assay_lane_provider',
+    help: 'Always 1; says which execution provider a lane runs on',
+    labels: ['model', 'provider'],
+    read: () =>
+      deps.loaded.lanes.flatMap((lane) => {
+        const provider = lane.provider()?.name
+        return provider === undefined ? [] : [{ labels: { model: `${lane.name}@${lane.version}`, provider }, value: 1 }]
+      }),
   })
   for (const { event, help, read } of LANE_EVENTS) {
     metrics.counter({ name: `assay_lane_${event}_total`, help, labels: ['model'], read: perLane(read) })

@@ -44,7 +44,8 @@ export interface VerifySummary {
 
 /**
  * Largest difference of a recomputed score: one row alone and the same row in a batch may add up in another order.
- * The action is recomputed from the logged score, so that this cannot move it.
+ * The action is recomputed from the logged score, so that this cannot move it. Here the CPU computes: what a device
+ * gave may differ from the trainer's score by the bundle's tolerance, and the CPU's by as much to the other side.
  */
 export const SCORE_TOLERANCE = 1e-6
 
@@ -66,6 +67,8 @@ interface Row {
   readonly facts: DecisionFacts
   readonly policy: Policy
   readonly logId: Buffer
+  /** What the model ran on where the decision stands; the CPU where nothing is said. */
+  readonly provider: string
   readonly of: { readonly personal: DecisionPersonal } | { readonly asked: Float64Array }
 }
 
@@ -103,7 +106,7 @@ export async function verifyDecisions(
           record.type === 'inference'
             ? { asked: inferenceVector(record.personal) }
             : { personal: { ...record.personal, vector: Uint8Array.from(record.personal.vector) } }
-        rows.push({ facts, of, policy, logId })
+        rows.push({ facts, of, policy, logId, provider: providerOf(held, facts) })
       },
       async onChunk() {
         const chunk = rows
@@ -119,6 +122,11 @@ export async function verifyDecisions(
     await verifier.close()
   }
   return summary
+}
+
+function providerOf({ models }: ControlState, { model }: DecisionFacts): string {
+  const reference = model === null ? '' : `${model.name}@${model.version}`
+  return models.find((one) => one.reference === reference)?.provider ?? 'cpu'
 }
 
 function selects(selection: Selection, facts: DecisionFacts, logId: Buffer): boolean {
@@ -152,7 +160,7 @@ function createVerifier(modelsDir: string) {
     return { bundle, runner: await createRunner(bundle, session, 1) }
   }
 
-  async function verify({ facts, of, policy, logId }: Row): Promise<Verdict> {
+  async function verify({ facts, of, policy, logId, provider }: Row): Promise<Verdict> {
     const decision_id = decisionId(logId, facts.epoch, facts.ordinal, facts.unfolded)
     const { model } = facts
     if (model === null) return { decision_id, result: 'unverifiable', details: ['the record names no model'] }
@@ -164,8 +172,8 @@ function createVerifier(modelsDir: string) {
       const loaded = await loading
       const details =
         'asked' in of
-          ? await compareScore(loaded, of.asked, facts)
-          : await compare({ facts, policy, personal: of.personal, loaded, compiled })
+          ? await compareScore(loaded, of.asked, { facts, provider })
+          : await compare({ facts, policy, provider, personal: of.personal, loaded, compiled })
       if (!compiled.fingerprint.equals(facts.policy)) details.push('the policy is not the one that the record names')
       return { decision_id, result: details.length === 0 ? 'equal' : 'differs', details }
     } catch (error) {
@@ -186,24 +194,29 @@ function refused(detail: string): AssayError {
   return new AssayError('ASSAY_BUNDLE_REFUSED', detail)
 }
 
-interface Comparison extends Pick<Row, 'facts' | 'policy'> {
+interface Comparison extends Pick<Row, 'facts' | 'policy' | 'provider'> {
   readonly personal: DecisionPersonal
   readonly loaded: Loaded
   readonly compiled: Compiled
 }
 
 /** `row`: what the model was fed, in its own order. */
-async function compareScore({ runner }: Loaded, row: ArrayLike<number>, facts: DecisionFacts): Promise<string[]> {
+async function compareScore(
+  { bundle, runner }: Loaded,
+  row: ArrayLike<number>,
+  { facts, provider }: Pick<Row, 'facts' | 'provider'>,
+): Promise<string[]> {
   if (row.length !== runner.rows.length) return [`the row has ${row.length} columns, the model ${runner.rows.length}`]
   runner.rows.set(row)
   await runner.run(1)
   const [score] = runner.out.scores
   const { score: logged } = facts
-  if (logged !== null && Math.abs(score - logged) <= SCORE_TOLERANCE) return []
+  const onDevice = provider === 'cpu' ? 0 : 2 * bundle.golden.tolerance
+  if (logged !== null && Math.abs(score - logged) <= SCORE_TOLERANCE + onDevice) return []
   return [`score ${score} is recomputed, ${logged} was logged`]
 }
 
-async function compare({ facts, personal, policy, loaded, compiled }: Comparison): Promise<string[]> {
+async function compare({ facts, personal, policy, provider, loaded, compiled }: Comparison): Promise<string[]> {
   const { bundle } = loaded
   const { catalogue } = compiled
   const binding = bindColumns(bundle.manifest, catalogue.names, catalogue.featureDigests)
@@ -212,7 +225,7 @@ async function compare({ facts, personal, policy, loaded, compiled }: Comparison
   const details = await compareScore(
     loaded,
     Array.from(binding.columns, (column) => vector[column]),
-    facts,
+    { facts, provider },
   )
   const { score: logged, model } = facts
   const cuts = thresholdsOf(policy, bundle.manifest)

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
+import { CPU_ALONE } from '../../src/contract/providers.js'
 import { LIMITS } from '../../src/limits.js'
 import { admitApart, type GateWire } from '../../src/models/admit-apart.js'
 import { readBundle } from '../../src/models/bundle.js'
@@ -14,7 +15,8 @@ const limits = { ...LIMITS, gateMeasureMs: 5 }
 const counts = { abandoned: 0, returned: 0 }
 const hangs = { abandoned: () => void counts.abandoned++, returned: () => void counts.returned++ }
 const wire = (name: string, more: Partial<GateWire> = {}): GateWire => {
-  return { directory: fixture(name), identity: { name, version: '1' }, facts, limits, isBeside: false, ...more }
+  const of = { directory: fixture(name), identity: { name, version: '1' }, providers: CPU_ALONE }
+  return { ...of, facts, limits, isBeside: false, ...more }
 }
 
 void t.test('what passes the gate here passes it there, with the same bundle', async (t) => {

@@ -8,6 +8,26 @@ import { createFlights } from '../../src/scoring/lane/flights.js'
 import { createHangs } from '../../src/scoring/lane/hangs.js'
 import type { BreakerState } from '../../src/scoring/lane/port.js'
 
+void t.test('a batch is as long as measured cost allows', (t) => {
+  /** The estimate after runs of these sizes at 400 µs and 1 µs a row, say. */
+  const learned = (runUs: number, rowUs: number) => {
+    const cost = createCost()
+    for (let i = 0; i < 100; i++) for (const rows of [1, 32, 64]) cost.add(rows, runUs + rowUs * rows)
+    return cost
+  }
+  const bound = (runUs: number, rowUs: number, deviceRows?: number): number =>
+    learned(runUs, rowUs).rowsWithin(1_000, 64, deviceRows)
+  t.same([bound(20, 5), bound(20, 100), bound(1_500, 50)], [64, 9, 1], 'the CPU: by the time that a run may take')
+  t.same([bound(20, 5, 512), bound(20, 100, 512)], [64, 9], 'a device that is no faster with many rows, as well')
+  const near = (value: number, wanted: number): boolean => Math.abs(value - wanted) <= wanted / 100
+  t.ok(near(bound(400, 1, 512), 400), 'as many as double the run, not the 64 of the CPU')
+  t.equal(bound(400, 1), 64, 'where there is no device the bound stays')
+  t.equal(bound(400, 0.1, 512), 512, 'never above the bound of devices')
+  t.ok(near(bound(1_500, 10, 512), 150), 'a run that alone takes longer is filled')
+  t.equal(bound(6_000, 100, 512), 1, 'but not where the deadline would be lost')
+  t.end()
+})
+
 void t.test('flights', (t) => {
   const table = (rowsMax = 8) => {
     const outcomes: boolean[] = []

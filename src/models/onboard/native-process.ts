@@ -62,7 +62,8 @@ async function score(
   { wiring, rows }: NativeRequest & { kind: 'score' },
 ): Promise<Float64Array> {
   const { columns } = wiring
-  const session = createModelSession(native, { wiring, rowsMax: BATCH, map: (raw) => raw, takesNan: true })
+  const provider = { name: 'cpu', missing: null } as const
+  const session = createModelSession(native, { provider, wiring, rowsMax: BATCH, map: (raw) => raw, takesNan: true })
   const raw = new Float64Array(rows.length / columns)
   const out = { raw: new Float64Array(BATCH), scores: new Float64Array(BATCH) }
   for (let first = 0; first < raw.length; first += BATCH) {

@@ -5,6 +5,7 @@
 import { Worker } from 'node:worker_threads'
 import type { FallbackReason } from '../../contract/decision.js'
 import type { Policy } from '../../contract/policy.js'
+import { CPU_ALONE, type LaneProviders } from '../../contract/providers.js'
 import { LIMITS } from '../../limits.js'
 import type { Limits } from '../../limits.js'
 import type { Bundle } from '../../models/bundle.js'
@@ -16,7 +17,7 @@ import { createKeeper } from './keeper.js'
 import type { Keeper } from './keeper.js'
 import { startLink } from './link.js'
 import type { Lane, LaneCounters, LaneEvent, LaneListener, SpawnLane } from './port.js'
-import type { LaneWire } from './wire.js'
+import { batchRowsMax, type LaneWire } from './wire.js'
 
 export interface LaneOptions {
   /** A bundle of kind onnx that passed the gate. */
@@ -29,6 +30,8 @@ export interface LaneOptions {
   /** Payments are answered while it loads: the first thread takes its time. One that replaces another does not. */
   readonly isBeside?: boolean
   readonly limits?: Limits
+  /** What the model is to run on; the CPU alone by default. */
+  readonly providers?: LaneProviders
 }
 
 export interface LaneDeps {
@@ -48,9 +51,10 @@ export interface LaneDeps {
  */
 export function createLane(options: LaneOptions, deps: LaneDeps): Promise<Lane> {
   const limits = options.limits ?? LIMITS
+  const providers = options.providers ?? CPU_ALONE
   const { name, version } = options.bundle.manifest
   const counters = noCounts()
-  const batchRows = new Uint32Array(limits.laneBatchRowsMax + 1)
+  const batchRows = new Uint32Array(batchRowsMax(providers, limits) + 1)
   const spawn = deps.spawn ?? ((wire: LaneWire) => startThread(wire, `lane ${name}@${version}`))
   const emit = (event: LaneEvent): void => deps.onEvent?.(lane, event)
 
@@ -78,7 +82,7 @@ export function createLane(options: LaneOptions, deps: LaneDeps): Promise<Lane> 
     const isBeside = isFirst && options.isBeside === true
     isFirst = false
     return startLink(
-      { bundle: options.bundle, columns: options.columns, limits, isBeside },
+      { bundle: options.bundle, columns: options.columns, limits, isBeside, providers },
       { counters, batchRows, spawn },
       {
         ...life,
@@ -153,6 +157,7 @@ function present(
       if (keeper.link().expire(ticket)) counters.expired++
     },
     predictedMs: () => (keeper.state() === 'ready' ? keeper.link().predictedMs() : Infinity),
+    provider: () => keeper.link().provider(),
     queuedRows: () => keeper.link().queued(),
     breakerState: () => breaker.state(),
     state: () => keeper.state(),

@@ -6,13 +6,14 @@
 import assert from 'node:assert'
 import type { Worker } from 'node:worker_threads'
 import type { FallbackReason } from '../../contract/decision.js'
+import type { LaneProviders, ProviderInUse } from '../../contract/providers.js'
 import type { Limits } from '../../limits.js'
 import type { Bundle } from '../../models/bundle.js'
 import { createRingBuffer, ringFrameBytes, ringReader, ringWriter } from '../../runtime/ring.js'
 import { createFlights, type OnFlight } from './flights.js'
 import type { DirectRows, LaneCounters, Ticket } from './port.js'
 import type { LaneWire, ThreadMessage } from './wire.js'
-import { CONTROL, CONTROL_BYTES, isNarrow, OUTCOME, PROBE_BYTES, PROBED_BYTES } from './wire.js'
+import { batchRowsMax, CONTROL, CONTROL_BYTES, isNarrow, OUTCOME, PROBE_BYTES, PROBED_BYTES } from './wire.js'
 import { RESULT_HEADER_BYTES, RESULT_ROW_BYTES, ringViews, ROW_HEADER_BYTES, rowBytes } from './wire.js'
 
 /** Milliseconds between publishing an answer and its being heard here, of a round trip at rest (bench/lane.ts). */
@@ -23,6 +24,7 @@ export interface LinkOptions {
   readonly columns: Int32Array
   readonly limits: Limits
   readonly isBeside: boolean
+  readonly providers: LaneProviders
 }
 
 export interface LinkDeps {
@@ -65,6 +67,8 @@ export interface Link {
   rounds(): number
   /** Lets the thread finish what waits and end. */
   stop(): void
+  /** What its session runs on; null before it is ready. */
+  provider(): ProviderInUse | null
   /** Fails every row that is awaited. Takes no more; what comes later is counted. */
   giveUp(reason: FallbackReason): void
   /** Lets the process forget a thread that does not end. */
@@ -86,7 +90,9 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
     results: createRingBuffer(4 * (rowsMax + 1) * ringFrameBytes(RESULT_HEADER_BYTES + RESULT_ROW_BYTES)),
     waiting: flights.waiting,
     control: new SharedArrayBuffer(CONTROL_BYTES),
-    batchRowsMax: Math.min(limits.laneBatchRowsMax, rowsMax),
+    batchRowsMax: batchRowsMax(options.providers, limits),
+    batchRowsPlain: Math.min(limits.laneBatchRowsMax, rowsMax),
+    providers: options.providers,
     batchMicrosMax: limits.laneBatchMicrosMax,
     warmMs: limits.laneWarmMs,
     isBeside: options.isBeside,
@@ -142,7 +148,14 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
   }
 
   const worker = deps.spawn(wire)
-  listen(worker, heard, hooks)
+  let provider: ProviderInUse | null = null
+  listen(worker, heard, {
+    ...hooks,
+    onReady(own) {
+      provider = own
+      hooks.onReady()
+    },
+  })
 
   return {
     offer(ticket, vector, at) {
@@ -181,7 +194,8 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
       // Rows that nobody waits for are skipped. A run that takes longer than it should is no wait to be predicted: what
       // cannot be known is left to deadline and breaker, else a blocked lane would look like overload.
       const waiting = flights.awaitedRows()
-      const runs = Math.ceil((waiting + 1) / wire.batchRowsMax)
+      const rowsNow = Math.max(wire.batchRowsPlain, Atomics.load(control, CONTROL.batchRows))
+      const runs = Math.ceil((waiting + 1) / rowsNow)
       const ns = (waiting + 1) * Atomics.load(control, CONTROL.rowNs) + runs * Atomics.load(control, CONTROL.runNs)
       return ns / 1e6 + HOP_MS
     },
@@ -198,6 +212,7 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
       rows.commit(PROBE_BYTES)
       rows.publish()
     },
+    provider: () => provider,
     busy: () => probing || flights.underWay(),
     rounds: () => Atomics.load(control, CONTROL.rounds),
     stop() {
@@ -260,12 +275,14 @@ function createHearing(wire: LaneWire, hearing: Hearing): () => void {
   }
 }
 
-function listen(worker: Worker, hear: () => void, hooks: LinkHooks): void {
+type ThreadHooks = Omit<LinkHooks, 'onReady'> & { onReady(provider: ProviderInUse): void }
+
+function listen(worker: Worker, hear: () => void, hooks: ThreadHooks): void {
   let detail = ''
   let refused = false
   worker.on('message', (message: ThreadMessage) => {
     if (message === 0) hear()
-    else if (message === 'ready') hooks.onReady()
+    else if (message.kind === 'ready') hooks.onReady(message.provider)
     else if (message.kind === 'threw') hooks.onThrew(message.detail)
     else {
       detail = message.detail

@@ -2,6 +2,7 @@
 // Invariant: an accepted ticket gets exactly one onScore or onFailure, or is expired by the pipeline. Nothing throws.
 import type { Worker } from 'node:worker_threads'
 import type { FallbackReason } from '../../contract/decision.js'
+import type { ProviderInUse } from '../../contract/providers.js'
 import type { LaneWire } from './wire.js'
 
 /** Names a row while it is under way: given by the pipeline, returned with the result, never reused while it is out. */
@@ -45,6 +46,8 @@ export interface Lane {
    * It knows nothing of a run that blocks: deadline and breaker do.
    */
   predictedMs(): number
+  /** What the session runs on; null before its thread is ready. */
+  provider(): ProviderInUse | null
   /** Rows offered and not yet answered by the thread, expired ones included. */
   queuedRows(): number
   breakerState(): BreakerState

@@ -6,6 +6,7 @@
 
 import assert from 'node:assert'
 import { AssayError } from '../../errors.js'
+import type { ProviderInUse } from '../../contract/providers.js'
 import type { Bundle } from '../../models/bundle.js'
 import { goldenDifference } from '../../models/golden-difference.js'
 import type { ModelSession, SessionOptions } from '../../models/session.js'
@@ -43,7 +44,7 @@ export async function serveLane(wire: LaneWire, deps: ThreadDeps): Promise<void>
   const answers = createAnswers(wire, deps)
   const take: OnFrame = (buffer, at, length) => batch.take(buffer, at, length)
   let threwBefore = false
-  deps.post('ready')
+  deps.post({ kind: 'ready', provider: runner.provider })
   while (!rows.ended()) {
     batch.clear()
     rows.drain(take, runner.rowsNow() * batch.frameBytes)
@@ -67,6 +68,7 @@ interface Probed {
 }
 
 interface Runner {
+  readonly provider: ProviderInUse
   /** Rows the next run may have. */
   rowsNow(): number
   /** Fills `out`; returns the text of the error where the run threw, its rows then marked. */
@@ -80,7 +82,7 @@ interface Runner {
 /** Opens the session, matches the golden rows and warms up. Throws where the model is not what its bundle says. */
 async function prepare(wire: LaneWire, deps: ThreadDeps, stopped: () => boolean): Promise<Runner> {
   const { bundle, batchRowsMax, batchMicrosMax } = wire
-  const session = await deps.open(bundle, { rowsMax: batchRowsMax })
+  const session = await deps.open(bundle, { rowsMax: batchRowsMax, providers: wire.providers })
   const control = new Int32Array(wire.control)
   const cost = createCost()
 
@@ -101,9 +103,10 @@ async function prepare(wire: LaneWire, deps: ThreadDeps, stopped: () => boolean)
   const publish = (): void => {
     Atomics.store(control, CONTROL.rowNs, Math.min(cost.perRowUs() * 1000, 0x7fffffff))
     Atomics.store(control, CONTROL.runNs, Math.min(cost.perRunUs() * 1000, 0x7fffffff))
+    Atomics.store(control, CONTROL.batchRows, rowsNow())
     Atomics.add(control, CONTROL.rounds, 1)
   }
-  const rowsNow = (): number => cost.rowsWithin(batchMicrosMax, batchRowsMax)
+  const rowsNow = (): number => cost.rowsWithin(batchMicrosMax, wire.batchRowsPlain, batchRowsMax)
   const match = (): Promise<Probed> => matchGolden(bundle.golden, batchRowsMax, { timed: timedUnlessStopped, rowsNow })
   const first = await match()
   if (!first.matched) {
@@ -114,6 +117,7 @@ async function prepare(wire: LaneWire, deps: ThreadDeps, stopped: () => boolean)
   rest = null
   publish()
   return {
+    provider: session.provider,
     rowsNow,
     async run(batch) {
       if (batch.packed() === 0) return null

@@ -4,8 +4,10 @@
 //                     per probe     [0 u32]                                 (told apart by its length)
 //   results ring, a frame per run   [first place u32][rows u32]([score f64][raw f64])…   score < 0: an OUTCOME
 //                     per probe     [matched f64][slowest run, ms, f64]     (told apart by its length)
-//   control words                   rounds so far, ns per row, ns per run
+//   control words                   rounds so far, ns per row, ns per run, rows that the next run may have
 
+import type { LaneProviders, ProviderInUse } from '../../contract/providers.js'
+import type { Limits } from '../../limits.js'
 import type { Bundle } from '../../models/bundle.js'
 import { inputsOf } from '../../models/inputs.js'
 import { ringWriter } from '../../runtime/ring.js'
@@ -21,7 +23,7 @@ export const PROBED_BYTES = 16
 export const OUTCOME = { invalid: -1, threw: -2, skipped: -3 } as const
 
 /** Words of the control block that the thread stores and the main thread loads. */
-export const CONTROL = { rounds: 0, rowNs: 1, runNs: 2 } as const
+export const CONTROL = { rounds: 0, rowNs: 1, runNs: 2, batchRows: 3 } as const
 export const CONTROL_BYTES = 64
 
 /** What a thread is started with. */
@@ -32,10 +34,19 @@ export interface LaneWire {
   readonly waiting: SharedArrayBuffer
   readonly control: SharedArrayBuffer
   readonly batchRowsMax: number
+  /** Up to so many on any provider. */
+  readonly batchRowsPlain: number
   readonly batchMicrosMax: number
   readonly warmMs: number
+  readonly providers: LaneProviders
   /** Payments are answered on these cores while the model loads: in slices, at rest for most of the time. */
   readonly isBeside: boolean
+}
+
+/** Rows of one run at most: more where a device does many at once. How many it is follows what runs take (cost.ts). */
+export function batchRowsMax({ list }: LaneProviders, limits: Limits): number {
+  const max = list.every(({ name }) => name === 'cpu') ? limits.laneBatchRowsMax : limits.laneDeviceRowsMax
+  return Math.min(max, limits.laneRowsMax)
 }
 
 /** Whether a thread's data came from `startLink`. */
@@ -46,7 +57,7 @@ export function isLaneWire(data: unknown): data is LaneWire {
 /** What a thread says in messages, beside the bare wake-up 0. */
 export type ThreadMessage =
   | 0
-  | 'ready'
+  | { readonly kind: 'ready'; readonly provider: ProviderInUse }
   | { readonly kind: 'failed'; readonly refused: boolean; readonly detail: string }
   | { readonly kind: 'threw'; readonly detail: string }
 
