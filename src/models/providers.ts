@@ -62,8 +62,10 @@ export function machineFacts(): ProviderFacts {
     folder: join(dirname(main), '..', 'bin', 'napi-v6', process.platform, process.arch),
     exists: existsSync,
     unresolved(path) {
-      const { stdout } = spawnSync('ldd', [path], { encoding: 'utf8' })
-      return [...stdout.matchAll(/^\s*(\S+) => not found$/gm)].map(([, library]) => library)
+      const found = spawnSync('ldd', [path], { encoding: 'utf8' })
+      // Without ldd ONNX Runtime's own words have to do.
+      if (found.error !== undefined) return []
+      return [...found.stdout.matchAll(/^\s*(\S+) => not found$/gm)].map(([, library]) => library)
     },
   }
 }
