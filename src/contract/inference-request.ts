@@ -84,9 +84,11 @@ function refused(
   return reject(code, detail, errors)
 }
 
-/** A name that the client made up may itself hold what must not be shown. */
+/** A name that the client made up may itself hold what must not be shown; a place in a list does not. */
 function shown({ path, message }: InputFault): InputFault {
-  return { path: path.split('/').slice(1).reduce(childPath, ''), message }
+  const steps = path.split('/').slice(1)
+  const step = (to: string, name: string): string => (/^\d{1,6}$/.test(name) ? `${to}/${name}` : childPath(to, name))
+  return { path: steps.reduce(step, ''), message }
 }
 
 const PRINTABLE = new RegExp(ID_PATTERN)

@@ -117,10 +117,14 @@ const HEADERS = [
   header('Idempotency-Key', Type.String(), 'accepted; the transaction_id is what counts'),
 ]
 
+/** A row that does not fit is no fault of the batch. */
+const REFUSED_APART: Json = { description: 'anything else is refused in its place, by a status of its own' }
+
 function scorePaths(): Json {
   const batch = Type.Object({
     transactions: Type.Array(Type.Unknown(), { minItems: 1, maxItems: LIMITS.batchRowsMax }),
   })
+  const { transactions } = batch.properties
   const rows = {
     type: 'array',
     items: { type: 'object', required: ['status'], properties: { status: { type: 'integer' } } },
@@ -153,7 +157,7 @@ function scorePaths(): Json {
           required: true,
           content: json({
             ...plain(batch),
-            properties: { transactions: { type: 'array', items: ref('Transaction'), maxItems: LIMITS.batchRowsMax } },
+            properties: { transactions: { ...transactions, items: { anyOf: [ref('Transaction'), REFUSED_APART] } } },
           }),
         },
         ok: { 200: { description: 'one answer a row', content: json(rows) } },
@@ -177,10 +181,14 @@ function scorePaths(): Json {
       }),
     },
     '/v1/decisions': {
-      get: operation('A held decision by its transaction', ['ASSAY_DECISION_UNKNOWN', ...ANYWHERE], {
-        parameters: [{ name: 'transaction_id', in: 'query', required: true, schema: { type: 'string' } }],
-        ok: { 200: { description: 'its answer', content: json(ref('Decision')) } },
-      }),
+      get: operation(
+        'A held decision by its transaction',
+        ['ASSAY_SCHEMA_INVALID', 'ASSAY_DECISION_UNKNOWN', ...ANYWHERE],
+        {
+          parameters: [{ name: 'transaction_id', in: 'query', required: true, schema: { type: 'string' } }],
+          ok: { 200: { description: 'its answer', content: json(ref('Decision')) } },
+        },
+      ),
     },
     ...inferencePaths(),
     '/openapi.json': { get: operation('This document', [], { ok: { 200: { description: 'OpenAPI 3.1' } } }) },
