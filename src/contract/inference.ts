@@ -10,6 +10,9 @@ const Size = Type.Integer({ minimum: 0, maximum: LIMITS.bodyBytesMax })
 /** One text for every row, or one for each. */
 const Texts = Type.Union([Type.String(), Type.Array(Type.String(), { maxItems: LIMITS.inferRowsMax })])
 
+/** What a datatype makes of it is looked at later, element by element. */
+const Element = Type.Union([Type.Number(), Type.Boolean(), Type.Null(), Type.Array(Type.Unknown())])
+
 const InputTensor = Type.Object(
   {
     name: Name,
@@ -20,7 +23,7 @@ const InputTensor = Type.Object(
     parameters: Type.Optional(
       Type.Object({ binary_data_size: Type.Optional(Size) }, { description: 'bytes of it behind the JSON text' }),
     ),
-    data: Type.Optional(Type.Array(Type.Unknown(), { description: 'flat, or nested as the shape says' })),
+    data: Type.Optional(Type.Array(Element, { description: 'flat, or nested as the shape says' })),
   },
   { additionalProperties: false },
 )
