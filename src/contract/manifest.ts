@@ -67,17 +67,12 @@ export const Manifest = Type.Object(
       maxItems: LIMITS.featuresMax,
       description: 'in the order the model takes them',
     }),
-    input: Type.Optional(
-      Type.Object(Input, { additionalProperties: false, description: 'one tensor [N, features]' }),
-    ),
+    input: Type.Optional(Type.Object(Input, { additionalProperties: false, description: 'one tensor [N, features]' })),
     inputs: Type.Optional(
-      Type.Array(
-        Type.Object({ ...Input, columns: Type.Integer({ minimum: 1 }) }, { additionalProperties: false }),
-        {
-          ...{ minItems: 1, maxItems: LIMITS.featuresMax },
-          description: 'in place of input: several tensors [N, columns], each takes the features that come next',
-        },
-      ),
+      Type.Array(Type.Object({ ...Input, columns: Type.Integer({ minimum: 1 }) }, { additionalProperties: false }), {
+        ...{ minItems: 1, maxItems: LIMITS.featuresMax },
+        description: 'in place of input: several tensors [N, columns], each takes the features that come next',
+      }),
     ),
     output: Type.Optional(
       Type.Object({ name: Type.String(), column: Type.Integer({ minimum: 0 }) }, { additionalProperties: false }),

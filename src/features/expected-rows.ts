@@ -90,7 +90,7 @@ function readId(value: unknown, place: string): string {
   return id
 }
 
-/** A number as the usual tools write it, NaN for nothing. Throws ASSAY_INPUT_INVALID for anything else, and card data. */
+/** A number as the usual tools write it, NaN for nothing. Throws ASSAY_INPUT_INVALID for anything else. */
 export function readValue(value: unknown, place: string): number {
   const number = numberOf(value)
   if (number === null) throw new AssayError('ASSAY_INPUT_INVALID', `${place}: a number, or nothing`)

@@ -1,5 +1,5 @@
-// `assay model add`: what people bring becomes a whole bundle, or is refused with what to do, and nothing is left behind.
-// Real exports of the trainers' libraries are in exports.test.ts.
+// `assay model add`: what people bring becomes a whole bundle, or is refused with what to do, and nothing is left
+// behind. Real exports of the trainers' libraries are in exports.test.ts.
 import { cpSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -41,6 +41,7 @@ void t.test('a model with labelled rows becomes a bundle that the gate admits', 
   const reached = (cut = 2) => ROWS.filter(({ score }) => score >= cut).length / ROWS.length
   const { review_at: review, decline_at: decline } = bundle.manifest.thresholds ?? {}
   t.ok(reached(review) <= 0.05 && reached(review) > 0.045 && reached(decline) <= 0.01 && reached(decline) > 0.008)
+  t.same(report.shares, { review_at: reached(review), decline_at: reached(decline) })
   const profile = parseProfile(readFileSync(bundle.profilePath ?? '', 'utf8'))
   t.same(
     profile?.features.map(({ name }) => name),
@@ -257,6 +258,11 @@ void t.test('rows that cannot be read are refused with their place', async (t) =
   }
   const many = await add(models, [...LINEAR, ...rows], { limits: { checkBytesMax: 40_000 } })
   t.match(many, { code: 1, err: /more than 40000 bytes of features; give a part of the rows/, left: [] })
+  const exact = ['amount_exact', 'customer_count_exact']
+  writeFileSync(join(t.testdirName, 'gaps.csv'), lines(exact.join(), '1,2', '30,4', '500,1', ',3'))
+  const gaps = ['--features', exact.join(), '--rows', join(t.testdirName, 'gaps.csv')]
+  const partly = await add(models, named(modelOf('double'), ...gaps))
+  t.match(partly.report, { rows: { rows: 5, unscored: 1, frauds: null }, order: { verdict: 'unchecked' }, auc: null })
   const foreign = writeRows(join(t.testdirName, 'foreign.csv'), ROWS.slice(0, 400), ['AMT', ...FOUR.slice(1)])
   const mapped = await add(models, [
     ...LINEAR,

@@ -1,4 +1,5 @@
-// Area under the ROC curve, its interval and average precision, against published values and the definitions themselves.
+// Area under the ROC curve, its interval and average precision, against published values and the definitions
+// themselves.
 import t from 'tap'
 import { aucDeviations, aucInterval, averagePrecision, rocOf } from '../../src/stats/roc.js'
 import { createDraw } from '../../src/models/onboard/sample.js'

@@ -1,26 +1,25 @@
-// Adds a model that somebody trained elsewhere: the order of the stages stands here and nowhere else. Inspect, decide the
-// order of features, read rows or make some up, run, find the score and its map, judge the order, choose cuts and golden
-// rows, write the bundle through the gate. Everything native happens in a process of its own (native.ts).
-// It refuses what it cannot know: nothing about a model is guessed where a wrong guess would score in silence.
-import { dirname, join, resolve } from 'node:path'
+// Adds a model that somebody trained elsewhere: the order of the stages stands here and nowhere else. Inspect, decide
+// the order of features, read rows or make some up, run, find the score and its map, judge the order, choose cuts and
+// golden rows, write the bundle through the gate. Everything native happens in a process of its own (native.ts). It
+// refuses what it cannot know: nothing about a model is guessed where a wrong guess would score in silence.
+import { basename, dirname, join, resolve } from 'node:path'
 import type { Catalogue } from '../../contract/catalogue.js'
-import type { Manifest, Thresholds } from '../../contract/manifest.js'
+import type { Thresholds } from '../../contract/manifest.js'
 import { AssayError } from '../../errors.js'
 import type { Limits } from '../../limits.js'
 import { aucInterval, averagePrecision, rocOf } from '../../stats/roc.js'
 import type { CatalogueFacts } from '../columns.js'
 import type { Admission } from '../gate.js'
-import { dtypesOf, type ModelInput } from '../inputs.js'
-import { modelCard } from './card.js'
+import { dtypesOf } from '../inputs.js'
 import { chooseCuts, type CutOptions } from './cuts.js'
 import { recordedGolden, trainerGolden } from './golden.js'
 import { type NativeModel, openNative } from './native.js'
-import { decideOrder, declaredInputs, type FeatureOrder, type OrderDeps, type OrderOptions } from './order.js'
+import { decideOrder, declaredInputs, type OrderDeps, type OrderOptions } from './order.js'
 import { checkOrder, type OrderVerdict } from './order-check.js'
 import { profileOf } from './profile.js'
+import { type AddReport, type GoldenFacts, modelCard } from './report.js'
 import { asFed, readHeader, readModelRows, type RowsFile } from './rows.js'
 import { sampleRows } from './sample.js'
-import type { ScoreOutput } from './score-output.js'
 import { type Rows, type Scored, type ScoreOptions, scoreRows, takesMissing } from './score-rows.js'
 import { findSource } from './source.js'
 import { type BundleContent, checkPlace, type Place, writeBundle } from './write-bundle.js'
@@ -41,47 +40,6 @@ export interface AddDeps {
   readonly catalogue: Catalogue
   readonly confirm: OrderDeps['confirm']
   readonly limits: Limits
-}
-
-/** What was found out and written. */
-export interface AddReport {
-  readonly name: string
-  readonly version: string
-  readonly directory: string
-  readonly digest: string
-  readonly bytes: number
-  readonly inputs: readonly ModelInput[]
-  readonly features: readonly string[]
-  readonly features_from: FeatureOrder['from']
-  readonly output: ScoreOutput
-  readonly score_map: NonNullable<Manifest['score_map']>
-  readonly takes_nan: boolean
-  readonly thresholds: Thresholds | null
-  /** Null where rows were made up. */
-  readonly rows: RowFacts | null
-  readonly auc: { readonly value: number; readonly low: number; readonly high: number } | null
-  readonly average_precision: number | null
-  readonly order: OrderVerdict
-  readonly golden: GoldenFacts
-  readonly timings: Admission['timings']
-  readonly load_ms: number
-}
-
-export interface RowFacts {
-  readonly file: string
-  readonly rows: number
-  readonly frauds: number | null
-  /** Rows without a score: a value was missing that the model must have. */
-  readonly unscored: number
-}
-
-export interface GoldenFacts {
-  readonly source: 'trainer' | 'self-recorded'
-  readonly rows: number
-  /** Rows that the trainer scored; those that the runtime scores differently are not among the golden rows. */
-  readonly rows_compared: number
-  readonly rows_beyond_tolerance: number
-  readonly largest_difference: number
 }
 
 /** Rows that are made up where none were given. */
@@ -202,6 +160,7 @@ async function write(place: Place, work: Work): Promise<AddReport> {
   const found = {
     ...{ name: place.name, version: place.version, digest, bytes, inputs, features: names, features_from: from },
     ...{ output: scored.output, score_map: scored.map, takes_nan: takesNan, thresholds, rows: rowFacts },
+    shares: isReal && thresholds !== null ? sharesOf(thresholds, scored.scores) : null,
     ...{ auc: judged.auc, average_precision: judged.averagePrecision, order: judged.order, golden: goldenFacts },
   }
   const report = (directory: string, { timings, loadMs }: Admission): AddReport => ({
@@ -275,9 +234,19 @@ function manifestOf(found: Found, facts: CatalogueFacts): BundleContent['manifes
     ...(thresholds !== null && { thresholds }),
     training: {
       ...{ added_by: 'assay model add', features_from: found.features_from, golden: found.golden.source },
-      ...{ rows: found.rows, order: found.order, auc: found.auc, average_precision: found.average_precision },
+      ...{
+        rows: found.rows && { ...found.rows, file: basename(found.rows.file) },
+        order: found.order,
+        auc: found.auc,
+        average_precision: found.average_precision,
+      },
     },
   }
+}
+
+function sharesOf(thresholds: Thresholds, scores: Float64Array): Record<string, number> {
+  const share = (cut: number) => scores.filter((score) => score >= cut).length / scores.length
+  return Object.fromEntries(Object.entries(thresholds).map(([name, cut]) => [name, share(cut)]))
 }
 
 function refuse(detail: string): AssayError {

@@ -1,5 +1,5 @@
-// The command line of `assay model add`: options in, a bundle on disk and a report out. The manifest's own schema judges
-// a score map, so that a kind that it learns is taken here as well. Exit codes: 0 added, 1 refused, 2 misuse.
+// The command line of `assay model add`: options in, a bundle on disk and a report out. The manifest's own schema
+// judges a score map, so that a kind that it learns is taken here as well. Exit codes: 0 added, 1 refused, 2 misuse.
 import { readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { Value } from '@sinclair/typebox/value'
@@ -10,7 +10,7 @@ import { parseColumns } from '../../features/read-rows.js'
 import type { Limits } from '../../limits.js'
 import type { CatalogueFacts } from '../columns.js'
 import { type AddOptions, addModel } from './add-model.js'
-import { reportText, warningText } from './card.js'
+import { reportText, warningText } from './report.js'
 import type { CutOptions } from './cuts.js'
 import type { OrderDeps, OrderOptions } from './order.js'
 
@@ -44,7 +44,8 @@ assay model add FOLDER [options]
   --catalogue-order        every feature of the catalogue, in its order
                            at a terminal an order that fits is shown, and taken if confirmed
 
-  --rows FILE              labelled rows by feature name: .csv, .csv.gz, .jsonl, .jsonl.gz; \`features build\` writes them
+  --rows FILE              labelled rows by feature name, as \`features build\` writes them: .csv, .csv.gz, .jsonl,
+                           .jsonl.gz
   --columns L              foreign names in it: customer_count_1d=NB_TX_1DAY,…
   --label COLUMN           1 fraud, 0 not, empty unknown (fraud, where there is such a column)
   --score-column COLUMN    scores of the trainer's own library, after the score map: they become the golden scores;
@@ -53,8 +54,8 @@ assay model add FOLDER [options]
 
   --output NAME            which output is the score; found where only one can be
   --column C               which column of it, from 0 (1 of two, else 0)
-  --score-map MAP          identity | sigmoid | linear:FROM,TO | prior_shift:TRAINED_RATE,REAL_RATE | table:FILE; FILE is
-                           JSON: {"raw": [ascending], "score": [not falling]}
+  --score-map MAP          identity | sigmoid | linear:FROM,TO | prior_shift:TRAINED_RATE,REAL_RATE | table:FILE
+                           FILE is JSON: {"raw": [ascending], "score": [not falling]}
 
   thresholds; without any the bundle loads as a shadow only:
   --review-rate R          share of the rows that reaches review or decline

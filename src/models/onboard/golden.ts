@@ -1,6 +1,6 @@
-// Golden rows of a new bundle: spread over the ranks of the score, so that they reach into every part of the model. With
-// the trainer's own scores they show that the exported file is the trained model; recorded by ourselves, only that it is
-// the same file, read in the same order, on the next machine. Pure.
+// Golden rows of a new bundle: spread over the ranks of the score, so that they reach into every part of the model.
+// With the trainer's own scores they show that the exported file is the trained model; recorded by ourselves, only
+// that it is the same file, read in the same order, on the next machine. Pure.
 import { AssayError } from '../../errors.js'
 
 export interface GoldenRows {

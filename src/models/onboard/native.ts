@@ -1,6 +1,6 @@
-// A model that is not trusted yet, in a process of its own: what it declares, rows through it, the gate over its bundle.
-// Invariant: a model that crashes, hangs or takes more memory than the bound ends with its process, as a coded refusal;
-// the command that asked lives on and cleans up.
+// A model that is not trusted yet, in a process of its own: what it declares, rows through it, the gate over its
+// bundle. Invariant: a model that crashes, hangs or takes more memory than the bound ends with its process, as a coded
+// refusal; the command that asked lives on and cleans up.
 import assert from 'node:assert'
 import { type ChildProcess, fork } from 'node:child_process'
 import { readFileSync } from 'node:fs'

@@ -1,6 +1,7 @@
 // reference-profile.json from the rows that came with a model, as `models/training` writes it: each feature and the
-// score as integer counts over frozen bins (models/training/README.md). Pure. A value, as float32, is null, an infinity,
-// a single value that alone holds more than 1/bins of the rows, or in an interval between quantiles of the rest.
+// score as integer counts over frozen bins (models/training/README.md). Pure. A value, as float32, is null, an
+// infinity, a single value that alone holds more than 1/bins of the rows, or in an interval between quantiles of the
+// rest.
 import type { Thresholds } from '../../contract/manifest.js'
 import { createNumberBins } from '../../stats/bins.js'
 

@@ -1,6 +1,6 @@
-// Rows through a model that is looked at: which output is the score, whether it is a probability under its map, what it
-// makes of missing values. Rows without a score are left out of everything that follows. It refuses an output whose range
-// shows that the map is not the right one: each such row would be an error of its own later.
+// Rows through a model that is looked at: which output is the score, whether it is a probability under its map, what
+// it makes of missing values. Rows without a score are left out of everything that follows. It refuses an output whose
+// range shows that the map is not the right one: each such row would be an error of its own later.
 import type { Manifest } from '../../contract/manifest.js'
 import { AssayError } from '../../errors.js'
 import { systemClock } from '../../runtime/clock.js'

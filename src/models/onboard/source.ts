@@ -1,5 +1,5 @@
-// Where a new model comes from: a file, or a folder of a repository as Triton and KServe lay it out, which says the name
-// and the version: <name>/<version>/model.onnx. It refuses what is neither, and files over their bound.
+// Where a new model comes from: a file, or a folder of a repository as Triton and KServe lay it out, which says the
+// name and the version: <name>/<version>/model.onnx. It refuses what is neither, and files over their bound.
 import { readdir, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { AssayError } from '../../errors.js'

@@ -1,13 +1,62 @@
-// MODEL_CARD.md of a model that was added, and what the command prints: only what was measured or is known. Pure.
-import type { AddReport } from './add-model.js'
+// What is known of a model that was added, as MODEL_CARD.md and as the command prints it: only what was measured. Pure.
+import type { Manifest, Thresholds } from '../../contract/manifest.js'
+import type { Admission } from '../gate.js'
+import type { ModelInput } from '../inputs.js'
+import type { FeatureOrder } from './order.js'
+import type { OrderVerdict } from './order-check.js'
+import type { ScoreOutput } from './score-output.js'
+
+/** What was found out and written. */
+export interface AddReport {
+  readonly name: string
+  readonly version: string
+  readonly directory: string
+  readonly digest: string
+  readonly bytes: number
+  readonly inputs: readonly ModelInput[]
+  readonly features: readonly string[]
+  readonly features_from: FeatureOrder['from']
+  readonly output: ScoreOutput
+  readonly score_map: NonNullable<Manifest['score_map']>
+  readonly takes_nan: boolean
+  readonly thresholds: Thresholds | null
+  /** The share of the rows that reaches each threshold; null where rows were made up. */
+  readonly shares: Record<string, number> | null
+  /** Null where rows were made up. */
+  readonly rows: RowFacts | null
+  readonly auc: { readonly value: number; readonly low: number; readonly high: number } | null
+  readonly average_precision: number | null
+  readonly order: OrderVerdict
+  readonly golden: GoldenFacts
+  readonly timings: Admission['timings']
+  readonly load_ms: number
+}
+
+export interface RowFacts {
+  readonly file: string
+  readonly rows: number
+  readonly frauds: number | null
+  /** Rows without a score: a value was missing that the model must have. */
+  readonly unscored: number
+}
+
+export interface GoldenFacts {
+  readonly source: 'trainer' | 'self-recorded'
+  readonly rows: number
+  /** Rows that the trainer scored; those that the runtime scores differently are not among the golden rows. */
+  readonly rows_compared: number
+  readonly rows_beyond_tolerance: number
+  readonly largest_difference: number
+}
 
 /** The card; it names no folder. */
 export function modelCard(report: AddReport): string {
-  const { name, version, features } = report
+  const { name, version, features, output } = report
+  const missing = report.takes_nan ? 'taken' : 'not taken'
   return `# ${name} ${version}
 
-Trained elsewhere, added by \`assay model add\`. ${inputText(report)}; output \`${report.output.name}\`, column
-${report.output.column}, score map ${JSON.stringify(report.score_map)}. Missing values are ${report.takes_nan ? '' : 'not '}taken.
+Trained elsewhere, added by \`assay model add\`. ${inputText(report)}; output \`${output.name}\`, column ${output.column},
+score map ${JSON.stringify(report.score_map)}. Missing values are ${missing}.
 
 ## Intended use
 
@@ -117,9 +166,10 @@ function goldenText({ golden }: AddReport): string {
   return `${rows} rows with the trainer's scores; ${differing}`
 }
 
-function thresholdsText({ thresholds }: AddReport): string {
+function thresholdsText({ thresholds, shares }: AddReport): string {
+  const reached = (name: string) => (shares === null ? '' : ` (${(100 * shares[name]).toFixed(2)} % of the rows)`)
   return Object.entries(thresholds ?? {})
-    .map(([name, cut]) => `${name} ${cut.toPrecision(6)}`)
+    .map(([name, cut]) => `${name} ${cut}${reached(name)}`)
     .join(', ')
 }
 
