@@ -11,7 +11,7 @@ import { aucInterval, averagePrecision, rocOf } from '../../stats/roc.js'
 import type { CatalogueFacts } from '../columns.js'
 import type { Admission } from '../gate.js'
 import { dtypesOf } from '../inputs.js'
-import { chooseCuts, type CutOptions } from './cuts.js'
+import { checkCuts, chooseCuts, type CutOptions } from './cuts.js'
 import { recordedGolden, trainerGolden } from './golden.js'
 import { type NativeModel, openNative } from './native.js'
 import { decideOrder, declaredInputs, type OrderDeps, type OrderOptions } from './order.js'
@@ -56,6 +56,7 @@ export async function addModel(options: AddOptions, deps: AddDeps): Promise<AddR
 }
 
 async function add(options: AddOptions, deps: AddDeps): Promise<AddReport> {
+  checkCuts(options.cuts, options.rows !== null)
   const source = await findSource(options.file, options.version, deps.limits)
   const place = placeOf(options, source)
   await checkPlace(place)
@@ -149,7 +150,7 @@ async function write(place: Place, work: Work): Promise<AddReport> {
   const { native, options, deps, rows, scored, judged } = work
   const { names, from, inputs } = rows.order
   const isReal = rows.file !== null
-  const thresholds = chooseCuts(options.cuts, isReal ? scored.scores : null)
+  const thresholds = chooseCuts(options.cuts, scored.scores)
   const takesNan = await takesMissing(scored, rows.order, deps.facts)
   const { golden, facts: goldenFacts } = await goldenOf(work, takesNan)
   const rowFacts =

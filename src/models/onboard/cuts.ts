@@ -12,19 +12,27 @@ export interface CutOptions {
   readonly declineRate: number | undefined
 }
 
-/** The cuts, by the scores of the rows; null where none are asked for. Throws ASSAY_USAGE. */
-export function chooseCuts(options: CutOptions, scores: Float64Array | null): Thresholds | null {
-  const { challengeAt, reviewRate, declineRate } = options
+/** Whether the options fit together, before any score is known. Throws ASSAY_USAGE. */
+export function checkCuts(options: CutOptions, hasRows: boolean): void {
+  const { reviewRate, declineRate } = options
+  if (options.reviewAt !== undefined && reviewRate !== undefined) throw contradiction('review')
+  if (options.declineAt !== undefined && declineRate !== undefined) throw contradiction('decline')
+  if (!hasRows && (reviewRate ?? declineRate) !== undefined) {
+    throw usage('--review-rate and --decline-rate are shares of rows: they need --rows')
+  }
   if (reviewRate !== undefined && declineRate !== undefined && declineRate > reviewRate) {
     throw usage('--decline-rate is part of --review-rate, and cannot be larger')
   }
-  const reviewAt = cutOf('review', options.reviewAt, { rate: reviewRate, scores })
-  const declineAt = cutOf('decline', options.declineAt, { rate: declineRate, scores })
-  const cuts = [challengeAt, reviewAt, declineAt].filter((cut) => cut !== undefined)
-  if (cuts.some((cut, at) => at > 0 && cut < cuts[at - 1])) {
-    throw usage(`challenge, review and decline must not fall; they are at ${cuts.join(', ')}`)
-  }
-  if (cuts.length === 0) return null
+  checkRising([options.challengeAt, options.reviewAt, options.declineAt])
+}
+
+/** The cuts, by the scores of the rows; null where none are asked for. Throws ASSAY_USAGE where they fall. */
+export function chooseCuts(options: CutOptions, scores: Float64Array): Thresholds | null {
+  const { challengeAt, reviewRate, declineRate } = options
+  const reviewAt = reviewRate === undefined ? options.reviewAt : lowestCut(scores, reviewRate)
+  const declineAt = declineRate === undefined ? options.declineAt : lowestCut(scores, declineRate)
+  checkRising([challengeAt, reviewAt, declineAt])
+  if (challengeAt === undefined && reviewAt === undefined && declineAt === undefined) return null
   return {
     ...(challengeAt !== undefined && { challenge_at: challengeAt }),
     ...(reviewAt !== undefined && { review_at: reviewAt }),
@@ -32,19 +40,18 @@ export function chooseCuts(options: CutOptions, scores: Float64Array | null): Th
   }
 }
 
-function cutOf(
-  name: string,
-  at: number | undefined,
-  { rate, scores }: { readonly rate: number | undefined; readonly scores: Float64Array | null },
-): number | undefined {
-  if (rate === undefined) return at
-  if (at !== undefined) throw usage(`--${name}-at and --${name}-rate contradict each other; one of them is allowed`)
-  if (scores === null) throw usage(`--${name}-rate is a share of rows: it needs --rows`)
-  return lowestCut(scores, rate)
+function checkRising(cuts: readonly (number | undefined)[]): void {
+  const given = cuts.filter((cut) => cut !== undefined)
+  if (given.every((cut, at) => at === 0 || cut >= given[at - 1])) return
+  throw usage(`challenge, review and decline must not fall; they are at ${given.join(', ')}`)
+}
+
+function contradiction(name: string): AssayError {
+  return usage(`--${name}-at and --${name}-rate contradict each other; one of them is allowed`)
 }
 
 /** The lowest score that at most this share of the rows reaches; 1 where even the highest is reached by more. */
-export function lowestCut(scores: Float64Array, rate: number): number {
+function lowestCut(scores: Float64Array, rate: number): number {
   const sorted = Float64Array.from(scores).sort()
   const above = sorted[sorted.length - Math.floor(sorted.length * rate) - 1]
   return sorted.find((score) => score > above) ?? 1

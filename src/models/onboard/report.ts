@@ -55,8 +55,8 @@ export function modelCard(report: AddReport): string {
   const missing = report.takes_nan ? 'taken' : 'not taken'
   return `# ${name} ${version}
 
-Trained elsewhere, added by \`assay model add\`. ${inputText(report)}; output \`${output.name}\`, column ${output.column},
-score map ${JSON.stringify(report.score_map)}. Missing values are ${missing}.
+Trained elsewhere, added by \`assay model add\`. ${inputText(report)}; output \`${output.name}\`, column
+${output.column}, score map ${JSON.stringify(report.score_map)}. Missing values are ${missing}.
 
 ## Intended use
 
