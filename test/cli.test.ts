@@ -114,6 +114,7 @@ void t.test('what cannot be read is one line with its code, and exit code 1', as
     [['serve', '--config', 'bad.yaml'], 'ASSAY_CONFIG_INVALID'],
     [['serve'], 'ASSAY_LOG_IO', { ASSAY_DATA_DIR: place('file') }],
     [['model', 'check', 'nowhere'], 'ASSAY_BUNDLE_REFUSED'],
+    [['model', 'add', 'nowhere.onnx', '--name', 'a', '--version', '1'], 'ASSAY_INPUT_INVALID'],
     [['log', 'verify'], 'ASSAY_INPUT_INVALID', nowhere],
     [['decision', 'verify', '--since', '2020-01-01', '--until', '2030-01-01'], 'ASSAY_INPUT_INVALID', nowhere],
     [['features', 'build', '--spec', 'no', '--in', 'no', '--out', 'x.csv'], 'ASSAY_INPUT_INVALID'],

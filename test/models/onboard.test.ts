@@ -171,6 +171,9 @@ void t.test('a bundle that the gate refuses is not there', async (t) => {
   t.notMatch(refused.err, /\.add-/, 'nobody is told of a folder that is gone')
   t.equal((await add(models, LINEAR)).code, 0)
   t.match(await add(models, LINEAR), { code: 1, err: /ASSAY_INPUT_INVALID: .*is there already/, left: ['mine'] })
+  const file = join(t.testdirName, 'file')
+  writeFileSync(file, '')
+  t.match(await add(join(file, 'models'), LINEAR), { code: 1, err: /ASSAY_INPUT_INVALID: cannot write .*: ENOTDIR/ })
 })
 
 void t.test('the order is said, named by the inputs, or confirmed, and never guessed', async (t) => {

@@ -2,6 +2,7 @@
 // the order of features, read rows or make some up, run, find the score and its map, judge the order, choose cuts and
 // golden rows, write the bundle through the gate. Everything native happens in a process of its own (native.ts). It
 // refuses what it cannot know: nothing about a model is guessed where a wrong guess would score in silence.
+import { realpath } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Catalogue } from '../../contract/catalogue.js'
 import type { Thresholds } from '../../contract/manifest.js'
@@ -21,7 +22,7 @@ import { type AddReport, type GoldenFacts, modelCard } from './report.js'
 import { asFed, readHeader, readModelRows, type RowsFile } from './rows.js'
 import { sampleRows } from './sample.js'
 import { type Rows, type Scored, type ScoreOptions, scoreRows, takesMissing } from './score-rows.js'
-import { findSource } from './source.js'
+import { findSource, type ModelSource } from './source.js'
 import { type BundleContent, checkPlace, type Place, writeBundle } from './write-bundle.js'
 
 export interface AddOptions extends ScoreOptions {
@@ -58,7 +59,7 @@ export async function addModel(options: AddOptions, deps: AddDeps): Promise<AddR
 async function add(options: AddOptions, deps: AddDeps): Promise<AddReport> {
   checkCuts(options.cuts, options.rows !== null)
   const source = await findSource(options.file, options.version, deps.limits)
-  const place = placeOf(options, source)
+  const place = await placeOf(options, source)
   await checkPlace(place)
   const native = await openNative(source.path, deps.limits)
   try {
@@ -71,13 +72,13 @@ async function add(options: AddOptions, deps: AddDeps): Promise<AddReport> {
   }
 }
 
-function placeOf(options: AddOptions, source: Awaited<ReturnType<typeof findSource>>): Place {
+async function placeOf(options: AddOptions, source: ModelSource): Promise<Place> {
   const name = options.name ?? source.name
   const version = options.version ?? source.version
   if (name === null || version === null) {
     throw new AssayError('ASSAY_USAGE', '--name and --version are needed where no folder name/version/ says them')
   }
-  const modelsDir = resolve(options.modelsDir)
+  const modelsDir = await realpath(options.modelsDir).catch(() => resolve(options.modelsDir))
   const isInPlace = dirname(source.path) === join(modelsDir, name, version)
   return { modelsDir, name, version, modelPath: source.path, isInPlace }
 }

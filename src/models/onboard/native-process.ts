@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises'
 import { InferenceSession } from 'onnxruntime-node'
 import { AssayError, errorOf, faultsText } from '../../errors.js'
 import { readBundle } from '../bundle.js'
+import { codeOf } from '../bundle-files.js'
 import { admit } from '../gate.js'
 import type { ModelInput } from '../inputs.js'
 import { createRowBuffer } from '../row-buffer.js'
@@ -17,7 +18,9 @@ import type { NativeAnswer, NativeRequest, Opened, RanOutput } from './native.js
 const BATCH = 32
 
 async function open(path: string): Promise<{ native: InferenceSession; opened: Opened }> {
-  const bytes = await readFile(path)
+  const bytes = await readFile(path).catch((cause: unknown) => {
+    throw new AssayError('ASSAY_INPUT_INVALID', `${path} cannot be read: ${codeOf(cause)}`, { cause })
+  })
   const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`
   try {
     const native = await InferenceSession.create(bytes, {
@@ -97,8 +100,9 @@ async function respond(request: NativeRequest): Promise<void> {
   try {
     process.send?.(await answer(request))
   } catch (error) {
-    if (!(error instanceof AssayError)) throw error
-    const { code, message, errors } = error
+    // A bug of ours: nobody sees what this process prints.
+    const known = error instanceof AssayError ? error : new AssayError('ASSAY_INTERNAL', errorOf(error).stack ?? '')
+    const { code, message, errors } = known
     // The gate names a folder that nobody will find: its faults are enough.
     process.send?.({ code, detail: errors.length > 0 ? faultsText(errors) : message, errors })
   }

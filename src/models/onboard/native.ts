@@ -127,12 +127,13 @@ async function exchange(child: ChildProcess, request: NativeRequest, waitMs: num
     const onMessage = (answer: unknown): void => {
       if (isAnswer(answer)) settle(answer)
     }
-    const onExit = (code: number | null, signal: string | null): void =>
-      settle(`the process that ran it died (${signal ?? code})`)
+    const onExit = (): void => settle(`the process that ran it died (${child.signalCode ?? child.exitCode})`)
     const timer = setTimeout(() => settle(`it took over ${waitMs} ms to ${request.kind}`), waitMs)
     child.on('message', onMessage).on('exit', onExit)
-    // A process that is gone already says so by its exit.
-    child.send(request, () => undefined)
+    // It may have died between two questions.
+    child.send(request, (error) => {
+      if (error !== null) onExit()
+    })
   })
 }
 

@@ -80,7 +80,8 @@ function candidateOf(declared: Declared, ran: readonly RanOutput[], rows: number
   const type = found?.type ?? declared.type
   if (type === 'string') return none('is text (a label): export the probabilities as a float tensor')
   if (type !== 'float32' && type !== 'float64') {
-    return none(`is ${type} (a label): export the probabilities as a float32 or float64 tensor`)
+    const what = /int|bool/.test(type) ? `${type} (a label)` : type
+    return none(`is ${what}: export the probabilities as a float32 or float64 tensor`)
   }
   const [first, width = 1, ...more] = found?.dims ?? []
   const dims = `[${(found?.dims ?? []).join(', ')}]`

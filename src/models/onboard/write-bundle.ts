@@ -48,8 +48,9 @@ export async function writeBundle(
 ): Promise<{ readonly directory: string; readonly admission: Admission }> {
   // Listings pass over names with a dot.
   const staged = join(place.modelsDir, `.add-${randomUUID()}`)
+  const failed = (cause: unknown) => invalid(`cannot write into ${place.modelsDir}: ${codeOf(cause)}`)
   await mkdir(staged, { recursive: true }).catch((cause: unknown) => {
-    throw invalid(`cannot write into ${place.modelsDir}: ${codeOf(cause)}`)
+    throw failed(cause)
   })
   const onSignal = (signal: NodeJS.Signals): void => {
     void rm(staged, { recursive: true, force: true }).then(() => process.kill(process.pid, signal))
@@ -65,6 +66,8 @@ export async function writeBundle(
     if (place.isInPlace) await complete(staged, directory, names)
     else await moveWhole(staged, directory, place)
     return { directory, admission }
+  } catch (cause) {
+    throw cause instanceof AssayError ? cause : failed(cause)
   } finally {
     process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
     await rm(staged, { recursive: true, force: true })
@@ -95,7 +98,7 @@ async function moveWhole(staged: string, directory: string, { modelsDir, name }:
     await rename(staged, directory)
   } catch (cause) {
     if (isNew) await rmdir(parent)
-    throw invalid(`cannot write ${directory}: ${codeOf(cause)}`)
+    throw cause
   }
 }
 
@@ -110,7 +113,7 @@ async function complete(staged: string, directory: string, names: readonly strin
     }
   } catch (cause) {
     for (const path of moved) await rm(path, { force: true })
-    throw cause instanceof AssayError ? cause : invalid(`cannot write into ${directory}: ${codeOf(cause)}`)
+    throw cause
   }
 }
 
