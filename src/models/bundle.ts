@@ -7,6 +7,7 @@ import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { Manifest } from '../contract/manifest.js'
 import { AssayError, type InputFault } from '../errors.js'
 import { LIMITS, type Limits } from '../limits.js'
+import { OWN_COLUMNS } from './columns.js'
 import { codeOf, findFile, readJson, refusal, schemaFaults } from './bundle-files.js'
 import { type Golden, readGolden } from './golden-file.js'
 import type { ModelInput } from './inputs.js'
@@ -124,10 +125,22 @@ function manifestFaults(manifest: Manifest): InputFault[] {
     if (output !== undefined) fault('/output', 'not allowed for kind scorecard')
     if (map !== undefined && map.kind !== 'sigmoid') fault('/score_map', 'for kind scorecard only sigmoid, or absent')
   }
-  faults.push(...scoreMapFaults(map))
+  faults.push(...scoreMapFaults(map), ...featureFaults(manifest))
   if (!(golden.tolerance >= 0 && golden.tolerance <= TOLERANCE_MAX)) {
     fault('/golden/tolerance', `0 to ${TOLERANCE_MAX} is allowed, here ${golden.tolerance}`)
   }
+  return faults
+}
+
+function featureFaults({ kind, features, thresholds }: Manifest): InputFault[] {
+  const without = features.findIndex(({ digest }) => digest === undefined)
+  if (without < 0) return []
+  const faults: InputFault[] = []
+  if (features.some(({ digest }) => digest !== undefined)) {
+    faults.push({ path: `/features/${without}/digest`, message: 'a digest for every feature, or for none' })
+  }
+  if (kind === 'scorecard') faults.push({ path: '/features', message: 'those of a scorecard have digests' })
+  if (thresholds !== undefined) faults.push({ path: '/thresholds', message: `not allowed: ${OWN_COLUMNS}` })
   return faults
 }
 

@@ -32,6 +32,14 @@ export function catalogueFacts(compiled: Omit<CatalogueFacts, 'missing'>, catalo
   return { names, featureDigests, dtypes, missing }
 }
 
+/** A model of columns that no catalogue has: nobody but its callers knows what they are. */
+export function takesOwnColumns({ features }: Pick<Manifest, 'features'>): boolean {
+  return features.every(({ digest }) => digest === undefined)
+}
+
+/** What such a model is good for. */
+export const OWN_COLUMNS = 'its columns are its own, not features of the catalogue: it answers inference calls, no payments'
+
 export type Binding = { readonly columns: Int32Array } | { readonly faults: readonly InputFault[] }
 
 /** Catalogue indexes in the order of the manifest, or one fault per feature that is unknown or defined differently. */

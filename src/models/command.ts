@@ -3,7 +3,7 @@
 import { parseArgs } from 'node:util'
 import { AssayError } from '../errors.js'
 import { type Listed, listBundles, readBundle } from './bundle.js'
-import type { CatalogueFacts } from './columns.js'
+import { type CatalogueFacts, OWN_COLUMNS } from './columns.js'
 import { type Admission, admit } from './gate.js'
 
 export interface ModelCommandDeps {
@@ -76,7 +76,7 @@ async function check(directory: string, context: Context & { config: string | un
   const { deps, json, config } = context
   const facts = await deps.readFacts(config)
   const admission = await admit(await readBundle(directory), facts)
-  deps.print(json ? jsonLine({ ...admission, columns: [...admission.columns] }) : describe(admission))
+  deps.print(json ? jsonLine({ ...admission, columns: admission.columns === null ? null : [...admission.columns] }) : describe(admission))
   return 0
 }
 
@@ -85,7 +85,7 @@ function describe(admission: Admission): string {
   const speed = timings.map(({ rows, microsPerRow }) => `${microsPerRow.toFixed(1)} µs a row in batches of ${rows}`)
   return `${name}@${version} is admitted
   digest   ${digest}
-  features ${columns.length}, catalogue columns ${columns.join(' ')}
+  features ${columns === null ? OWN_COLUMNS : `${columns.length}, catalogue columns ${columns.join(' ')}`}
   golden   ${goldenRows} rows, largest difference ${goldenErrorMax.toExponential(1)}
   speed    ${speed.join(', ')}; loaded in ${loadMs.toFixed(0)} ms
 `

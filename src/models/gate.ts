@@ -8,7 +8,7 @@ import { LIMITS, type Limits } from '../limits.js'
 import { type Clock, systemClock } from '../runtime/clock.js'
 import type { Bundle } from './bundle.js'
 import { refusal } from './bundle-files.js'
-import { bindColumns, type CatalogueFacts, TYPES_FOR } from './columns.js'
+import { bindColumns, type CatalogueFacts, takesOwnColumns, TYPES_FOR } from './columns.js'
 import { checkGolden, checkMissing, createRunner, type Runner } from './golden-rows.js'
 import { dtypesOf, inputsOf } from './inputs.js'
 import { type ModelSession, openSession } from './session.js'
@@ -18,8 +18,8 @@ export interface Admission {
   readonly name: string
   readonly version: string
   readonly digest: string
-  /** Catalogue indexes in the order of the model's features. */
-  readonly columns: Int32Array
+  /** Catalogue indexes in the order of the model's features; null where its columns are its own. */
+  readonly columns: Int32Array | null
   readonly goldenRows: number
   /** Largest absolute difference of a golden score. */
   readonly goldenErrorMax: number
@@ -106,8 +106,9 @@ async function openRunner(
 }
 
 /** Binds the columns and adds the faults of features, types and NaN policy. */
-function bindFeatures(bundle: Bundle, facts: CatalogueFacts, faults: InputFault[]): Int32Array {
+function bindFeatures(bundle: Bundle, facts: CatalogueFacts, faults: InputFault[]): Int32Array | null {
   const { manifest } = bundle
+  if (takesOwnColumns(manifest)) return null
   const binding = bindColumns(manifest, facts.names, facts.featureDigests)
   if ('faults' in binding) {
     faults.push(...binding.faults)

@@ -7,7 +7,6 @@ import type { Policy } from '../contract/policy.js'
 import type { RoutesChange } from '../contract/routes-change.js'
 import { faultsText, type InputFault, reject, type Rejection } from '../errors.js'
 import type { Limits } from '../limits.js'
-import { CUTS_NEEDED } from './models.js'
 
 /** What is asked: of operators, but for the last three, which are the ramp's. Stands in the control record. */
 export type Change =
@@ -29,8 +28,8 @@ export interface ChangeFacts {
   readonly policy: Policy
   /** Models that can be routed to: name@version → sha256:… of the bundle. */
   readonly loaded: ReadonlyMap<string, string>
-  /** Of these, the ones without thresholds under the policy. */
-  readonly cutless: ReadonlySet<string>
+  /** Of these, the ones that decide nothing under the policy, and why not. */
+  readonly undecided: ReadonlyMap<string, string>
   readonly limits: Pick<Limits, 'modelsMax' | 'approvalsMax'>
   readonly makeKey: () => Buffer
   /** Who asks. */
@@ -74,10 +73,10 @@ function next(held: Routing, over: Partial<Routing>): Routing {
   return { ...routing, routes: { ...routing.routes, revision: held.routes.revision + 1 } }
 }
 
-function rollBack(held: Routing, { cutless }: ChangeFacts): Routing | Rejection {
+function rollBack(held: Routing, { undecided }: ChangeFacts): Routing | Rejection {
   const { previous } = held
   if (previous === null) return conflict('there is nothing to roll back to: set the routes instead')
-  return cutsConflict(previous, cutless) ?? rolledBack(held, previous)
+  return undecidedConflict(previous, undecided) ?? rolledBack(held, previous)
 }
 
 /** A rollback leaves nothing to return to: whoever does it twice does not come back to what was wrong. */
@@ -99,8 +98,8 @@ function setRoutes(held: Routing, wanted: RoutesChange, facts: ChangeFacts): Rou
   if (faults.length > 0) return reject('ASSAY_SCHEMA_INVALID', faultsText(faults), faults)
   const unknown = modelFaults({ champion, challenger }, facts.loaded)
   if (unknown.length > 0) return reject('ASSAY_MODEL_NOT_LOADED', faultsText(unknown), unknown)
-  const undecided = cutsConflict({ champion, challenger }, facts.cutless)
-  if (undecided !== null) return undecided
+  const conflicting = undecidedConflict({ champion, challenger }, facts.undecided)
+  if (conflicting !== null) return conflicting
   const unapproved = approvalFaults({ champion, challenger }, held, facts)
   if (unapproved.length > 0) return reject('ASSAY_MODEL_NOT_APPROVED', faultsText(unapproved), unapproved)
   if (ramp !== null && facts.policy.ramp_guards === undefined) {
@@ -137,10 +136,12 @@ function modelFaults(asked: Roles, loaded: ChangeFacts['loaded']): InputFault[] 
   }))
 }
 
-/** A score without thresholds decides nothing. */
-function cutsConflict(asked: Roles, cutless: ChangeFacts['cutless']): Rejection | null {
-  const roles = ROUTED.filter((role) => asked[role] !== null && cutless.has(asked[role]))
-  const faults = roles.map((role) => ({ path: `/${role}`, message: CUTS_NEEDED }))
+/** What decides nothing is not routed to. */
+function undecidedConflict(asked: Roles, undecided: ChangeFacts['undecided']): Rejection | null {
+  const faults = ROUTED.flatMap((role): InputFault[] => {
+    const why = undecided.get(asked[role] ?? '')
+    return why === undefined ? [] : [{ path: `/${role}`, message: `${asked[role]}: ${why}` }]
+  })
   return faults.length === 0 ? null : reject('ASSAY_CHANGE_CONFLICT', faultsText(faults), faults)
 }
 

@@ -18,7 +18,7 @@ import type { Audit } from './audit.js'
 import { applyChange, AT_ONCE, type Change, type ChangeFacts } from './change.js'
 import { describeModels } from './control-state.js'
 import type { ModelPool } from './model-pool.js'
-import { cutless, inRoles, type LoadedModel, routable } from './models.js'
+import { inRoles, type LoadedModel, routable, undecided } from './models.js'
 import type { Order } from './order.js'
 import { applyPolicyChange, isOfPolicy, type PolicyAsked, preparePolicyChange } from './policy-change.js'
 import { createServing, type Serving, type ServingDeps, type Standing } from './serving.js'
@@ -171,7 +171,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     }
     const there = new Map([...routable(loaded)].filter(([model]) => !leaving.has(model)))
     const { policy } = newest
-    const served = { policy, loaded: there, cutless: cutless(loaded, policy) }
+    const served = { policy, loaded: there, undecided: undecided(loaded, policy) }
     const facts: ChangeFacts = { ...served, limits, makeKey, actor: by.actor }
     const routing = applyChange(newest.routing, asked, facts)
     return isRejection(routing) ? routing : { ...newest, routing, number }

@@ -2,7 +2,6 @@
 // its place empty (`not_loaded`) and says why; the baseline must load, since it ends every chain.
 import { join } from 'node:path'
 import type { Approval, Routing } from '../contract/control-state.js'
-import type { Thresholds } from '../contract/manifest.js'
 import { providersFor, type ProvidersConfig } from '../contract/providers.js'
 import type { Policy, Routes } from '../contract/policy.js'
 import { thresholdsOf } from '../decision/decide.js'
@@ -10,7 +9,7 @@ import { AssayError } from '../errors.js'
 import type { Limits } from '../limits.js'
 import { admitApart } from '../models/admit-apart.js'
 import { type Bundle, readBundle } from '../models/bundle.js'
-import { type CatalogueFacts } from '../models/columns.js'
+import { type CatalogueFacts, takesOwnColumns } from '../models/columns.js'
 import { admit, type Admission } from '../models/gate.js'
 import { readScorecard } from '../models/golden-rows.js'
 import { inputsOf } from '../models/inputs.js'
@@ -63,13 +62,14 @@ export async function loadBaseline(reference: string, deps: LoadDeps): Promise<L
   deps.onAdmitted(reference, admission)
   const card = await readScorecard(bundle)
   const { columns } = admission
-  if (thresholdsOf(deps.live.policy, bundle.manifest) === null) {
-    throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} cannot be the baseline: it needs ${CUTS_NEEDED}`)
+  if (columns === null || thresholdsOf(deps.live.policy, bundle.manifest) === null) {
+    throw new AssayError('ASSAY_BUNDLE_REFUSED', `${reference} cannot be the baseline: ${CUTS_NEEDED}`)
   }
   const own = Int32Array.from(bundle.manifest.features, (_, at) => at)
   const facts = served(reference, bundle, deps)
   return {
-    ...{ ...facts, answeredBy: { ...facts.answeredBy, role: 'baseline' }, tensors: tensorsOf(bundle.manifest) },
+    ...{ ...facts, answeredBy: { ...facts.answeredBy, role: 'baseline' }, takesOwn: false },
+    tensors: tensorsOf(bundle.manifest),
     scoreRow: (rows, at) => ({ raw: card.raw(rows, at, own), score: card.score(rows, at, own) }),
     score: (vectors, at) => card.score(vectors, at, columns),
     reasons: (vectors, at) => card.reasons(vectors, at, columns).map((reason) => ({ ...reason, detail: null })),
@@ -112,7 +112,8 @@ export async function loadLaneModel(
   const { bundle, admission } = await admitApart(wire, { hangs })
   check(bundle)
   const model = served(reference, bundle, deps)
-  const { columns } = admission
+  // Nobody offers it a payment's vector where it has columns of its own.
+  const columns = admission.columns ?? new Int32Array(bundle.manifest.features.length)
   const lane = await createLane(
     { bundle, columns, breaker: policy.breaker, deadlineMs: policy.budgets.deadline_ms, isBeside, limits, providers },
     { clock, listener, hangs, onEvent, spawn },
@@ -149,19 +150,20 @@ type Facts = Omit<LoadedModel, 'lane' | 'tensors'>
 function served(reference: string, bundle: Bundle, { metrics }: LoadDeps): Facts {
   const { name, version } = bundle.manifest
   const digest = Buffer.from(bundle.digest.slice('sha256:'.length), 'hex')
-  return describe(reference, { name, version, digest }, { stated: bundle.manifest.thresholds, metrics })
+  return describe(reference, { name, version, digest }, { stated: bundle.manifest.thresholds, takesOwn: takesOwnColumns(bundle.manifest) }, metrics)
 }
 
 /** A model that never answers still has a name in hops and metrics. */
 function unserved(reference: string, { metrics }: LoadDeps): Facts {
   const [name, version] = reference.split('@')
-  return describe(reference, { name, version, digest: Buffer.alloc(32) }, { stated: undefined, metrics })
+  return describe(reference, { name, version, digest: Buffer.alloc(32) }, { stated: undefined, takesOwn: false }, metrics)
 }
 
 function describe(
   reference: string,
   answeredBy: Facts['answeredBy'],
-  { stated, metrics }: { stated: Thresholds | undefined; metrics: Metrics },
+  said: Pick<Facts, 'stated' | 'takesOwn'>,
+  metrics: Metrics,
 ): Facts {
-  return { reference, answeredBy, stated, metric: metrics.model(reference) }
+  return { reference, answeredBy, ...said, metric: metrics.model(reference) }
 }

@@ -2,8 +2,9 @@
 // are loaded beside them, the baseline. It only reads.
 import { digestText } from '../contract/canonical-json.js'
 import type { Role } from '../contract/decision.js'
+import type { AppliedThresholds } from '../contract/record-types.js'
 import type { Control } from './control.js'
-import { cutless, CUTS_NEEDED, cutsUnder, type LaneModel, type LoadedModel, type LoadedModels } from './models.js'
+import { cutsUnder, type LaneModel, type LoadedModel, type LoadedModels, undecided } from './models.js'
 
 export interface ModelsViewDeps {
   readonly loaded: LoadedModels
@@ -30,17 +31,17 @@ export function lanesShown(deps: ModelsViewDeps): object[] {
 function describeModel(deps: ModelsViewDeps): (model: Omit<LoadedModel, 'tensors'>, role: Role | null) => object {
   const { policy, routing } = deps.control.serving()
   const { forced, loaded, approvals } = routing
-  const without = cutless(deps.loaded, policy)
+  const why = undecided(deps.loaded, policy)
   const refusalOf = (model: string): string | undefined =>
-    deps.refused.get(model) ?? (without.has(model) ? `not routed to: it needs ${CUTS_NEEDED}` : undefined)
-  return ({ reference, answeredBy, stated, lane }, role) => ({
+    deps.refused.get(model) ?? (why.has(model) ? `not routed to: ${why.get(model)}` : undefined)
+  return ({ reference, answeredBy, stated, takesOwn, lane }, role) => ({
     model: reference,
     role,
     forced: forced.baseline || forced.open.includes(reference),
     loaded_by_operator: loaded.includes(reference),
     approved: approvals.some((one) => one.model === reference && one.digest === digestText(answeredBy.digest)),
     digest: digestText(answeredBy.digest),
-    thresholds: shownThresholds(deps, { answeredBy, stated }),
+    thresholds: shownThresholds(deps, { answeredBy, stated, takesOwn }),
     state: lane === null ? 'not_loaded' : lane.state(),
     breaker: lane === null ? null : lane.breakerState(),
     provider: lane?.provider()?.name ?? null,
@@ -52,10 +53,17 @@ function describeModel(deps: ModelsViewDeps): (model: Omit<LoadedModel, 'tensors
 }
 
 /** Its cuts under the policy that serves, those of segments under their names. */
-function shownThresholds({ control }: ModelsViewDeps, model: Pick<LoadedModel, 'answeredBy' | 'stated'>): object {
+function shownThresholds(
+  { control }: ModelsViewDeps,
+  model: Pick<LoadedModel, 'answeredBy' | 'stated' | 'takesOwn'>,
+): object {
   const { own, bySegment } = cutsUnder(control.serving().policy, model)
-  const segments = Object.fromEntries(bySegment.map(({ segment, thresholds }) => [segment ?? '', thresholds]))
-  return { ...own.thresholds, ...(bySegment.length > 0 && { by_segment: segments }) }
+  const segments = Object.fromEntries(bySegment.map(({ segment, thresholds }) => [segment ?? '', onWire(thresholds)]))
+  return { ...onWire(own.thresholds), ...(bySegment.length > 0 && { by_segment: segments }) }
+}
+
+function onWire({ challengeAt, reviewAt, declineAt }: AppliedThresholds): object {
+  return { challenge_at: challengeAt, review_at: reviewAt, decline_at: declineAt }
 }
 
 export function baselineShown(deps: ModelsViewDeps): object {

@@ -8,6 +8,7 @@ import type { Thresholds } from '../contract/manifest.js'
 import type { Policy } from '../contract/policy.js'
 import type { AnsweredBy } from '../contract/record-types.js'
 import { type ModelCuts, NO_CUTS, thresholdsOf } from '../decision/decide.js'
+import { OWN_COLUMNS } from '../models/columns.js'
 import type { Lane } from './lane/port.js'
 
 /** What a decision says of the model that answered: objects made once, shared by all of its decisions. */
@@ -25,6 +26,8 @@ export interface LaneModel extends ServedModel {
   readonly lane: Lane | null
   /** Of its manifest. */
   readonly stated: Thresholds | undefined
+  /** It takes columns of its own, which no payment has. */
+  readonly takesOwn: boolean
   /** An operator keeps rows from it. */
   readonly forced: boolean
 }
@@ -59,16 +62,16 @@ export function routable({ models }: LoadedModels): Map<string, string> {
   return new Map(ready.map(({ reference, answeredBy }) => [reference, digestText(answeredBy.digest)]))
 }
 
-/** Loaded models without cuts under a policy: they answer who asks for the score alone, and may be shadows. */
-export function cutless({ models }: LoadedModels, policy: Policy): Set<string> {
+/** Loaded models that decide nothing under a policy, and why not; they answer who asks for the score alone. */
+export function undecided({ models }: LoadedModels, policy: Policy): Map<string, string> {
   const without = [...models.values()].filter((model) => model.lane !== null && cutsUnder(policy, model) === NO_CUTS)
-  return new Set(without.map(({ reference }) => reference))
+  return new Map(without.map(({ reference, takesOwn }) => [reference, takesOwn ? OWN_COLUMNS : CUTS_NEEDED]))
 }
 
 /** Where cuts come from, for whoever lacks them. */
 export const CUTS_NEEDED =
-  'a model with thresholds; this one states none, so that it may be a shadow or answer inference calls only: state them ' +
-  'in its manifest (assay model add --review-at or --decline-at) or in the policy under thresholds'
+  'it has no thresholds, so that it may be a shadow or answer inference calls only: state them in its manifest ' +
+  '(assay model add --review-at or --decline-at) or in the policy under thresholds'
 
 /** The model that cannot fail: plain TypeScript on the main thread. */
 export interface BaselineModel extends ServedModel {
@@ -80,6 +83,7 @@ export interface BaselineModel extends ServedModel {
 
 export interface LoadedBaseline extends Omit<BaselineModel, 'cuts'> {
   readonly stated: Thresholds | undefined
+  readonly takesOwn: false
   readonly tensors: ModelTensors
   /** Log-odds of a row of its own columns that starts at `at`, and the score that they are. */
   scoreRow(rows: Float64Array, at: number): { readonly raw: number; readonly score: number }
@@ -91,11 +95,12 @@ export interface ModelSet {
   readonly baseline: BaselineModel
 }
 
-/** What this model applies under a policy; NO_CUTS where neither states any. */
+/** What this model applies under a policy; NO_CUTS where neither states any, or none can apply. */
 export function cutsUnder(
   policy: Policy,
-  { answeredBy, stated }: Pick<LoadedModel, 'answeredBy' | 'stated'>,
+  { answeredBy, stated, takesOwn }: Pick<LoadedModel, 'answeredBy' | 'stated' | 'takesOwn'>,
 ): ModelCuts {
+  if (takesOwn) return NO_CUTS
   const { name, version } = answeredBy
   return thresholdsOf(policy, { name, version, ...(stated !== undefined && { thresholds: stated }) }) ?? NO_CUTS
 }

@@ -32,7 +32,7 @@ import { modelsToLoad } from './load-models.js'
 import { foldLive, foldRest, type LogState } from './log-state.js'
 import { registerLogMetrics } from './log-view.js'
 import { type ModelPool, openModelPool, type PoolDeps } from './model-pool.js'
-import { cutless, CUTS_NEEDED, inRoles, type LoadedModels } from './models.js'
+import { inRoles, type LoadedModels, undecided } from './models.js'
 import { createRecall } from './recall.js'
 import { type ControlAt, lastControlState } from './restore.js'
 import { createServing, type Serving, type Standing } from './serving.js'
@@ -148,7 +148,7 @@ export async function openState(
       enter(base, 'models')
       const loaded = prepared?.loaded ?? (await loadModels(config, base, routing, { threads, isBeside: false }))
       await loaded.ensure(modelsToLoad(routing, policy.routes, limits.modelsMax), routing.approvals)
-      tellCutless(loaded, standing, base)
+      tellUndecided(loaded, standing, base)
       const { bucketsHeldMax } = limits
       const serving = createServing(standing, { ...fixed, loaded, bucketsHeldMax }, prepared?.serving ?? null)
       enter(base, 'replay')
@@ -204,11 +204,12 @@ function startStanding(control: ControlAt | null, { fixed, live, logger, fromFil
 }
 
 /** Routes of a file, or of a log whose thresholds stand in the policy no more, may name models that cannot decide. */
-function tellCutless(loaded: LoadedModels, { policy, routing: { routes } }: Standing, { logger }: Base): void {
-  const without = cutless(loaded, policy)
+function tellUndecided(loaded: LoadedModels, { policy, routing: { routes } }: Standing, { logger }: Base): void {
+  const undecidedHere = undecided(loaded, policy)
   for (const model of [routes.champion, routes.challenger]) {
-    if (model === null || !without.has(model)) continue
-    const detail = `the routes name ${model}, which decides nothing: they need ${CUTS_NEEDED}`
+    const why = model === null ? undefined : undecidedHere.get(model)
+    if (model === null || why === undefined) continue
+    const detail = `the routes name ${model}, which decides nothing: ${why}`
     const fault = new AssayError('ASSAY_BUNDLE_REFUSED', detail)
     logger.event('ModelRefused', { model, fault })
   }

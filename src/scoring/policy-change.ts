@@ -31,9 +31,11 @@ export function isOfPolicy(asked: { readonly kind: string }): asked is PolicyAsk
 export function applyPolicyChange(held: Standing, asked: PolicyAsked, loaded: LoadedModels): Standing | Rejection {
   const policy = policyAfter(held, asked)
   if (isRejection(policy)) return policy
-  const cutless = [loaded.baseline, ...loaded.models.values()].find((model) => cutsUnder(policy, model) === NO_CUTS)
-  if (cutless !== undefined && cutsUnder(held.policy, cutless) !== NO_CUTS) {
-    const path = `/policy/thresholds/${cutless.reference}`
+  const loser = [loaded.baseline, ...loaded.models.values()].find(
+    (model) => cutsUnder(policy, model) === NO_CUTS && cutsUnder(held.policy, model) !== NO_CUTS,
+  )
+  if (loser !== undefined) {
+    const path = `/policy/thresholds/${loser.reference}`
     const message = 'cuts of a loaded model whose manifest states none'
     return reject('ASSAY_CHANGE_CONFLICT', `${path}: ${message}`, [{ path, message }])
   }

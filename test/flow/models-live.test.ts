@@ -268,6 +268,27 @@ void t.test('a model without thresholds is loaded, and decides nothing until som
   t.match(await put(named, 'policy', { policy: named.config.policy, reason }), { status: 409 }, 'and it keeps them')
 })
 
+void t.test('a model that takes columns of its own answers who asks it, and no payment', async (t) => {
+  const place = await prepare(t)
+  await addVersion(place.modelsDir, 'fraud-lgbm', '2', (manifest) => {
+    manifest.features = manifest.features.map((_, at) => ({ name: `column_${at}` }))
+    delete manifest.thresholds
+  })
+  const rig = await start(place)
+  t.teardown(() => rig.remove())
+  t.equal((await ask(rig, 'fraud-lgbm/2:load', { reason })).status, 200)
+  t.match(await ask(rig, 'routes', { challenger: 'fraud-lgbm@2', share: 100, reason }), {
+    ...{ status: 409, body: { errors: [{ path: '/challenger', message: /its columns are its own/ }] } },
+  })
+  const cuts = { ...rig.config.policy.thresholds, 'fraud-lgbm@2': { review_at: 0.2 } }
+  t.equal((await put(rig, 'policy', { policy: { ...rig.config.policy, thresholds: cuts }, reason })).status, 200)
+  t.equal((await ask(rig, 'routes', { champion: 'fraud-lgbm@2', reason })).status, 409, 'cuts do not change that')
+  const inputs = [{ name: 'features', datatype: 'FP32', shape: [1, 15], data: new Array<number>(15).fill(1) }]
+  const asked = await rig.send('/v2/models/fraud-lgbm/versions/2/infer', { inputs })
+  t.match(asked.body, { model_version: '2', outputs: [{ shape: [1, 1] }, {}] })
+  t.match((await score(rig)).body, { model: { version: '1' }, degraded: false })
+})
+
 void t.test('where the policy wants approvals, an approver says which bundle may be routed to', async (t) => {
   const place = await prepare(t)
   const folder = await addVersion(place.modelsDir, 'fraud-lgbm', '2')

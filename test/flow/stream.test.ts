@@ -130,12 +130,13 @@ async function scoreFromLog(policy: Policy, decided: readonly Decided[]): Promis
   const facts = catalogueFacts(compileCatalogue(catalogue, schema, currencies), catalogue)
   const bundle = await readBundle(join(FIXTURE_MODELS, 'third/1'))
   const { admission, session } = await openAdmitted(bundle, facts)
-  if (session === null) throw new Error('the third model has no session')
+  const { columns } = admission
+  if (session === null || columns === null) throw new Error('the third model has no session')
   const scores: number[] = []
   for (let from = 0; from < decided.length; from += session.rowsMax) {
     const rows = decided.slice(from, from + session.rowsMax)
     const out = { raw: new Float64Array(rows.length), scores: new Float64Array(rows.length) }
-    const values = rows.flatMap(({ vector }) => [...admission.columns].map((column) => vector[column]))
+    const values = rows.flatMap(({ vector }) => [...columns].map((column) => vector[column]))
     await session.run(Float32Array.from(values), rows.length, out)
     scores.push(...out.scores)
   }

@@ -86,6 +86,24 @@ await t.test('a manifest that is not consistent is refused with every fault', as
       /^\/inputs they take 12 columns, there are 4 features\n\/inputs\/2\/name counts is named twice$/,
     ],
     [
+      'digests of some features only',
+      'linear',
+      { manifest: (m) => delete m.features[1].digest },
+      /^\/features\/1\/digest a digest for every feature, or for none/m,
+    ],
+    [
+      'thresholds over columns of its own',
+      'linear',
+      { manifest: (m) => Object.assign(m, { features: m.features.map(({ name }) => ({ name })), thresholds: {} }) },
+      /^\/thresholds not allowed: its columns are its own/,
+    ],
+    [
+      'a scorecard over columns of its own',
+      'scorecard',
+      { manifest: (m) => (m.features = m.features.map(({ name }) => ({ name }))) },
+      /^\/features those of a scorecard have digests/m,
+    ],
+    [
       'inputs on a scorecard',
       'scorecard',
       { manifest: (m) => (m.inputs = [{ name: 'x', dtype: 'float32', columns: 3 }]) },

@@ -37,8 +37,8 @@ await t.test('champion, challenger and a third model score their own columns of 
   for (const directory of [folderOf(routes.champion), folderOf(routes.challenger), fixture('twelve')]) {
     const bundle = await readBundle(directory)
     const { admission, session } = await openAdmitted(bundle, facts, QUICK)
-    if (session === null) throw new Error('no session')
     const { columns } = admission
+    if (session === null || columns === null) throw new Error('no session')
     const vectors = scatter(bundle.golden.values, columns)
     const row = new Float64Array(columns.length)
     const out = { raw: new Float64Array(1), scores: new Float64Array(1) }
@@ -58,6 +58,7 @@ await t.test('champion, challenger and a third model score their own columns of 
 await t.test('the baseline reads the same vectors in place', async (t) => {
   const bundle = await readBundle(folderOf(routes.baseline))
   const { columns } = await admit(bundle, facts, QUICK)
+  if (columns === null) throw new Error('no columns of the catalogue')
   const card = await readScorecard(bundle)
   const vectors = scatter(bundle.golden.values, columns)
   const scores = bundle.golden.scores.map((_, at) => card.score(vectors, at * compiled.size, columns))

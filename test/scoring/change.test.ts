@@ -19,7 +19,7 @@ const digest = (digit: string): string => `sha256:${digit.repeat(64)}`
 const facts: ChangeFacts = {
   ...{ policy, actor: 'ada', makeKey: () => Buffer.from('bb', 'hex') },
   loaded: new Map(['fraud-lgbm@1', 'fraud-xgb@1', 'third@1'].map((model, at) => [model, digest(String(at))])),
-  cutless: new Set(),
+  undecided: new Map(),
   limits: { modelsMax: 4, approvalsMax: 2 },
 }
 
@@ -118,7 +118,7 @@ void t.test('a model is loaded once, and taken out only where nothing needs it',
 })
 
 void t.test('a model without thresholds is loaded and taken out, but neither routed to nor rolled back to', (t) => {
-  const without: ChangeFacts = { ...facts, cutless: new Set(['third@1']) }
+  const without: ChangeFacts = { ...facts, undecided: new Map([['third@1', 'it needs --review-at, or the policy']]) }
   for (const role of ['champion', 'challenger']) {
     const refused = applyChange(start, set({ [role]: 'third@1' }), without)
     t.match(refused, { code: 'ASSAY_CHANGE_CONFLICT', errors: [{ path: `/${role}`, message: /--review-at.*policy/ }] })
@@ -187,7 +187,7 @@ const hop = (reason: string): object => ({ degraded: true, fallback: [{ model: '
 
 void t.test('the control state says what a model runs on where it is not the CPU', (t) => {
   const on = (name: 'cpu' | 'cuda'): LaneModel => ({
-    ...{ reference: 'm@1', cuts: NO_CUTS, metric: 0, stated: undefined, forced: false },
+    ...{ reference: 'm@1', cuts: NO_CUTS, metric: 0, stated: undefined, takesOwn: false, forced: false },
     answeredBy: { name: 'm', version: '1', digest: Buffer.alloc(32), role: 'champion' },
     lane: { provider: () => ({ name, missing: null }) } as unknown as Lane,
   })

@@ -5,6 +5,7 @@ import type { Thresholds } from '../../contract/manifest.js'
 import { AssayError } from '../../errors.js'
 import { LIMITS, type Limits } from '../../limits.js'
 import { listBundles } from '../../models/bundle.js'
+import { takesOwnColumns } from '../../models/columns.js'
 
 export interface Chosen {
   /** name@version, in order. */
@@ -38,7 +39,7 @@ export async function chooseShadows({ configured, modelsDir, limits = LIMITS }: 
   if (configured !== null) return { shadows: [...configured].sort(), leftOut: [], manifestThresholds }
   const found = bundles
     .map(({ manifest }) => manifest)
-    .filter(({ kind }) => kind === 'onnx')
+    .filter((manifest) => manifest.kind === 'onnx' && !takesOwnColumns(manifest))
     .sort((a, b) => b.version.localeCompare(a.version, 'en', { numeric: true }) || (a.name < b.name ? -1 : 1))
     .map(referenceOf)
   return { shadows: found.slice(0, max).sort(), leftOut: found.slice(max).sort(), manifestThresholds }

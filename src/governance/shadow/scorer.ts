@@ -7,7 +7,7 @@ import { AssayError } from '../../errors.js'
 import { type CompiledCatalogue, compileCatalogue } from '../../features/compile.js'
 import { LIMITS, type Limits } from '../../limits.js'
 import { type Bundle, readBundle } from '../../models/bundle.js'
-import { bindColumns, catalogueFacts } from '../../models/columns.js'
+import { bindColumns, catalogueFacts, OWN_COLUMNS } from '../../models/columns.js'
 import { openAdmitted } from '../../models/gate.js'
 import { createRunner, type Runner } from '../../models/golden-rows.js'
 
@@ -159,6 +159,7 @@ async function admitUnder(
       const { admission, session } = await openAdmitted(bundle, facts, { limits })
       model.runner = await createRunner(bundle, session, limits.flightRowsMax)
       model.fault = null
+      if (admission.columns === null) model.fault = OWN_COLUMNS
       return admission.columns
     }
     const binding = bindColumns(bundle.manifest, facts.names, facts.featureDigests)

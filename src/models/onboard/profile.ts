@@ -2,7 +2,7 @@
 // score as integer counts over frozen bins (models/training/README.md). Pure. A value, as float32, is null, an
 // infinity, a single value that alone holds more than 1/bins of the rows, or in an interval between quantiles of the
 // rest.
-import type { Thresholds } from '../../contract/manifest.js'
+import type { Manifest, Thresholds } from '../../contract/manifest.js'
 import { createNumberBins } from '../../stats/bins.js'
 
 const BINS = 20
@@ -18,7 +18,7 @@ export interface Binned {
 }
 
 export interface ProfileFacts {
-  readonly features: readonly { readonly name: string; readonly digest: string }[]
+  readonly features: Manifest['features']
   /** Row-major, as wide as there are features. */
   readonly values: Float64Array
   readonly scores: Float64Array
