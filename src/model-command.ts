@@ -41,7 +41,15 @@ function readCatalogue(file: string | undefined) {
 
 async function confirmAtTerminal(question: string): Promise<boolean> {
   const terminal = createInterface({ input: process.stdin, output: process.stdout })
-  const answer = await terminal.question(`${question} [yes/no] `)
-  terminal.close()
-  return /^y(es)?$/i.test(answer.trim())
+  const ended = new AbortController()
+  terminal.once('SIGINT', () => ended.abort()).once('close', () => ended.abort())
+  try {
+    const answer = await terminal.question(`${question} [yes/no] `, { signal: ended.signal })
+    return /^y(es)?$/i.test(answer.trim())
+  } catch (error) {
+    if (ended.signal.aborted) return false
+    throw error
+  } finally {
+    terminal.close()
+  }
 }

@@ -112,6 +112,7 @@ function isRequest(message: unknown): message is NativeRequest {
   return typeof message === 'object' && message !== null && 'kind' in message
 }
 
+process.on('disconnect', () => process.exit())
 process.on('message', (message: unknown) => {
   assert(isRequest(message))
   void respond(message)

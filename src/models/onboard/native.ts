@@ -73,9 +73,18 @@ export async function openNative(path: string, limits: Limits): Promise<NativeMo
     if ('code' in answer) throw new AssayError(answer.code, answer.detail, { errors: answer.errors })
     return answer
   }
+  // Whoever waits for an answer then hears that the process died, and cleans up; the signal acts when that is done.
+  let interrupted: NodeJS.Signals | null = null
+  const onSignal = (signal: NodeJS.Signals): void => {
+    interrupted = signal
+    child.kill('SIGKILL')
+  }
+  process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
   const close = (): void => {
     memory.stop()
     child.kill('SIGKILL')
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
+    if (interrupted !== null) process.kill(process.pid, interrupted)
   }
   const score = async (wiring: Wiring, rows: Float64Array): Promise<Float64Array> => {
     const { columns } = wiring

@@ -52,10 +52,6 @@ export async function writeBundle(
   await mkdir(staged, { recursive: true }).catch((cause: unknown) => {
     throw failed(cause)
   })
-  const onSignal = (signal: NodeJS.Signals): void => {
-    void rm(staged, { recursive: true, force: true }).then(() => process.kill(process.pid, signal))
-  }
-  process.once('SIGINT', onSignal).once('SIGTERM', onSignal)
   try {
     await copyFile(place.modelPath, join(staged, 'model.onnx'))
     const names = await writeFiles(staged, content)
@@ -69,7 +65,6 @@ export async function writeBundle(
   } catch (cause) {
     throw cause instanceof AssayError ? cause : failed(cause)
   } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
     await rm(staged, { recursive: true, force: true })
   }
 }
