@@ -160,7 +160,7 @@ void t.test('what cannot serve is refused with what to do about it, and nothing 
 void t.test('a model that hangs, or eats memory, ends with its process', async (t) => {
   const models = join(t.testdir({}), 'models')
   const slow = await add(models, named(modelOf('slow'), ...FEATURES), { limits: { laneStartMs: 3_000 } })
-  t.match(slow, { code: 1, err: /ASSAY_BUNDLE_REFUSED: .*it took over 3000 ms to score/, left: [] })
+  t.match(slow, { code: 1, err: /ASSAY_BUNDLE_REFUSED: .*it took over 3000 ms to (open|probe|score)/, left: [] })
   const large = await add(models, named(bare('large'), ...FEATURES), { limits: { onboardBytesMax: 512 << 20 } })
   t.match(large, { code: 1, err: /ASSAY_BUNDLE_REFUSED: .*it takes more than 512 MiB of memory/, left: [] })
   const small = await add(models, LINEAR, { limits: { modelBytesMax: 64 } })
