@@ -179,6 +179,8 @@ function reasonsOf(deps: StatusDeps, logRefuses: boolean): string[] {
     else if (model.lane !== null && model.lane.breakerState() !== 'closed') {
       reasons.push(`${model.reference}: breaker ${model.lane.breakerState()}`)
     }
+    const missing = model.lane?.provider()?.missing ?? null
+    if (missing !== null) reasons.push(`${model.reference}: on the CPU, since ${missing}`)
   }
   if (hangs.restartNeeded()) reasons.push('a lane thread hangs: restart the server')
   const cold = coldFeatures(deps)

@@ -46,6 +46,11 @@ void t.test(
       t.match(models[0], { model: 'fraud-lgbm@1', provider: 'cpu', provider_missing: MISSING }, path)
       t.match(models[1], { model: 'fraud-xgb@1', provider: 'cpu', provider_missing: undefined })
     }
+    const { reasons } = (await rig.operations('/v1/status')).body as { reasons: string[] }
+    t.match(
+      reasons.filter((reason) => reason.includes('on the CPU')),
+      [/^fraud-lgbm@1: on the CPU, since cuda needs/],
+    )
     const lanes = await rig.metric('assay_lane_provider')
     t.same(
       [...lanes],
