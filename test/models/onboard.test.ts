@@ -191,6 +191,19 @@ void t.test('a signal while the gate runs leaves nothing behind', async (t) => {
   t.same(readdirSync(models), [])
 })
 
+void t.test('the names of its own columns are up to the model: no catalogue, no thresholds, no profile', async (t) => {
+  const models = join(t.testdir({}), 'models')
+  const own = (...more: string[]) => add(models, named(modelOf('twelve'), '--own-columns', ...more))
+  t.match((await own('--review-at', '0.5')).err, /^ASSAY_USAGE: --own-columns goes without thresholds/)
+  t.match((await own('--catalogue-order')).err, /--own-columns: --features names them, not the catalogue/)
+  t.match((await own('--features', 'a,b')).err, /^ASSAY_USAGE: the model takes 12 features, 2 are named: a, b/)
+  t.match((await own('--features', 'a,a')).err, /^ASSAY_USAGE: a is named twice/)
+  t.match((await own()).report, { features_from: 'own', features: { length: 12, 0: 'column_0' }, thresholds: null })
+  const { manifest, profilePath } = await readBundle(join(models, 'mine', '1'))
+  t.same(manifest.features.slice(0, 2), [{ name: 'column_0' }, { name: 'column_1' }])
+  t.equal(profilePath, null)
+})
+
 void t.test('the order is said, named by the inputs, or confirmed, and never guessed', async (t) => {
   const twelve = modelOf('twelve')
   const models = join(t.testdir({}), 'models')

@@ -15,7 +15,7 @@ import { dtypesOf } from '../inputs.js'
 import { checkCuts, chooseCuts, type CutOptions } from './cuts.js'
 import { recordedGolden, trainerGolden } from './golden.js'
 import { type NativeModel, openNative } from './native.js'
-import { decideOrder, declaredInputs, type OrderDeps, type OrderOptions } from './order.js'
+import { decideOrder, declaredInputs, type FeatureOrder, type OrderDeps, type OrderOptions } from './order.js'
 import { checkOrder, type OrderVerdict } from './order-check.js'
 import { profileOf } from './profile.js'
 import { type AddReport, type GoldenFacts, modelCard } from './report.js'
@@ -57,7 +57,7 @@ export async function addModel(options: AddOptions, deps: AddDeps): Promise<AddR
 }
 
 async function add(options: AddOptions, deps: AddDeps): Promise<AddReport> {
-  checkCuts(options.cuts, options.rows !== null)
+  checkCuts(options.cuts, { hasRows: options.rows !== null, ownColumns: options.order.ownColumns })
   const source = await findSource(options.file, options.version, deps.limits)
   const place = await placeOf(options, source)
   await checkPlace(place)
@@ -65,7 +65,7 @@ async function add(options: AddOptions, deps: AddDeps): Promise<AddReport> {
   try {
     const rows = await prepareRows(native, options, deps)
     const scored = await scoreRows(native, rows, options)
-    const judged = await judge(scored, rows, { deps, header: rows.header })
+    const judged = await judge(scored, rows)
     return await write(place, { native, options, deps, rows, scored, judged })
   } finally {
     native.close()
@@ -89,11 +89,17 @@ async function prepareRows(native: NativeModel, options: AddOptions, deps: AddDe
   const header = options.rows === null ? null : await readHeader(options.rows)
   const order = await decideOrder(inputs, options.order, { facts, header, confirm })
   const { names } = order
+  const dtypes = dtypesOf(order.inputs)
   const read =
     options.rows === null || header === null
-      ? { count: SAMPLED_ROWS, values: sampleRows(catalogue, names, SAMPLED_ROWS), labels: null, trainer: null }
+      ? {
+          count: SAMPLED_ROWS,
+          values: sampleRows(catalogue, { names, dtypes }, SAMPLED_ROWS),
+          labels: null,
+          trainer: null,
+        }
       : await readModelRows(options.rows, names, { header, limits })
-  asFed(read.values, names, { facts, dtypes: dtypesOf(order.inputs) })
+  asFed(read.values, names, { facts: order.facts, dtypes })
   return { ...read, order, file: options.rows?.path ?? null, header: header ?? [] }
 }
 
@@ -104,17 +110,13 @@ interface Judged {
   readonly order: OrderVerdict
 }
 
-async function judge(
-  scored: Scored,
-  rows: Rows,
-  { deps, header }: { readonly deps: AddDeps; readonly header: readonly string[] },
-): Promise<Judged> {
+async function judge(scored: Scored, rows: Rows): Promise<Judged> {
   const none = { frauds: null, auc: null, averagePrecision: null }
   if (rows.labels === null) {
     const why = 'there are no labelled rows (--rows, --label)'
     return { ...none, order: { verdict: 'unchecked', why, compared: 0, rows: 0 } }
   }
-  const { labels, order } = rows
+  const { labels, order, header } = rows
   const { names } = order
   const width = names.length
   const known = [...scored.kept.keys()].filter((at) => labels[scored.kept[at]] >= 0)
@@ -123,7 +125,7 @@ async function judge(
   const values = new Float64Array(known.length * width)
   known.forEach((at, to) => values.set(scored.values.subarray(at * width, (at + 1) * width), to * width))
   const others: [string, string[]][] = [
-    ['the order of the catalogue', deps.facts.names.filter((name) => names.includes(name))],
+    ['the order of the catalogue', order.facts.names.filter((name) => names.includes(name))],
     ['the order of the alphabet', [...names].sort()],
     ['the order of the file', header.filter((name) => names.includes(name))],
   ]
@@ -152,7 +154,7 @@ async function write(place: Place, work: Work): Promise<AddReport> {
   const { names, from, inputs } = rows.order
   const isReal = rows.file !== null
   const thresholds = chooseCuts(options.cuts, scored.scores)
-  const takesNan = await takesMissing(scored, rows.order, deps.facts)
+  const takesNan = await takesMissing(scored, rows.order)
   const { golden, facts: goldenFacts } = await goldenOf(work, takesNan)
   const rowFacts =
     rows.file === null
@@ -169,13 +171,16 @@ async function write(place: Place, work: Work): Promise<AddReport> {
     ...found,
     ...{ directory, timings, load_ms: loadMs },
   })
-  const manifest = manifestOf(found, deps.facts)
+  const manifest = manifestOf(found, rows.order)
   const { features } = manifest
   const content: BundleContent = {
     manifest,
     golden,
     tolerance: options.tolerance,
-    profile: isReal ? profileOf({ features, values: scored.values, scores: scored.scores, thresholds }) : null,
+    profile:
+      isReal && from !== 'own'
+        ? profileOf({ features, values: scored.values, scores: scored.scores, thresholds })
+        : null,
     card: (admission) => modelCard(report('', admission)),
   }
   const { directory, admission } = await writeBundle(place, content, (staged) => native.gate(staged, deps.facts))
@@ -183,7 +188,7 @@ async function write(place: Place, work: Work): Promise<AddReport> {
 }
 
 async function goldenOf(
-  { scored, rows, options, deps }: Work,
+  { scored, rows, options }: Work,
   takesNan: boolean,
 ): Promise<{ golden: BundleContent['golden']; facts: GoldenFacts }> {
   const { names, inputs } = rows.order
@@ -200,7 +205,7 @@ async function goldenOf(
           options.tolerance,
         )
   const values = Float64Array.from(chosen.rows.flat())
-  asFed(values, names, { facts: deps.facts, dtypes })
+  asFed(values, names, { facts: rows.order.facts, dtypes })
   const scores = chosen.scores ?? [...(await scored.scoresOf(values))]
   const rowOf = (at: number) => [...values.subarray(at * names.length, (at + 1) * names.length)]
   const isUsable = (value: number) => Number.isFinite(value) || (Number.isNaN(value) && takesNan)
@@ -222,13 +227,16 @@ async function goldenOf(
 
 type Found = Omit<AddReport, 'directory' | 'timings' | 'load_ms'>
 
-function manifestOf(found: Found, facts: CatalogueFacts): BundleContent['manifest'] {
+function manifestOf(found: Found, { facts }: FeatureOrder): BundleContent['manifest'] {
   const { inputs, output, features, thresholds } = found
   const [{ name, dtype }] = inputs
   return {
     ...{ format: 1, name: found.name, version: found.version, kind: 'onnx' },
     file: { path: 'model.onnx', digest: found.digest, bytes: found.bytes },
-    features: features.map((each) => ({ name: each, digest: facts.featureDigests[facts.names.indexOf(each)] })),
+    features: features.map((each) => {
+      const digest = facts.featureDigests.at(facts.names.indexOf(each))
+      return { name: each, ...(digest !== undefined && { digest }) }
+    }),
     ...(inputs.length === 1 ? { input: { name, dtype } } : { inputs: [...inputs] }),
     output: { name: output.name, column: output.column },
     score_map: found.score_map,

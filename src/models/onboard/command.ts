@@ -42,6 +42,8 @@ assay model add FOLDER [options]
   --features-file FILE     the same, separated by commas or lines
   --features-from-rows     the columns of the rows that are features, in their order
   --catalogue-order        every feature of the catalogue, in its order
+  --own-columns            no features of the catalogue at all: the model answers inference calls only, under the
+                           names of --features or numbered, and goes without thresholds
                            at a terminal an order that fits is shown, and taken if confirmed
 
   --rows FILE              labelled rows by feature name, as \`features build\` writes them: .csv, .csv.gz, .jsonl,
@@ -74,7 +76,14 @@ const text = { type: 'string' } as const
 const flag = { type: 'boolean', default: false } as const
 const OPTIONS = {
   ...{ name: text, version: text, models: text, config: text, features: text, 'features-file': text },
-  ...{ 'features-from-rows': flag, 'catalogue-order': flag, rows: text, columns: text, label: text },
+  ...{
+    'features-from-rows': flag,
+    'catalogue-order': flag,
+    'own-columns': flag,
+    rows: text,
+    columns: text,
+    label: text,
+  },
   ...{ 'score-column': text, tolerance: text, output: text, column: text, 'score-map': text },
   ...{ 'review-rate': text, 'decline-rate': text, 'review-at': text, 'decline-at': text, 'challenge-at': text },
   ...{ json: flag, help: { ...flag, short: 'h' } },
@@ -147,7 +156,11 @@ async function orderOptions(values: Values): Promise<OrderOptions> {
   const listed = path === undefined ? values.features : await readText(path)
   const names = listed?.split(/[,\r\n]/).map((name) => name.trim())
   const features = names?.filter((name) => name !== '') ?? null
-  return { features, fromRows, catalogueOrder: values['catalogue-order'] }
+  const ownColumns = values['own-columns']
+  if (ownColumns && (fromRows || values['catalogue-order'])) {
+    throw usage('--own-columns: --features names them, not the catalogue')
+  }
+  return { features, fromRows, catalogueOrder: values['catalogue-order'], ownColumns }
 }
 
 function featureColumns(option: string) {

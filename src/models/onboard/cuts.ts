@@ -13,7 +13,13 @@ export interface CutOptions {
 }
 
 /** Whether the options fit together, before any score is known. Throws ASSAY_USAGE. */
-export function checkCuts(options: CutOptions, hasRows: boolean): void {
+export function checkCuts(
+  options: CutOptions,
+  { hasRows, ownColumns }: Readonly<Record<'hasRows' | 'ownColumns', boolean>>,
+): void {
+  if (ownColumns && Object.values(options).some((cut) => cut !== undefined)) {
+    throw usage('--own-columns goes without thresholds: such a model decides nothing')
+  }
   const { reviewRate, declineRate } = options
   if (options.reviewAt !== undefined && reviewRate !== undefined) throw contradiction('review')
   if (options.declineAt !== undefined && declineRate !== undefined) throw contradiction('decline')

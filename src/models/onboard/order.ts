@@ -12,18 +12,22 @@ export interface DeclaredInput extends Omit<ModelInput, 'columns'> {
 }
 
 /** Where an order comes from. */
-export type OrderSource = 'features' | 'rows' | 'catalogue' | 'inputs' | 'confirmed'
+export type OrderSource = 'features' | 'rows' | 'catalogue' | 'inputs' | 'confirmed' | 'own'
 
 export interface FeatureOrder {
   readonly names: readonly string[]
   readonly from: OrderSource
   readonly inputs: readonly ModelInput[]
+  /** What is known of these names: by the catalogue, or by the model alone. */
+  readonly facts: CatalogueFacts
 }
 
 export interface OrderOptions {
   readonly features: readonly string[] | null
   readonly fromRows: boolean
   readonly catalogueOrder: boolean
+  /** The columns are the model's own, whatever they are called. */
+  readonly ownColumns: boolean
 }
 
 export interface OrderDeps {
@@ -72,11 +76,25 @@ export async function decideOrder(
   deps: OrderDeps,
 ): Promise<FeatureOrder> {
   const width = inputs.reduce((sum, { columns }) => (columns === null ? NaN : sum + columns), 0)
+  if (options.ownColumns) return ownOrder(inputs, options.features, width)
   const { names, from } = statedOrder(inputs, options, deps) ?? (await confirmedOrder(width, deps))
   checkNames(names, deps.facts.names)
   const filled = fillColumns(inputs, names, width)
   checkTypes(filled, names, deps.facts)
-  return { names, from, inputs: filled }
+  return { names, from, inputs: filled, facts: deps.facts }
+}
+
+/** Columns that no catalogue knows, under the names given or numbered. */
+function ownOrder(inputs: readonly DeclaredInput[], given: readonly string[] | null, width: number): FeatureOrder {
+  if (given === null && Number.isNaN(width)) {
+    throw new AssayError('ASSAY_USAGE', 'the model does not say how many columns it takes; --features names them')
+  }
+  const names = given ?? Array.from({ length: width }, (_, at) => `column_${at}`)
+  const twice = names.find((name, at) => names.indexOf(name) < at)
+  if (twice !== undefined) throw new AssayError('ASSAY_USAGE', `${twice} is named twice`)
+  const filled = fillColumns(inputs, names, width)
+  const facts = { names, featureDigests: [], dtypes: dtypesOf(filled), missing: names.map(() => null) }
+  return { names, from: 'own', inputs: filled, facts }
 }
 
 /** Types that would lose digits are the gate's question as well; here they can be answered with what to do. */

@@ -1,5 +1,6 @@
 // What is known of a model that was added, as MODEL_CARD.md and as the command prints it: only what was measured. Pure.
 import type { Manifest, Thresholds } from '../../contract/manifest.js'
+import { OWN_COLUMNS } from '../columns.js'
 import type { Admission } from '../gate.js'
 import type { ModelInput } from '../inputs.js'
 import type { FeatureOrder } from './order.js'
@@ -77,7 +78,7 @@ ${goldenText(report)}
 
 ## Thresholds
 
-${report.thresholds === null ? 'None: it decides nothing, and loads as a shadow only.' : thresholdsText(report)}
+${report.thresholds === null ? noCutsText(report) : thresholdsText(report)}
 
 ## Speed
 
@@ -103,7 +104,7 @@ export function reportText(report: AddReport): string {
     ...(auc === null ? [] : [`  AUC        ${aucText(auc)}; average precision ${precision?.toFixed(4) ?? '–'}`]),
     `  order      ${order.verdict}: ${order.why}`,
     `  golden     ${goldenText(report)}`,
-    `  thresholds ${report.thresholds === null ? NO_CUTS : thresholdsText(report)}`,
+    `  thresholds ${report.thresholds === null ? noCutsText(report) : thresholdsText(report)}`,
     `  speed      ${speedText(report)}; loaded in ${report.load_ms.toFixed(0)} ms`,
   ]
   return `${lines.join('\n')}\n`
@@ -119,7 +120,6 @@ export function warningText({ order, features }: AddReport): string {
 }
 
 const MADE_UP = 'golden rows are made up from the catalogue, and there is no reference profile'
-const NO_CUTS = 'none: it loads as a shadow only (--review-rate, --decline-rate, --review-at, --decline-at)'
 
 function inputText({ inputs }: AddReport): string {
   const [first] = inputs
@@ -130,7 +130,7 @@ function inputText({ inputs }: AddReport): string {
 function orderSource({ features_from: from }: AddReport): string {
   const said = {
     ...{ features: 'as given', rows: 'as the columns of the rows', catalogue: 'as the catalogue' },
-    ...{ inputs: 'as the inputs are named', confirmed: 'as confirmed at a terminal' },
+    ...{ inputs: 'as the inputs are named', confirmed: 'as confirmed at a terminal', own: OWN_COLUMNS },
   }
   return said[from]
 }
@@ -164,6 +164,11 @@ function goldenText({ golden }: AddReport): string {
   }
   const differing = `${beyond} of ${compared} differ by more than the tolerance, at most by ${largest.toExponential(1)}`
   return `${rows} rows with the trainer's scores; ${differing}`
+}
+
+function noCutsText({ features_from: from }: AddReport): string {
+  if (from === 'own') return 'none: it answers inference calls, and decides nothing'
+  return 'none: it decides nothing, and loads as a shadow only (--review-rate, --decline-rate, --review-at, --decline-at)'
 }
 
 function thresholdsText({ thresholds, shares }: AddReport): string {

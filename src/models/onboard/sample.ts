@@ -2,6 +2,7 @@
 // plausible, some of them missing. Seeded: the same catalogue and order give the same rows. They stand for no traffic,
 // and nobody may judge a model by them; they reach into its parts, so that a changed file or order shows.
 import type { Catalogue, FeatureSpec } from '../../contract/catalogue.js'
+import type { CatalogueFacts, FeatureDtype } from '../columns.js'
 
 /** Numbers in [0, 1), the same for the same seed: mulberry32. */
 export type Draw = () => number
@@ -19,16 +20,25 @@ export function createDraw(seed: number): Draw {
 /** How often a feature that may be missing is. */
 const MISSING_SHARE = 0.05
 
-/** `count` rows of these features, row-major. */
-export function sampleRows(catalogue: Catalogue, names: readonly string[], count: number): Float64Array {
+/** `count` rows of these features, row-major. Of a column that the catalogue does not know there is but its type. */
+export function sampleRows(
+  catalogue: Catalogue,
+  { names, dtypes }: Pick<CatalogueFacts, 'names' | 'dtypes'>,
+  count: number,
+): Float64Array {
   const draw = createDraw(7)
   const specs = names.map((name) => catalogue.features.find((spec) => spec.name === name))
   const values = new Float64Array(count * names.length)
   for (let at = 0; at < values.length; at += 1) {
-    const spec = specs[at % names.length]
-    values[at] = spec === undefined ? NaN : valueOf(spec, draw)
+    const column = at % names.length
+    const spec = specs[column]
+    values[at] = spec === undefined ? unknown(dtypes[column], draw) : valueOf(spec, draw)
   }
   return values
+}
+
+function unknown(dtype: FeatureDtype, draw: Draw): number {
+  return dtype === 'int64' ? Math.round(3 * normal(draw)) : normal(draw)
 }
 
 function valueOf(spec: FeatureSpec, draw: Draw): number {

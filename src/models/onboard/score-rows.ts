@@ -4,7 +4,6 @@
 import type { Manifest } from '../../contract/manifest.js'
 import { AssayError } from '../../errors.js'
 import { systemClock } from '../../runtime/clock.js'
-import type { CatalogueFacts } from '../columns.js'
 import { dtypesOf } from '../inputs.js'
 import { boundScore, compileScoreMap } from '../score-map.js'
 import type { Wiring } from '../session.js'
@@ -86,8 +85,8 @@ function checkRange(raw: Float64Array, scores: Float64Array, of: { output: Score
  * Whether every feature that may be NaN can be, one at a time and all together. Throws ASSAY_BUNDLE_REFUSED where the
  * model takes none although the catalogue gives some.
  */
-export async function takesMissing(scored: Scored, order: FeatureOrder, facts: CatalogueFacts): Promise<boolean> {
-  const { names, inputs } = order
+export async function takesMissing(scored: Scored, order: FeatureOrder): Promise<boolean> {
+  const { names, inputs, facts } = order
   const width = names.length
   const missable = dtypesOf(inputs).map((dtype) => dtype !== 'int64')
   const row = scored.values.subarray(0, width)
