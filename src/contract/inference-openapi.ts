@@ -45,12 +45,13 @@ const JSON_BYTES = header(
   'bytes of the JSON that the body begins with; absent: all of it is JSON',
 )
 
-/** Every address under /v2. */
-export function inferencePaths(): Json {
-  return Object.fromEntries(Object.entries(paths()).map(([path, item]) => [path, withErrors(item)]))
+/** Every address under /v2; `example` is the name@version of a model. */
+export function inferencePaths(example: string): Json {
+  return Object.fromEntries(Object.entries(paths(example)).map(([path, item]) => [path, withErrors(item)]))
 }
 
-function paths(): Readonly<Record<string, Json>> {
+function paths(example: string): Readonly<Record<string, Json>> {
+  const ofModel = pathsOf(example)
   const live = Type.Object({ live: Type.Boolean() })
   const ready = Type.Object({ ready: Type.Boolean() })
   const modelReady = Type.Object({ name: Type.String(), ready: Type.Boolean() })
@@ -73,12 +74,14 @@ function paths(): Readonly<Record<string, Json>> {
 }
 
 /** With and without a version. */
-function ofModel(end: string, item: (parameters: Json[]) => Json): Readonly<Record<string, Json>> {
-  const model = pathParameter('model')
-  return {
+function pathsOf(example: string): (end: string, item: (parameters: Json[]) => Json) => Readonly<Record<string, Json>> {
+  const [name, number] = example.split('@')
+  const model = { ...pathParameter('model'), example: name }
+  const version = { ...pathParameter('version'), example: number }
+  return (end, item) => ({
     [`/v2/models/{model}${end}`]: item([model]),
-    [`/v2/models/{model}/versions/{version}${end}`]: item([model, pathParameter('version')]),
-  }
+    [`/v2/models/{model}/versions/{version}${end}`]: item([model, version]),
+  })
 }
 
 function get(summary: string, codes: readonly ErrorCode[], schema: Json, parameters: Json[] = []): Json {

@@ -51,7 +51,7 @@ export function openApiDocument(policy: Policy, info: ApiInfo): Json {
       version: info.version,
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
-    paths: isScore ? scorePaths() : operationsPaths(),
+    paths: isScore ? scorePaths(policy) : operationsPaths(),
     components: {
       schemas: isScore ? scoreSchemas(policy) : operationsSchemas(),
       securitySchemes: {
@@ -120,7 +120,7 @@ const HEADERS = [
 /** A row that does not fit is no fault of the batch. */
 const REFUSED_APART: Json = { description: 'anything else is refused in its place, by a status of its own' }
 
-function scorePaths(): Json {
+function scorePaths(policy: Policy): Json {
   const batch = Type.Object({
     transactions: Type.Array(Type.Unknown(), { minItems: 1, maxItems: LIMITS.batchRowsMax }),
   })
@@ -190,7 +190,7 @@ function scorePaths(): Json {
         },
       ),
     },
-    ...inferencePaths(),
+    ...inferencePaths(policy.routes.champion),
     '/openapi.json': { get: operation('This document', [], { ok: { 200: { description: 'OpenAPI 3.1' } } }) },
   }
 }

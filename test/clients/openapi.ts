@@ -1,6 +1,9 @@
 // Runs schemathesis against the OpenAPI document that a real server serves: requests that fit it and requests that do
 // not, in every part. No 5xx, no status or header that the document does not name, no answer against its schema, nothing
 // taken that it forbids. No test.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { QUICK_SERVE } from '../flow/quick.js'
 import { startServer } from './clients.js'
 import { PYTHON_SOURCES, pythonWith, runPython } from './python.js'
@@ -30,11 +33,12 @@ export async function checkOpenApi(
   process.env['ASSAY_POLICY__BUDGETS__DEADLINE_MS'] = '1000'
   process.env['ASSAY_POLICY__BUDGETS__LOG_WAIT_MS'] = '10000'
   const server = await startServer(QUICK_SERVE)
+  const folder = await mkdtemp(join(tmpdir(), 'assay-schemathesis-'))
   try {
     const { code, text } = await runPython(
       pythonWith('schemathesis'),
       [
-        ...['-m', 'schemathesis.cli', '--config-file', 'schemathesis.toml', 'run'],
+        ...['-m', 'schemathesis.cli', '--config-file', join(PYTHON_SOURCES, 'schemathesis.toml'), 'run'],
         `http://127.0.0.1:${server.port}/openapi.json`,
         ...['--phases', 'examples,coverage,fuzzing', '--max-examples', String(examples)],
         ...[
@@ -48,11 +52,12 @@ export async function checkOpenApi(
         ],
         ...['--generation-database', 'none', '--no-color'],
       ],
-      { cwd: PYTHON_SOURCES, ...(onLine !== undefined && { onLine }) },
+      { cwd: folder, path: PYTHON_SOURCES, ...(onLine !== undefined && { onLine }) },
     )
     const scored = await scoredBy(`http://127.0.0.1:${server.port}/v2/models/stats`)
     return { scored, code, cases: Number(/([\d,]+) generated/.exec(text)?.[1].replaceAll(',', '') ?? 0), text }
   } finally {
     await server.close()
+    await rm(folder, { recursive: true })
   }
 }

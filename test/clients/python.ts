@@ -33,15 +33,18 @@ export interface Output {
   readonly text: string
 }
 
-/** Runs it to its end; what it says on stderr is in the text, too. `onLine` sees each line as it comes. */
+/**
+ * Runs it to its end; what it says on stderr is in the text, too. `onLine` sees each line as it comes. `path`: where
+ * modules are found beside its own.
+ */
 export async function runPython(
   program: string,
   args: readonly string[],
-  { cwd, onLine = () => undefined }: { cwd?: string; onLine?: (line: string) => void } = {},
+  { cwd, path = '', onLine = () => undefined }: { cwd?: string; path?: string; onLine?: (line: string) => void } = {},
 ): Promise<Output> {
   const child = spawn(program, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1', PYTHONUNBUFFERED: '1' },
+    env: { ...process.env, PYTHONDONTWRITEBYTECODE: '1', PYTHONUNBUFFERED: '1', PYTHONPATH: path },
     ...(cwd !== undefined && { cwd }),
   })
   let text = ''
