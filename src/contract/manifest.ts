@@ -62,11 +62,14 @@ export const Manifest = Type.Object(
     version: Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$' }),
     kind: Type.Union([Type.Literal('onnx'), Type.Literal('scorecard')]),
     file: Type.Object({ path: Type.String(), digest: Digest, bytes: Type.Integer() }, { additionalProperties: false }),
-    features: Type.Array(Type.Object({ name: Type.String(), digest: Type.Optional(Digest) }, { additionalProperties: false }), {
-      minItems: 1,
-      maxItems: LIMITS.featuresMax,
-      description: 'in the order the model takes them; without digests they are its own, not those of a catalogue',
-    }),
+    features: Type.Array(
+      Type.Object({ name: Type.String(), digest: Type.Optional(Digest) }, { additionalProperties: false }),
+      {
+        minItems: 1,
+        maxItems: LIMITS.featuresMax,
+        description: 'in the order the model takes them; without digests they are its own, not those of a catalogue',
+      },
+    ),
     input: Type.Optional(Type.Object(Input, { additionalProperties: false, description: 'one tensor [N, features]' })),
     inputs: Type.Optional(
       Type.Array(Type.Object({ ...Input, columns: Type.Integer({ minimum: 1 }) }, { additionalProperties: false }), {

@@ -38,7 +38,8 @@ export function takesOwnColumns({ features }: Pick<Manifest, 'features'>): boole
 }
 
 /** What such a model is good for. */
-export const OWN_COLUMNS = 'its columns are its own, not features of the catalogue: it answers inference calls, no payments'
+export const OWN_COLUMNS =
+  'its columns are its own, not features of the catalogue: it answers inference calls, no payments'
 
 export type Binding = { readonly columns: Int32Array } | { readonly faults: readonly InputFault[] }
 

@@ -76,7 +76,11 @@ async function check(directory: string, context: Context & { config: string | un
   const { deps, json, config } = context
   const facts = await deps.readFacts(config)
   const admission = await admit(await readBundle(directory), facts)
-  deps.print(json ? jsonLine({ ...admission, columns: admission.columns === null ? null : [...admission.columns] }) : describe(admission))
+  deps.print(
+    json
+      ? jsonLine({ ...admission, columns: admission.columns === null ? null : [...admission.columns] })
+      : describe(admission),
+  )
   return 0
 }
 

@@ -150,13 +150,23 @@ type Facts = Omit<LoadedModel, 'lane' | 'tensors'>
 function served(reference: string, bundle: Bundle, { metrics }: LoadDeps): Facts {
   const { name, version } = bundle.manifest
   const digest = Buffer.from(bundle.digest.slice('sha256:'.length), 'hex')
-  return describe(reference, { name, version, digest }, { stated: bundle.manifest.thresholds, takesOwn: takesOwnColumns(bundle.manifest) }, metrics)
+  return describe(
+    reference,
+    { name, version, digest },
+    { stated: bundle.manifest.thresholds, takesOwn: takesOwnColumns(bundle.manifest) },
+    metrics,
+  )
 }
 
 /** A model that never answers still has a name in hops and metrics. */
 function unserved(reference: string, { metrics }: LoadDeps): Facts {
   const [name, version] = reference.split('@')
-  return describe(reference, { name, version, digest: Buffer.alloc(32) }, { stated: undefined, takesOwn: false }, metrics)
+  return describe(
+    reference,
+    { name, version, digest: Buffer.alloc(32) },
+    { stated: undefined, takesOwn: false },
+    metrics,
+  )
 }
 
 function describe(

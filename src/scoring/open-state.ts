@@ -251,7 +251,10 @@ function loadDeps(config: Config, base: Base): PoolDeps {
       refused.delete(reference)
       const micros = timings.map(({ rows, microsPerRow }) => `${rows} rows: ${microsPerRow.toFixed(1)} µs each`)
       const { name: own, missing = null } = provider ?? {}
-      const ran = { ...(own !== undefined && { provider: own }), ...(missing !== null && { provider_missing: missing }) }
+      const ran = {
+        ...(own !== undefined && { provider: own }),
+        ...(missing !== null && { provider_missing: missing }),
+      }
       logger.event('ModelLoaded', { model: reference, digest, load_ms: Math.round(loadMs), timings: micros, ...ran })
     },
     onRefused(reference, fault) {

@@ -287,7 +287,13 @@ export function createHarness(options: HarnessOptions = {}) {
 export type Harness = ReturnType<typeof createHarness>
 
 function laneModel(reference: string, role: Role, lane: ScriptedLane, metric: number): LaneModel {
-  return { ...served(reference, role, metric), lane: lane as unknown as Lane, stated: CUTS, takesOwn: false, forced: false }
+  return {
+    ...served(reference, role, metric),
+    lane: lane as unknown as Lane,
+    stated: CUTS,
+    takesOwn: false,
+    forced: false,
+  }
 }
 
 const CUTS = { review_at: 0.5, decline_at: 0.9 }
