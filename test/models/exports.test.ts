@@ -105,6 +105,8 @@ await t.test('added models answer for real payments', { skip }, async (t) => {
   const rig = await startRig({
     edit({ process, policy }) {
       process.models_dir = models
+      // A busy machine is not to be taken for a slow model.
+      policy.budgets = { deadline_ms: 1_000, log_wait_ms: 30_000 }
       policy.routes = { ...policy.routes, champion: 'xgboost@1', challenger: 'per-feature@1', share: 5_000 }
     },
   })
