@@ -1,5 +1,5 @@
 // Bytes of POST /v2/…/infer → a request whose tensors are numbers. The body is one JSON text, or under
-// Inference-Header-Content-Length so many bytes of JSON and behind them the bytes of tensors in the order of the inputs.
+// Inference-Header-Content-Length so many bytes of JSON and behind them the bytes of tensors, in the inputs' order.
 // Pure. Faults name their place, never a value; nothing of the bytes is kept.
 import { type InputFault, type Rejection, reject } from '../errors.js'
 import type { Limits } from '../limits.js'

@@ -1,5 +1,5 @@
-// Parts of the OpenAPI documents: operations whose error statuses come from the table of errors, references, parameters.
-// Pure.
+// Parts of the OpenAPI documents: operations whose error statuses come from the table of errors, references,
+// parameters. Pure.
 import type { TSchema } from '@sinclair/typebox'
 import { type ErrorCode, ERRORS } from '../errors.js'
 

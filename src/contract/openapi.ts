@@ -120,15 +120,17 @@ const HEADERS = [
 /** A row that does not fit is no fault of the batch. */
 const REFUSED_APART: Json = { description: 'anything else is refused in its place, by a status of its own' }
 
+const Batch = Type.Object({
+  transactions: Type.Array(Type.Unknown(), { minItems: 1, maxItems: LIMITS.batchRowsMax }),
+})
+
+const BATCH_ANSWER: Json = {
+  type: 'array',
+  items: { type: 'object', required: ['status'], properties: { status: { type: 'integer' } } },
+}
+
 function scorePaths(policy: Policy): Json {
-  const batch = Type.Object({
-    transactions: Type.Array(Type.Unknown(), { minItems: 1, maxItems: LIMITS.batchRowsMax }),
-  })
-  const { transactions } = batch.properties
-  const rows = {
-    type: 'array',
-    items: { type: 'object', required: ['status'], properties: { status: { type: 'integer' } } },
-  }
+  const { transactions } = Batch.properties
   return {
     '/v1/score': {
       post: operation('Score one transaction', [...BODY, ...TRANSACTION, ...BUSY, ...ANYWHERE], {
@@ -156,11 +158,11 @@ function scorePaths(policy: Policy): Json {
         requestBody: {
           required: true,
           content: json({
-            ...plain(batch),
+            ...plain(Batch),
             properties: { transactions: { ...transactions, items: { anyOf: [ref('Transaction'), REFUSED_APART] } } },
           }),
         },
-        ok: { 200: { description: 'one answer a row', content: json(rows) } },
+        ok: { 200: { description: 'one answer a row', content: json(BATCH_ANSWER) } },
       }),
     },
     '/v1/labels': {

@@ -1,5 +1,5 @@
 // What of a policy decides on features alone, where there is no transaction: rules and segments that ask for one of its
-// fields hold nowhere there, also where they ask for its absence. They keep their places, and the rest its meaning. Pure.
+// fields hold nowhere there, also where they ask for its absence. They keep their places. Pure.
 import type { Policy } from '../contract/policy.js'
 import type { Condition } from '../contract/rules.js'
 

@@ -1,4 +1,4 @@
-// Whether a lane is too far behind for a deadline: what stands between a transaction and its fold. Pure but for the lane.
+// Whether a lane is too far behind for a deadline: asked before anything is folded. Pure but for the lane.
 import type { Exchange } from './exchange.js'
 import type { LaneModel } from './models.js'
 

@@ -10,7 +10,7 @@ import { type Selection, verifyDecisions, type Verdict } from './verify-decision
 
 const HELP = `assay decision verify ID [--data DIR] [--models DIR] [--json]
 assay decision verify --since TIME --until TIME [--data DIR] [--models DIR] [--json]
-    recompute score, thresholds and action from record, bundle and policy, of an inference its score; no server is needed
+    recompute score, thresholds and action from record, bundle and policy, of an inference the score; no server needed
     TIME is RFC 3339; DIR defaults to ASSAY_DATA_DIR (else ./data) and ASSAY_MODELS_DIR (else the package's models)
 
 exit codes: 0 all equal · 1 a decision differs, cannot be recomputed or was not found · 2 the command line is not valid

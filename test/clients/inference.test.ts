@@ -1,5 +1,5 @@
-// Clients of the Open Inference Protocol as they are, against a real server: Triton's, KServe's and curl. Their scores are
-// those of the bundle's golden rows; what they sent stands in the log and is recomputed from it.
+// Clients of the Open Inference Protocol as they are, against a real server: Triton's, KServe's and curl. Their scores
+// are those of the bundle's golden rows; what they sent stands in the log and is recomputed from it.
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,6 +1,6 @@
 // Runs schemathesis against the OpenAPI document that a real server serves: requests that fit it and requests that do
-// not, in every part. No 5xx, no status or header that the document does not name, no answer against its schema, nothing
-// taken that it forbids. No test.
+// not, in every part. No 5xx, no status or header that the document does not name, no answer against its schema,
+// nothing taken that it forbids. No test.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

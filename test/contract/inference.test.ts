@@ -1,5 +1,5 @@
-// The codec of the Open Inference Protocol: every numeric datatype, flat, nested and as bytes, is read as what was meant;
-// whatever does not fit is refused with its code and its place; no bytes make it throw.
+// The codec of the Open Inference Protocol: every numeric datatype, flat, nested and as bytes, is read as what was
+// meant; whatever does not fit is refused with its code and its place; no bytes make it throw.
 import fc from 'fast-check'
 import t from 'tap'
 import { type InferRequest, parseInferRequest } from '../../src/contract/inference-request.js'

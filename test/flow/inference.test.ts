@@ -1,5 +1,5 @@
 // The Open Inference Protocol on a whole server: the route decides rows of features as it decides payments, and they
-// stand in the log unfolded; models answer under their own names, and leave inferences. What either leaves is recomputed.
+// stand in the log unfolded; models answer under their own names, and leave inferences. What they leave is recomputed.
 import t from 'tap'
 import { parseDecisionId } from '../../src/contract/decision.js'
 import { type DecodedRecord, inferenceVector } from '../../src/contract/record-types.js'

@@ -156,6 +156,11 @@ function fixedParts(parts: Pick<Fixed, 'policy' | 'limits' | 'clock' | 'catalogu
   }
 }
 
+function decidersOf(policy: Policy, catalogue: Fixed['catalogue']): Pick<Serving, 'decider' | 'rowDecider'> {
+  const rowDecider = createDecider(withoutTransaction(policy), catalogue)
+  return { decider: createDecider(policy, catalogue), rowDecider }
+}
+
 /** Builds it; everything is reachable. */
 export function createHarness(options: HarnessOptions = {}) {
   const limits = options.limits ?? LIMITS
@@ -173,8 +178,7 @@ export function createHarness(options: HarnessOptions = {}) {
   const idsMax = policy.idempotency.ids_max
   const routes = { ...policy.routes, revision: 3, experiment_key: key.toString('hex') }
   const serving: Serving = {
-    ...{ policy, live: FROM_FILE, policyDigest: policyFingerprint(policy), decider: createDecider(policy, catalogue) },
-    rowDecider: createDecider(withoutTransaction(policy), catalogue),
+    ...{ policy, live: FROM_FILE, policyDigest: policyFingerprint(policy), ...decidersOf(policy, catalogue) },
     routing: routingOf({ routes }),
     ...{ routes, models, watch: null },
     bucketOf: (entity) => bucketOf(key, entity),

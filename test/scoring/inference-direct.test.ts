@@ -1,5 +1,5 @@
-// Direct calls beside payments, shown by what lanes are given and by counters: no batch while a payment waits, one batch
-// at a time and none larger than a run, bounds of their own, and nothing that they do opens a breaker.
+// Direct calls beside payments, shown by what lanes are given and by counters: no batch while a payment waits, one
+// batch at a time and none larger than a run, bounds of their own, and nothing that they do opens a breaker.
 import t from 'tap'
 import { createRecordCodecs } from '../../src/contract/record.js'
 import { inferenceVector } from '../../src/contract/record-types.js'

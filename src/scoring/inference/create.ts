@@ -1,5 +1,5 @@
-// The Open Inference Protocol as transports see it: names, readiness, statistics, and one call for a request, whoever it
-// is for. The route's rows go to the pipeline (routed.ts), those of a model to its lane (direct.ts).
+// The Open Inference Protocol as transports see it: names, readiness, statistics, and one call for a request, whoever
+// it is for. The route's rows go to the pipeline (routed.ts), those of a model to its lane (direct.ts).
 import { encodeAnswer, type InferAnswer, outputFault } from '../../contract/inference-answer.js'
 import type { InferRequest } from '../../contract/inference-request.js'
 import { layRows, textOfEach } from '../../contract/inference-rows.js'

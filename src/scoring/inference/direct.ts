@@ -1,6 +1,6 @@
-// Direct calls of models under their own names: rows in, scores out, no decision. Each row leaves an `inference` record,
-// and the answer leaves once the last of them is durable. Bounded apart from payments: values held, rows with lanes or
-// in the log, and the time that a call may take. It is refused where payments would feel it, never the other way.
+// Direct calls of models under their own names: rows in, scores out, no decision. Each row leaves an `inference`
+// record, and the answer leaves once the last of them is durable. Bounded apart from payments: values held, rows with
+// lanes or in the log, and the time that a call may take. It is refused where payments would feel it, never they.
 import { Buffer } from 'node:buffer'
 import type { Role } from '../../contract/decision.js'
 import type { Rows } from '../../contract/inference-rows.js'

@@ -1,8 +1,8 @@
 // The rows one thread has been given and not yet answered, and the flights they belong to: which ticket, who still
 // waits, and whether the flight succeeded. The thread answers in the order it was given rows,
 // so both are plain queues in typed arrays: a row's generation is its place in that order, and nothing is allocated.
-// Invariant: every flight of payments is reported exactly once; it fails if it threw, if a row of it expired (reported at once) or
-// if half of its rows were bad. It refuses nothing: the caller looks at `queued` before `add`.
+// Invariant: every flight of payments is reported exactly once; it fails if it threw, if a row of it expired (reported
+// at once) or if half of its rows were bad. It refuses nothing: the caller looks at `queued` before `add`.
 // Flights that were under way together share the cause that fails them: a failure is news only where its flight left
 // after the last news was known.
 

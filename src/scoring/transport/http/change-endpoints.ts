@@ -30,7 +30,7 @@ import { isEncoded, readLength, readMediaType, waitsForContinue } from './header
 import type { HttpExchange } from './http-exchange.js'
 import type { Handle, Route } from './listener.js'
 import { JSON_TYPE } from './reply.js'
-import type { Parse } from './score-listener.js'
+import type { Parse } from './begin.js'
 
 /** The server that is changed. */
 export interface Changes extends Pick<

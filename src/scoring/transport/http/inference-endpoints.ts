@@ -6,11 +6,11 @@ import { isRejection } from '../../../contract/problem.js'
 import { shapeFaults } from '../../../contract/shape.js'
 import { reject } from '../../../errors.js'
 import type { Inference } from '../../exchange.js'
+import type { Begin, ScoreListenerDeps } from './begin.js'
 import type { UwsRequest } from './binding.js'
 import { headerRejection, readJsonBytes } from './headers.js'
 import type { Consume, HttpExchange } from './http-exchange.js'
 import type { Route } from './listener.js'
-import type { Begin, ScoreListenerDeps } from './score-listener.js'
 
 /** Extensions that work: the binary tensor data, the index of the repository, statistics. */
 const EXTENSIONS = ['binary_tensor_data', 'model_repository', 'statistics']

@@ -14,7 +14,7 @@ import { changeEndpoints, type Changes, tagOf } from './change-endpoints.js'
 import type { HttpExchange } from './http-exchange.js'
 import { type Address, type Listener, openListener, type Route } from './listener.js'
 import { JSON_TYPE, RETRY_AFTER_S } from './reply.js'
-import type { Parse } from './score-listener.js'
+import type { Parse } from './begin.js'
 
 /** Whether anything but 503 can be answered, and what to say about it. */
 export interface Readiness {
