@@ -49,7 +49,7 @@ const facts: DecisionFacts = {
   action: 'approve',
   score: 0.003_112_3,
   scoreRaw: 0.003_112_3,
-  model: { name: 'fraud-lgbm', version: '1', digest: Buffer.alloc(32, 7), role: 'champion' },
+  model: { name: 'fraud-lgbm', version: '1', digest: Buffer.alloc(32, 7), role: 'champion', provider: 'cpu' },
   prescribedModel: 'fraud-lgbm@1',
   bucket: 4711,
   routesRevision: 0,

@@ -17,8 +17,6 @@ export interface ControlModel {
   reference: string
   role: string
   digest: string
-  /** What it runs on; absent: the CPU. */
-  provider?: string
   thresholds: { challenge_at: number | null; review_at: number | null; decline_at: number | null }
 }
 

@@ -26,7 +26,10 @@ export const DecisionAnswer = Type.Object({
   action: oneOf(ACTIONS),
   score: Type.Number({ minimum: 0, maximum: 1 }),
   reasons: Type.Array(ReasonSchema, { maxItems: 4 }),
-  model: Type.Object({ name: Type.String(), version: Type.String(), role: oneOf(ROLES), digest: Digest }),
+  model: Type.Object({
+    ...{ name: Type.String(), version: Type.String(), role: oneOf(ROLES), digest: Digest },
+    provider: Type.Optional(Type.String({ description: 'what its session ran on, where that was not the CPU' })),
+  }),
   degraded: Type.Boolean(),
   fallback: Type.Optional(
     Type.Array(Type.Object({ model: Type.String(), role: oneOf(ROLES), reason: oneOf(FALLBACK_REASONS) }), {
@@ -62,12 +65,16 @@ export function renderDecision(
   return (
     `{"decision_id":"${decisionId}","transaction_id":${quote(transactionId)},"action":"${action}","score":${score},` +
     `"reasons":${renderReasons(facts)},"model":{"name":${quote(model.name)},"version":${quote(model.version)},` +
-    `"role":"${model.role}","digest":"${textOf(model.digest)}"},"degraded":${facts.degraded}` +
+    `"role":"${model.role}","digest":"${textOf(model.digest)}"${renderProvider(model.provider)}},"degraded":${facts.degraded}` +
     renderFallback(facts) +
     (facts.features === 0 ? '' : `,"features":["${featureFlagNames(facts.features).join('","')}"]`) +
     `,"logged":"${logged}","decided_at":"${isoTime(facts.decidedAtMs)}",` +
     `"routes_revision":${facts.routesRevision},"policy":"${textOf(facts.policy)}"}`
   )
+}
+
+function renderProvider(provider: string | null): string {
+  return provider === null || provider === 'cpu' ? '' : `,"provider":"${provider}"`
 }
 
 function renderReasons(facts: DecisionFacts): string {

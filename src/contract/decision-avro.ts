@@ -24,6 +24,7 @@ const model = recordOf('Model', [
   { name: 'version', type: 'string' },
   { name: 'role', type: enumOf('Role', ROLES) },
   { name: 'digest', type: 'string' },
+  { name: 'provider', ...nullableOf('string') },
 ])
 
 const hop = recordOf('Hop', [
@@ -51,8 +52,9 @@ const schema = recordOf('Decision', [
 
 type Answer = Static<typeof DecisionAnswer>
 type Nullable<Value> = { [Name in keyof Value]-?: undefined extends Value[Name] ? Value[Name] | null : Value[Name] }
-type AvroDecision = Omit<Required<Answer>, 'decided_at' | 'reasons'> & {
+type AvroDecision = Omit<Required<Answer>, 'decided_at' | 'reasons' | 'model'> & {
   decided_at: number
+  model: Nullable<Answer['model']>
   reasons: Nullable<Answer['reasons'][number]>[]
 }
 
@@ -79,9 +81,10 @@ export function createDecisionAvro(): DecisionAvro {
   }
 }
 
-function valueOf({ decided_at: at, reasons, fallback = [], features = [], ...rest }: Answer): AvroDecision {
+function valueOf({ decided_at: at, reasons, model, fallback = [], features = [], ...rest }: Answer): AvroDecision {
   return {
     ...rest,
+    model: { ...model, provider: model.provider ?? null },
     reasons: reasons.map(({ code, detail = null, contribution = null }) => ({ code, detail, contribution })),
     ...{ fallback, features, decided_at: instantMs(at) ?? NaN },
   }
@@ -90,6 +93,7 @@ function valueOf({ decided_at: at, reasons, fallback = [], features = [], ...res
 /** Member by member, since their order is that of the text. */
 function answerOf(value: AvroDecision): Answer {
   const { fallback, features, reasons } = value
+  const { provider, ...model } = value.model
   return {
     decision_id: value.decision_id,
     transaction_id: value.transaction_id,
@@ -98,7 +102,7 @@ function answerOf(value: AvroDecision): Answer {
     reasons: reasons.map(({ code, detail, contribution }) => {
       return { code, ...(detail !== null && { detail }), ...(contribution !== null && { contribution }) }
     }),
-    model: value.model,
+    model: { ...model, ...(provider !== null && { provider }) },
     degraded: value.degraded,
     ...(fallback.length > 0 && { fallback }),
     ...(features.length > 0 && { features }),

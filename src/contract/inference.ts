@@ -112,6 +112,9 @@ export const ModelMetadata = Type.Object({
   platform: Type.String(),
   inputs: Type.Array(TensorMetadata),
   outputs: Type.Array(TensorMetadata),
+  parameters: Type.Optional(
+    Type.Object({ provider: Type.String({ description: 'the execution provider of its session' }) }),
+  ),
 })
 export type ModelMetadata = Static<typeof ModelMetadata>
 

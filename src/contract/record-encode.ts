@@ -145,6 +145,7 @@ function writeModel(out: AvroWriter, model: AnsweredBy | null): void {
   out.string(model.version)
   out.fixed(model.digest)
   out.small(ROLES.indexOf(model.role))
+  out.nullableString(model.provider)
 }
 
 function writeThresholds(out: AvroWriter, thresholds: AppliedThresholds | null): void {

@@ -38,6 +38,7 @@ const answeredBy = record('AnsweredBy', [
   field('version', 'string'),
   field('digest', { type: 'fixed', name: 'Digest', size: 32 }),
   field('role', { type: 'enum', name: 'Role', symbols: [...ROLES] }),
+  field('provider', nullable('string')),
 ])
 
 const thresholds = record('Thresholds', [

@@ -23,6 +23,8 @@ export interface AnsweredBy {
   version: string
   digest: Uint8Array
   role: Role
+  /** The execution provider of its session; null of a model that has none, or in a record of an earlier release. */
+  provider: string | null
 }
 
 /** Cuts that were applied; null where none is set. */

@@ -13,7 +13,6 @@ import { type Policy, policyDifferences, type Routes } from '../contract/policy.
 import { AssayError, faultsText } from '../errors.js'
 import type { Standing } from './serving.js'
 import type { Fields } from '../telemetry/logger.js'
-import type { Lane } from './lane/port.js'
 import type { ModelSet, ServedModel } from './models.js'
 
 /** The whole control state, as segments begin with it. */
@@ -69,14 +68,12 @@ export function describeModels({ champion, challenger, baseline }: ModelSet): Co
   return [champion, challenger, baseline].filter((model) => model !== null).map(describe)
 }
 
-function describe({ reference, answeredBy, cuts, lane }: ServedModel & { lane?: Lane | null }): ControlModel {
+function describe({ reference, answeredBy, cuts }: ServedModel): ControlModel {
   const { thresholds } = cuts.own
-  const provider = lane?.provider()?.name ?? 'cpu'
   return {
     reference,
     role: answeredBy.role,
     digest: `sha256:${Buffer.from(answeredBy.digest).toString('hex')}`,
-    ...(provider !== 'cpu' && { provider }),
     thresholds: {
       challenge_at: thresholds.challengeAt,
       review_at: thresholds.reviewAt,

@@ -119,7 +119,8 @@ export async function loadLaneModel(
     { clock, listener, hangs, onEvent, spawn },
   )
   deps.onAdmitted(reference, admission)
-  return { ...model, lane, tensors: tensorsOf(bundle.manifest) }
+  const answeredBy = { ...model.answeredBy, provider: lane.provider()?.name ?? null }
+  return { ...model, answeredBy, lane, tensors: tensorsOf(bundle.manifest) }
 }
 
 function placeOf(reference: string, { modelsDir }: LoadDeps) {
@@ -152,7 +153,7 @@ function served(reference: string, bundle: Bundle, { metrics }: LoadDeps): Facts
   const digest = Buffer.from(bundle.digest.slice('sha256:'.length), 'hex')
   return describe(
     reference,
-    { name, version, digest },
+    { name, version, digest, provider: null },
     { stated: bundle.manifest.thresholds, takesOwn: takesOwnColumns(bundle.manifest) },
     metrics,
   )
@@ -163,7 +164,7 @@ function unserved(reference: string, { metrics }: LoadDeps): Facts {
   const [name, version] = reference.split('@')
   return describe(
     reference,
-    { name, version, digest: Buffer.alloc(32) },
+    { name, version, digest: Buffer.alloc(32), provider: null },
     { stated: undefined, takesOwn: false },
     metrics,
   )

@@ -67,8 +67,6 @@ interface Row {
   readonly facts: DecisionFacts
   readonly policy: Policy
   readonly logId: Buffer
-  /** What the model ran on where the decision stands; the CPU where nothing is said. */
-  readonly provider: string
   readonly of: { readonly personal: DecisionPersonal } | { readonly asked: Float64Array }
 }
 
@@ -106,7 +104,7 @@ export async function verifyDecisions(
           record.type === 'inference'
             ? { asked: inferenceVector(record.personal) }
             : { personal: { ...record.personal, vector: Uint8Array.from(record.personal.vector) } }
-        rows.push({ facts, of, policy, logId, provider: providerOf(held, facts) })
+        rows.push({ facts, of, policy, logId })
       },
       async onChunk() {
         const chunk = rows
@@ -122,11 +120,6 @@ export async function verifyDecisions(
     await verifier.close()
   }
   return summary
-}
-
-function providerOf({ models }: ControlState, { model }: DecisionFacts): string {
-  const reference = model === null ? '' : `${model.name}@${model.version}`
-  return models.find((one) => one.reference === reference)?.provider ?? 'cpu'
 }
 
 function selects(selection: Selection, facts: DecisionFacts, logId: Buffer): boolean {
@@ -160,7 +153,7 @@ function createVerifier(modelsDir: string) {
     return { bundle, runner: await createRunner(bundle, session, 1) }
   }
 
-  async function verify({ facts, of, policy, logId, provider }: Row): Promise<Verdict> {
+  async function verify({ facts, of, policy, logId }: Row): Promise<Verdict> {
     const decision_id = decisionId(logId, facts.epoch, facts.ordinal, facts.unfolded)
     const { model } = facts
     if (model === null) return { decision_id, result: 'unverifiable', details: ['the record names no model'] }
@@ -172,8 +165,8 @@ function createVerifier(modelsDir: string) {
       const loaded = await loading
       const details =
         'asked' in of
-          ? await compareScore(loaded, of.asked, { facts, provider })
-          : await compare({ facts, policy, provider, personal: of.personal, loaded, compiled })
+          ? await compareScore(loaded, of.asked, facts)
+          : await compare({ facts, policy, personal: of.personal, loaded, compiled })
       if (!compiled.fingerprint.equals(facts.policy)) details.push('the policy is not the one that the record names')
       return { decision_id, result: details.length === 0 ? 'equal' : 'differs', details }
     } catch (error) {
@@ -194,7 +187,7 @@ function refused(detail: string): AssayError {
   return new AssayError('ASSAY_BUNDLE_REFUSED', detail)
 }
 
-interface Comparison extends Pick<Row, 'facts' | 'policy' | 'provider'> {
+interface Comparison extends Pick<Row, 'facts' | 'policy'> {
   readonly personal: DecisionPersonal
   readonly loaded: Loaded
   readonly compiled: Compiled
@@ -204,19 +197,20 @@ interface Comparison extends Pick<Row, 'facts' | 'policy' | 'provider'> {
 async function compareScore(
   { bundle, runner }: Loaded,
   row: ArrayLike<number>,
-  { facts, provider }: Pick<Row, 'facts' | 'provider'>,
+  facts: DecisionFacts,
 ): Promise<string[]> {
   if (row.length !== runner.rows.length) return [`the row has ${row.length} columns, the model ${runner.rows.length}`]
   runner.rows.set(row)
   await runner.run(1)
   const [score] = runner.out.scores
   const { score: logged } = facts
-  const onDevice = provider === 'cpu' ? 0 : 2 * bundle.golden.tolerance
+  const { provider } = facts.model ?? {}
+  const onDevice = (provider ?? 'cpu') === 'cpu' ? 0 : 2 * bundle.golden.tolerance
   if (logged !== null && Math.abs(score - logged) <= SCORE_TOLERANCE + onDevice) return []
   return [`score ${score} is recomputed, ${logged} was logged`]
 }
 
-async function compare({ facts, personal, policy, provider, loaded, compiled }: Comparison): Promise<string[]> {
+async function compare({ facts, personal, policy, loaded, compiled }: Comparison): Promise<string[]> {
   const { bundle } = loaded
   const { catalogue } = compiled
   const binding = bindColumns(bundle.manifest, catalogue.names, catalogue.featureDigests)
@@ -225,7 +219,7 @@ async function compare({ facts, personal, policy, provider, loaded, compiled }: 
   const details = await compareScore(
     loaded,
     Array.from(binding.columns, (column) => vector[column]),
-    { facts, provider },
+    facts,
   )
   const { score: logged, model } = facts
   const cuts = thresholdsOf(policy, bundle.manifest)

@@ -42,7 +42,7 @@ const facts: DecisionFacts = {
   action: 'review',
   score: 0.41,
   scoreRaw: -0.36,
-  model: { name: 'fraud-lgbm', version: '1', digest: Buffer.alloc(32, 0xab), role: 'champion' },
+  model: { name: 'fraud-lgbm', version: '1', digest: Buffer.alloc(32, 0xab), role: 'champion', provider: 'cpu' },
   prescribedModel: 'fraud-xgb@1',
   bucket: 9_999,
   routesRevision: 3,

@@ -100,7 +100,7 @@ function factsOf(of: Decided, from: { sequence: number; random: Random; control:
     ...{ ordinal: sequence, unfolded: of.unfolded ?? false, epoch: 1, mode: of.mode ?? 'decide' },
     ...{ receivedAtMs: of.atMs, foldedAtMs: of.atMs, decidedAtMs: of.atMs },
     ...{ action: of.action ?? (random.uniform() < 0.99 ? 'approve' : 'review'), score, scoreRaw: score },
-    model: { name, version: '1', digest: Buffer.alloc(32, name), role: 'champion' },
+    model: { name, version: '1', digest: Buffer.alloc(32, name), role: 'champion', provider: 'cpu' },
     ...{ prescribedModel: `${name}@1`, bucket: 0, routesRevision: 0, experiment: null, arm: null, propensity: null },
     ...{ rules: [], rulesShadow: [], thresholds: null, segment: null, scoreAction: null, reasons: [] },
     ...{ features: of.flags ?? 0, degraded: false, fallback: [], decidedElsewhere: null },

@@ -60,7 +60,7 @@ export function decision(seen: Seen): TailRecord {
   const facts: DecisionFacts = {
     ...{ ordinal: sequence, unfolded: false, epoch: 1, mode: seen.mode ?? 'decide' },
     ...{ receivedAtMs: decidedAtMs, foldedAtMs: decidedAtMs, decidedAtMs, action, score, scoreRaw: score },
-    model: { name, version, digest: new Uint8Array(32), role: seen.role ?? 'champion' },
+    model: { name, version, digest: new Uint8Array(32), role: seen.role ?? 'champion', provider: null },
     ...{ prescribedModel: answeredBy, bucket: 1, routesRevision: 0, experiment: null, arm: null, propensity: null },
     ...{ rules: seen.rules ?? [], rulesShadow: [], segment: seen.segment ?? null, scoreAction: action, reasons: [] },
     thresholds: { challengeAt: null, reviewAt: CUTS.review_at, declineAt: CUTS.decline_at },

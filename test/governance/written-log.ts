@@ -195,7 +195,7 @@ function drawFacts(
   return {
     ...{ ordinal, unfolded: false, epoch, mode: 'decide' },
     ...{ receivedAtMs: nowMs - 2, foldedAtMs: nowMs - 1, decidedAtMs: nowMs, action, score, scoreRaw: score },
-    model: { name, version: '1', digest: Buffer.alloc(32, digest), role },
+    model: { name, version: '1', digest: Buffer.alloc(32, digest), role, provider: 'cpu' },
     ...{ prescribedModel: 'fraud-lgbm@1', bucket: random.integer(10_000), routesRevision: 0 },
     ...{ experiment: 'default', arm: 'champion', propensity: 0.95, rules: [], rulesShadow: [] },
     thresholds: { challengeAt: null, reviewAt: 0.6, declineAt: 0.9 },

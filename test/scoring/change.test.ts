@@ -5,10 +5,7 @@ import { parseControlState, routingOf, stateAfter, type Routing } from '../../sr
 import type { RampGuards } from '../../src/contract/policy.js'
 import type { DecisionFacts } from '../../src/contract/record-types.js'
 import { applyChange, type Change, type ChangeFacts } from '../../src/scoring/change.js'
-import { NO_CUTS } from '../../src/decision/decide.js'
-import { describeModels, routingAtStart } from '../../src/scoring/control-state.js'
-import type { Lane } from '../../src/scoring/lane/port.js'
-import type { LaneModel } from '../../src/scoring/models.js'
+import { routingAtStart } from '../../src/scoring/control-state.js'
 import { modelsToLoad } from '../../src/scoring/load-models.js'
 import { createRampWatch } from '../../src/scoring/ramp-watch.js'
 
@@ -184,21 +181,6 @@ void t.test('a control record changes the members that it holds; states of earli
 const decision = (arm: 'champion' | 'challenger', over: object = {}): DecisionFacts =>
   ({ mode: 'decide', unfolded: false, arm, degraded: false, fallback: [], action: 'approve', ...over }) as never
 const hop = (reason: string): object => ({ degraded: true, fallback: [{ model: 'm', role: 'challenger', reason }] })
-
-void t.test('the control state says what a model runs on where it is not the CPU', (t) => {
-  const on = (name: 'cpu' | 'cuda'): LaneModel => ({
-    ...{ reference: 'm@1', cuts: NO_CUTS, metric: 0, stated: undefined, takesOwn: false, forced: false },
-    answeredBy: { name: 'm', version: '1', digest: Buffer.alloc(32), role: 'champion' },
-    lane: { provider: () => ({ name, missing: null }) } as unknown as Lane,
-  })
-  const baseline = { ...on('cpu'), score: () => 0, reasons: () => [] }
-  const described = describeModels({ champion: on('cuda'), challenger: on('cpu'), baseline })
-  t.strictSame(
-    described.map((one) => one.provider),
-    ['cuda', undefined, undefined],
-  )
-  t.end()
-})
 
 void t.test('a guard trips on what the challenger does above the champion, and only with enough to go by', (t) => {
   const cases: [string, object, number, RegExp | null][] = [

@@ -307,7 +307,7 @@ function served(reference: string, role: Role, metric: number): ServedModel {
   const thresholds = { challengeAt: null, reviewAt: 0.5, declineAt: 0.9 }
   return {
     reference,
-    answeredBy: { name, version, digest: Buffer.alloc(32, metric + 1), role },
+    answeredBy: { name, version, digest: Buffer.alloc(32, metric + 1), role, provider: null },
     cuts: { own: { thresholds, cuts: cutsOf(thresholds), segment: null }, bySegment: [] },
     metric,
   }

@@ -74,11 +74,13 @@ export function createNames({ serving, loaded, catalogue, features }: NamesDeps)
     },
     all: () => [route(), ...models().map(named)],
     metadata({ name, platform, inputs: taken, outputs, model }) {
+      const provider = model?.answeredBy.provider
       const versions = model === null ? [] : models().filter(({ answeredBy }) => answeredBy.name === name)
       return {
         ...{ name, versions: versions.map(({ answeredBy }) => answeredBy.version), platform },
         inputs: taken.map((spec) => ({ name: spec.name, datatype: spec.datatype, shape: [-1, spec.columns.length] })),
         outputs: outputs.map((spec) => ({ name: spec.name, datatype: 'FP64', shape: [-1, 1] })),
+        ...(typeof provider === 'string' && { parameters: { provider } }),
       }
     },
     isReady: ({ model }) => model === null || isReady(model),
