@@ -141,6 +141,10 @@ void t.test('what is wrong is refused with its code, and with `error`, before an
   }
   const observed = await rig.send('/v2/models/fraud/infer', { inputs: rows(1) }, { 'assay-mode': 'observe' })
   t.match(observed, { status: 400, body: { code: 'ASSAY_HEADER_INVALID' } }, 'there is no transaction to observe')
+  const untyped = { 'content-type': 'application/x-www-form-urlencoded' }
+  t.equal((await rig.send('/v2/models/fraud/infer', JSON.stringify({ inputs: rows(1) }), untyped)).status, 200)
+  const ofPage = { ...untyped, origin: 'http://elsewhere.example' }
+  t.equal((await rig.send('/v2/models/fraud/infer', JSON.stringify({ inputs: rows(1) }), ofPage)).status, 415)
   t.match(await rig.send('/v2/models/fraud/infer', 'x', { 'content-type': 'text/plain' }), {
     status: 415,
     body: { error: /./ },

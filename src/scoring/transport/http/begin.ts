@@ -79,8 +79,7 @@ export function createBegin(deps: ScoreListenerDeps): Begin {
     // Payments that are decided are no history: for them it is not even looked for.
     const history = mode === 'observe' ? readHistory(req) : null
     if (history === 'bad') return exchange.refuseHeader(headerRejection('Assay-History'), req)
-    const media = readMediaType(req)
-    const consume = consumerOf(media, bodies)
+    const consume = consumerOf(req, bodies)
     if (consume === undefined) {
       const { avro, tensors } = bodies
       const reply = tensors !== undefined ? mediaTensors : avro === undefined ? mediaJson : mediaBoth
@@ -98,11 +97,14 @@ export function createBegin(deps: ScoreListenerDeps): Begin {
   }
 }
 
-/** What clients of the Open Inference Protocol send: bytes, nothing (Triton's), or what curl says by itself. */
-const UNTYPED = new Set(['application/octet-stream', '', 'application/x-www-form-urlencoded'])
+/** What clients of the Open Inference Protocol send beside bytes: nothing (Triton's), or what curl says by itself. */
+const UNTYPED = new Set(['', 'application/x-www-form-urlencoded'])
 
-function consumerOf(media: string, { json, avro, tensors }: Bodies): Consume | undefined {
+function consumerOf(req: UwsRequest, { json, avro, tensors }: Bodies): Consume | undefined {
+  const media = readMediaType(req)
   if (media === 'application/json') return json
-  if (UNTYPED.has(media)) return tensors
+  if (media === 'application/octet-stream') return tensors
+  // A page of another site may send such a body without asking; its browser then says where it comes from.
+  if (UNTYPED.has(media)) return req.getHeader('origin') === '' ? tensors : undefined
   return media === 'avro/binary' ? avro : undefined
 }
