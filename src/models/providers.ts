@@ -95,6 +95,12 @@ export async function createNative(bytes: Uint8Array, { list, onMissing }: LaneP
   throw new AssayError('ASSAY_PROVIDER_MISSING', missing, { cause: made })
 }
 
+/**
+ * Where weights outside of the model's file are looked for: no such folder can be. Without it they are those of the
+ * working directory, which no digest covers.
+ */
+const NOWHERE = '/dev/null/none'
+
 function create(bytes: Uint8Array, list: LaneProviders['list']): Promise<InferenceSession> {
   return InferenceSession.create(bytes, {
     executionProviders: [...list],
@@ -102,5 +108,6 @@ function create(bytes: Uint8Array, list: LaneProviders['list']): Promise<Inferen
     intraOpNumThreads: 1,
     interOpNumThreads: 1,
     logSeverityLevel: 4, // errors reach us as exceptions; the runtime would print them to stderr as well
+    extra: { session: { model_external_initializers_file_folder_path: NOWHERE } },
   })
 }

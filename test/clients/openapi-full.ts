@@ -6,7 +6,10 @@ import { checkOpenApi } from './openapi.js'
 const CASES_MIN = 5_000
 const seed = Number(process.env['SEED'] ?? 20_261_128)
 
-const { code, cases, scored } = await checkOpenApi(300, { seed, onLine: (line) => console.log(line.replace(packageRoot, '.')) })
+const { code, cases, scored } = await checkOpenApi(300, {
+  seed,
+  onLine: (line) => console.log(line.replace(packageRoot, '.')),
+})
 const enough = cases >= CASES_MIN ? 'at least' : 'fewer than'
 console.log(`${cases} requests, ${enough} ${CASES_MIN}; seed ${seed}; exit code of schemathesis ${code}`)
 console.log(`${scored} requests of /v2 got as far as scores`)

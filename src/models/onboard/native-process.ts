@@ -4,12 +4,14 @@
 import assert from 'node:assert'
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { InferenceSession } from 'onnxruntime-node'
+import type { InferenceSession } from 'onnxruntime-node'
+import { CPU_ALONE } from '../../contract/providers.js'
 import { AssayError, errorOf, faultsText } from '../../errors.js'
 import { readBundle } from '../bundle.js'
 import { codeOf } from '../bundle-files.js'
 import { admit } from '../gate.js'
 import type { ModelInput } from '../inputs.js'
+import { createNative } from '../providers.js'
 import { createRowBuffer } from '../row-buffer.js'
 import { createModelSession } from '../session.js'
 import type { NativeAnswer, NativeRequest, Opened, RanOutput } from './native.js'
@@ -23,10 +25,7 @@ async function open(path: string): Promise<{ native: InferenceSession; opened: O
   })
   const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`
   try {
-    const native = await InferenceSession.create(bytes, {
-      ...{ executionProviders: ['cpu'], executionMode: 'sequential', logSeverityLevel: 4 },
-      ...{ intraOpNumThreads: 1, interOpNumThreads: 1 },
-    })
+    const { session: native } = await createNative(bytes, CPU_ALONE)
     const { inputMetadata, outputMetadata } = native
     return { native, opened: { digest, bytes: bytes.length, inputs: inputMetadata, outputs: outputMetadata } }
   } catch (cause) {
