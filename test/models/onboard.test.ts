@@ -183,7 +183,9 @@ void t.test('a bundle that the gate refuses is not there', async (t) => {
 void t.test('a signal while the gate runs leaves nothing behind', async (t) => {
   const models = join(t.testdir({ models: {} }), 'models')
   const given = ['model', 'add', modelOf('heavy'), '--name', 'mine', '--version', '1', '--models', models, ...FEATURES]
-  const child = spawn(process.execPath, [join(packageRoot, 'dist/src/cli.js'), ...given], { stdio: 'ignore' })
+  // The test runner's hooks, which come in by NODE_OPTIONS, would take the signal.
+  const command = ['-c', 'unset NODE_OPTIONS; exec "$0" "$@"', process.execPath, join(packageRoot, 'dist/src/cli.js')]
+  const child = spawn('bash', [...command, ...given], { stdio: 'ignore' })
   const ended = once(child, 'exit')
   await until(() => readdirSync(models).some((name) => name.startsWith('.add-')), 'the bundle is written')
   child.kill('SIGTERM')
