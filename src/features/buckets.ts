@@ -60,7 +60,8 @@ export class EntityBuckets {
   readonly #entities: Entities
   readonly #chunks: Chunk[] = []
   #recordsUsed = 0
-  readonly #free: number[] = []
+  /** The record that was given back last, or -1; its first float says which one was before. */
+  #freed = -1
   /** The record at hand: its memory, and where it begins in floats. */
   #floats: Float64Array = new Float64Array(0)
   #words: Uint32Array = new Uint32Array(0)
@@ -202,10 +203,7 @@ export class EntityBuckets {
     await this.#entities.serialize(image)
     this.#recordsUsed = await image.number(this.#recordsUsed)
     if (this.#recordsUsed > this.#limits.entitiesMax) throw new Error(`it holds ${this.#recordsUsed} entities`)
-    const free = await image.number(this.#free.length)
-    const places = Float64Array.from({ length: free }, (_, i) => this.#free[i] ?? 0)
-    await image.array(places)
-    this.#free.splice(0, this.#free.length, ...places)
+    this.#freed = await image.number(this.#freed)
     const chunks = Math.ceil(this.#recordsUsed / this.#layout.recordsPerChunk)
     while (this.#chunks.length < chunks) this.#addChunk()
     for (const { floats } of this.#chunks) await image.array(floats)
@@ -282,11 +280,12 @@ export class EntityBuckets {
     }
     if (this.#entities.size >= this.#limits.entitiesMax) this.#evictOldest()
     const added = this.#entities.add(low, high)
-    const record = this.#free.pop() ?? this.#recordsUsed++
+    const record = this.#freed >= 0 ? this.#freed : this.#recordsUsed++
     if (record >= this.#chunks.length * this.#layout.recordsPerChunk) this.#addChunk()
     this.#entities.facts[added + STRETCH] = record
     this.#entities.setFloor(added, this.#evictedUntil)
     this.#open(added)
+    if (record === this.#freed) this.#freed = this.#floats[this.#begin]
     this.#floats[this.#begin] = -Infinity
   }
 
@@ -335,7 +334,9 @@ export class EntityBuckets {
   }
 
   #remove(entity: number): void {
-    this.#free.push(this.#entities.facts[entity + STRETCH])
+    this.#open(entity)
+    this.#floats[this.#begin] = this.#freed
+    this.#freed = this.#entities.facts[entity + STRETCH]
     this.#entities.remove(entity)
   }
 
