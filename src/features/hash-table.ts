@@ -124,7 +124,7 @@ export class HashTable {
   }
 
   #segment(low: number, high: number): Int32Array {
-    return this.#directory[((low & 0xff) | ((high >>> 16) & 0xff00)) & (this.#directory.length - 1)]
+    return this.#directory[placeOf(low, high) & (this.#directory.length - 1)]
   }
 
   /** Doubles the segment of this hash, or splits it. */
@@ -139,13 +139,18 @@ export class HashTable {
     const grown = splits ? segmentOf(size, depth + 1) : segmentOf(2 * size, depth)
     const other = splits ? segmentOf(size, depth + 1) : grown
     for (let at = HEADER; at < old.length; at += 2) {
-      // The bit of the directory's index that tells the two apart: `#segment` says which it is of the hash.
+      // The bit of the directory's index that tells the two apart: `placeOf` says which it is of the hash.
       if (old[at + 1] >= 0) put((old[at] >>> (depth + 16)) & 1 ? other : grown, old[at], old[at + 1])
     }
-    for (let i = ((low & 0xff) | ((high >>> 16) & 0xff00)) & (bit - 1); i < directory.length; i += bit) {
+    for (let i = placeOf(low, high) & (bit - 1); i < directory.length; i += bit) {
       directory[i] = (i & bit) === 0 ? grown : other
     }
   }
+}
+
+/** Of a hash in the largest directory: its lowest 8 bits, then its highest from the lower one of them on. */
+function placeOf(low: number, high: number): number {
+  return (low & 0xff) | ((high >>> 16) & 0xff00)
 }
 
 function segmentOf(size: number, depth: number): Int32Array {

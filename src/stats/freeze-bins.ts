@@ -2,6 +2,9 @@
 // The rule is that of models/training/reference.py: a value that alone holds more than 1/bins of the rows stands for
 // itself, the rest is cut at quantiles that are values of the data, so that an edge never splits equal ones.
 
+/** Of a reference profile: a quantity has some 20 cells, as the trainer's has. */
+export const PROFILE_BINS = 20
+
 /** As it stands in reference-profile.json (models/training/README.md). */
 export interface FrozenBins {
   readonly null: number

@@ -7,11 +7,8 @@ import type { DecisionFacts, DecisionPersonal } from '../../contract/record-type
 import { isoTime } from '../../contract/time.js'
 import { type CompiledCatalogue, compileCatalogue } from '../../features/compile.js'
 import type { Cell } from '../../stats/bins.js'
-import { freezeBins } from '../../stats/freeze-bins.js'
+import { freezeBins, PROFILE_BINS } from '../../stats/freeze-bins.js'
 import type { Layout } from './drift-layout.js'
-
-/** As many as the trainer's: a quantity has some 20 cells. */
-const BINS = 20
 
 /** What was collected so far; all that a sample needs to go on. */
 export interface SampleState {
@@ -93,9 +90,9 @@ export function createSample(state: SampleState, { rowsMax, size }: { rowsMax: n
     profile(layout) {
       const span = { first: isoTime(fromMs), last: isoTime(untilMs), rows }
       return JSON.stringify({
-        ...{ format: 1, bins: BINS, provisional: true, features_from: span, score_from: span },
-        features: features.map((feature, at) => ({ ...feature, ...freezeBins(column(at), BINS) })),
-        score: freezeBins(column(width - 1), BINS),
+        ...{ format: 1, bins: PROFILE_BINS, provisional: true, features_from: span, score_from: span },
+        features: features.map((feature, at) => ({ ...feature, ...freezeBins(column(at), PROFILE_BINS) })),
+        score: freezeBins(column(width - 1), PROFILE_BINS),
         actions: Object.fromEntries(ACTIONS.map((action, at) => [action, counts[layout.action.from + 1 + at]])),
         fields: layout.fields.map(({ name, bins, from }) => ({
           ...{ name, null: counts[from] },

@@ -19,7 +19,7 @@ import { decideOrder, declaredInputs, type FeatureOrder, type OrderDeps, type Or
 import { checkOrder, type OrderVerdict } from './order-check.js'
 import { profileOf } from './profile.js'
 import { type AddReport, type GoldenFacts, modelCard } from './report.js'
-import { asFed, readHeader, readModelRows, type RowsFile } from './rows.js'
+import { asFed, pickRows, readHeader, readModelRows, type RowsFile } from './rows.js'
 import { sampleRows } from './sample.js'
 import { type Rows, type Scored, type ScoreOptions, scoreRows, takesMissing } from './score-rows.js'
 import { findSource, type ModelSource } from './source.js'
@@ -118,12 +118,10 @@ async function judge(scored: Scored, rows: Rows): Promise<Judged> {
   }
   const { labels, order, header } = rows
   const { names } = order
-  const width = names.length
   const known = [...scored.kept.keys()].filter((at) => labels[scored.kept[at]] >= 0)
   const own = known.map((at) => labels[scored.kept[at]])
   const scores = known.map((at) => scored.scores[at])
-  const values = new Float64Array(known.length * width)
-  known.forEach((at, to) => values.set(scored.values.subarray(at * width, (at + 1) * width), to * width))
+  const values = pickRows(scored.values, names.length, known)
   const others: [string, string[]][] = [
     ['the order of the catalogue', order.facts.names.filter((name) => names.includes(name))],
     ['the order of the alphabet', [...names].sort()],

@@ -37,7 +37,7 @@ async function open(path: string): Promise<{ native: InferenceSession; opened: O
 function hintOf(cause: unknown): string {
   const { message } = errorOf(cause)
   if (/protobuf/i.test(message)) return '; the file is cut or damaged, or no ONNX model'
-  if (/external data|model_path must not be empty/i.test(message))
+  if (/external data/i.test(message))
     return '; the weights must lie in the file itself: onnx.save(model, FILE, save_as_external_data=False)'
   if (/unsupported model ir version|opset/i.test(message)) return '; export with an older target_opset'
   if (/could not find an implementation/i.test(message)) return '; the runtime lacks this operator in that type'

@@ -4,7 +4,6 @@
 import assert from 'node:assert'
 import { type ChildProcess, fork } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { parse } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { InferenceSession } from 'onnxruntime-node'
 import { AssayError, type ErrorCode, type InputFault } from '../../errors.js'
@@ -63,8 +62,6 @@ const LOOK_MS = 50
 export async function openNative(path: string, limits: Limits): Promise<NativeModel> {
   const child = fork(fileURLToPath(new URL('./native-process.js', import.meta.url)), [], {
     ...{ serialization: 'advanced', execArgv: [], stdio: ['ignore', 'ignore', 'ignore', 'ipc'] },
-    // Weights beside a model are looked for in the working directory: there are none there.
-    cwd: parse(process.execPath).root,
   })
   const memory = watchMemory(child, limits.onboardBytesMax)
   const ask = async (request: NativeRequest): Promise<Exclude<NativeAnswer, { code: ErrorCode }>> => {

@@ -2,6 +2,7 @@
 // in what it makes of labelled rows: the order given is held against others (of the catalogue, of the alphabet, of the
 // file, at random, and each with two features exchanged). It only warns: a weak model may rank no better than chance.
 import { aucDeviations, aucInterval, type Roc, rocOf } from '../../stats/roc.js'
+import { pickRows } from './rows.js'
 import { createDraw } from './sample.js'
 
 export interface OrderVerdict {
@@ -126,10 +127,7 @@ function sampleOf({ values, labels, names }: OrderRows, affordable: number) {
   const of = (label: number) => Array.from(labels, (_, row) => row).filter((row) => labels[row] === label)
   const frauds = spaced(of(1), rowsMax >> 1)
   const rows = [...frauds, ...spaced(of(0), rowsMax - frauds.length)]
-  const width = names.length
-  const taken = new Float64Array(rows.length * width)
-  rows.forEach((row, at) => taken.set(values.subarray(row * width, (row + 1) * width), at * width))
-  return { values: taken, labels: rows.map((row) => labels[row]) }
+  return { values: pickRows(values, names.length, rows), labels: rows.map((row) => labels[row]) }
 }
 
 function spaced(rows: readonly number[], max: number): readonly number[] {

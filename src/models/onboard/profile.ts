@@ -1,9 +1,7 @@
 // reference-profile.json from the rows that came with a model, as `models/training` writes it: each feature and the
 // score as integer counts over frozen bins (models/training/README.md). Pure.
 import type { Manifest, Thresholds } from '../../contract/manifest.js'
-import { freezeBins } from '../../stats/freeze-bins.js'
-
-const BINS = 20
+import { freezeBins, PROFILE_BINS } from '../../stats/freeze-bins.js'
 
 export interface ProfileFacts {
   readonly features: Manifest['features']
@@ -19,14 +17,14 @@ export function profileOf({ features, values, scores, thresholds }: ProfileFacts
   const rows = values.length / width
   return {
     format: 1,
-    bins: BINS,
+    bins: PROFILE_BINS,
     features_from: { rows },
     score_from: { rows: scores.length },
     features: features.map(({ name, digest }, column) => {
       const own = Float64Array.from({ length: rows }, (_, row) => values[row * width + column])
-      return { name, digest, ...freezeBins(own, BINS) }
+      return { name, digest, ...freezeBins(own, PROFILE_BINS) }
     }),
-    score: freezeBins(scores, BINS),
+    score: freezeBins(scores, PROFILE_BINS),
     actions: thresholds === null ? {} : actionsOf(scores, thresholds),
   }
 }

@@ -93,6 +93,13 @@ function columnsOf(
   return all
 }
 
+/** These rows of a row-major block, in this order. */
+export function pickRows(values: Float64Array, width: number, rows: readonly number[]): Float64Array {
+  const picked = new Float64Array(rows.length * width)
+  rows.forEach((row, at) => picked.set(values.subarray(row * width, (row + 1) * width), at * width))
+  return picked
+}
+
 function readLabel(value: unknown, place: string): number {
   if (value === undefined) return -1
   const label = booleanValue(value)

@@ -9,7 +9,7 @@ import { boundScore, compileScoreMap } from '../score-map.js'
 import type { Wiring } from '../session.js'
 import type { NativeModel } from './native.js'
 import type { FeatureOrder } from './order.js'
-import type { ModelRows } from './rows.js'
+import { type ModelRows, pickRows } from './rows.js'
 import { type AskedOutput, findScoreOutput, type ScoreOutput } from './score-output.js'
 
 /** Rows of the run that says what the outputs are. */
@@ -54,8 +54,7 @@ export async function scoreRows(native: NativeModel, rows: Rows, options: ScoreO
   const all = raw.map((value) => boundScore(toScore(value)))
   checkRange(raw, all, { output, isAsked: options.scoreMap !== undefined })
   const kept = Array.from(all, (_, row) => row).filter((row) => !Number.isNaN(all[row]))
-  const values = new Float64Array(kept.length * width)
-  kept.forEach((row, at) => values.set(rows.values.subarray(row * width, (row + 1) * width), at * width))
+  const values = pickRows(rows.values, width, kept)
   return {
     ...{ output, map, kept, values, msPerRow },
     scores: Float64Array.from(kept, (row) => all[row]),

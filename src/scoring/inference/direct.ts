@@ -201,6 +201,7 @@ export function createDirect(deps: DirectDeps): Direct {
       fail(desk, batch.call, failure(desk, batch.from + batch.ticket - ticket, reason))
     },
     progress() {
+      if (open === 0 && unsynced.length === 0 && settling.length === 0) return
       const durable = log.durableSequence()
       const first = unsynced.findIndex((sequence) => sequence > durable)
       unsynced.splice(0, first < 0 ? unsynced.length : first)
