@@ -13,6 +13,7 @@ import { Policy } from './contract/policy.js'
 import { PROVIDERS_DEFAULTS, ProvidersConfig, providersFaults } from './contract/providers.js'
 import { shapeFaults } from './contract/shape.js'
 import { silenceFaults, Silences } from './contract/silence.js'
+import { STATE_DEFAULTS, StateConfig, stateFaults } from './contract/state.js'
 import { ListenerTls } from './contract/tls.js'
 import { isLoopback } from './contract/address.js'
 import { brokersFaults, EVENTS_DEFAULTS, EventsConfig } from './contract/kafka.js'
@@ -41,6 +42,7 @@ export const ProcessConfig = Type.Object(
     data_dir: Type.String({ minLength: 1 }),
     models_dir: Type.String({ minLength: 1 }),
     providers: ProvidersConfig,
+    state: StateConfig,
     log: Type.Object(
       {
         disk_bytes_max: Type.Integer({ minimum: 1 << 20 }),
@@ -143,6 +145,7 @@ const PROCESS_DEFAULTS: ProcessConfig = {
   operations: { host: '127.0.0.1', port: 8081, insecure: false, tokens_file: null, tls: null },
   ...{ data_dir: './data', models_dir: path.join(packageRoot, 'models'), drain_ms: 10_000 },
   providers: PROVIDERS_DEFAULTS,
+  state: STATE_DEFAULTS,
   log: {
     ...{ disk_bytes_max: 64 * 2 ** 30, on_full: 'refuse', archive_dir: null, archive_days: 0 },
     ...{ unready_ms: 5_000, write_version: 1 },
@@ -177,6 +180,7 @@ export function loadConfig(options: { file?: string; env: Environment }): Config
     ...kafkaFaults(checked.process.kafka),
     ...brokersFaults(checked.process.governance.kafka, '/process/governance/kafka'),
     ...providersFaults(checked.process.providers),
+    ...stateFaults(checked.process.state),
     ...silenceFaults(checked.process.governance.alerts.silences),
   ]
   if (faults.length > 0) throw invalid(faults)

@@ -85,6 +85,8 @@ export const ERRORS = {
   ASSAY_TOPIC_REFUSED: entry('fault', 500, true, 'A Kafka topic is missing, or not as it must be'),
   ASSAY_LETTER_UNKNOWN: entry('fault', 500, false, 'No dead letter is held at this place'),
   ASSAY_REPLAY_INCOMPLETE: entry('fault', 500, false, 'Not every dead letter that was asked for was sent again'),
+  ASSAY_STATE_UNAVAILABLE: entry('fault', 503, true, 'The Redis that holds the shared state does not answer'),
+  ASSAY_STATE_REFUSED: entry('fault', 500, false, 'The Redis that holds the shared state cannot be used as it is'),
   ASSAY_REGISTRY_UNAVAILABLE: entry('fault', 503, true, 'The schema registry does not answer'),
   ASSAY_REGISTRY_REFUSED: entry('fault', 500, true, 'The schema registry refuses what is asked of it'),
   ASSAY_ADDRESS_REFUSED: entry('fault', 500, false, 'A listener cannot be opened'),

@@ -4,6 +4,7 @@ import { LIMITS } from '../limits.js'
 import { canonicalDigest } from './canonical-json.js'
 import { Catalogue } from './catalogue.js'
 import { ModelThresholds, Rule, ThresholdSegment, ValueLists } from './rules.js'
+import { StatePolicy } from './state.js'
 import { TransactionSchema } from './transaction.js'
 
 export const ModelRef = Type.String({
@@ -123,6 +124,8 @@ export const Policy = Type.Object(
       { additionalProperties: false },
     ),
     server_timing: Type.Boolean(),
+    /** Of state that servers share; absent: STATE_POLICY_DEFAULTS. */
+    state: Type.Optional(StatePolicy),
     /** Absent: no ramp starts. */
     ramp_guards: Type.Optional(RampGuards),
     /** `required`: only bundles that an approver has approved are routed to. Absent: none needs it. */
