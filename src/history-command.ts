@@ -8,6 +8,7 @@ import { originOf } from './contract/address.js'
 import { compileLabels } from './contract/label.js'
 import { isoTime, parseDuration } from './contract/time.js'
 import { compileTransaction } from './contract/validate.js'
+import { isLocked } from './decision-log/lock.js'
 import { AssayError } from './errors.js'
 import { readLabels } from './features/label-rows.js'
 import { compileCatalogue, type CompiledCatalogue } from './features/compile.js'
@@ -16,12 +17,12 @@ import { timeOption } from './features/replay-options.js'
 import { readChunks } from './features/row-chunks.js'
 import { LIMITS } from './limits.js'
 import { systemClock } from './runtime/clock.js'
-import { createBase } from './scoring/base.js'
+import { type Base, createBase } from './scoring/base.js'
 import { type HistoryTarget, importHistory, type ImportReport } from './scoring/history/import.js'
 import { intoLog } from './scoring/history/into-log.js'
 import { overHttp } from './scoring/history/over-http.js'
 import { checkLabel, prepareScript, type Script } from './scoring/history/script.js'
-import { openState } from './scoring/open-state.js'
+import { logDirectoryOf, openState, type OpenState, type Prepared, prepareState } from './scoring/open-state.js'
 import { createOperationsClient } from './scoring/operations-client.js'
 import { writeSnapshot } from './scoring/snapshot.js'
 import { heldOf, join, type Running } from './serve.js'
@@ -72,7 +73,15 @@ export async function historyCommand(args: readonly string[]): Promise<number> {
   const config = configOf(values)
   const { policy } = config
   const catalogue = compileCatalogue(policy.catalogue, policy.schema, policy.currencies)
-  const script = await readHistory(values, values.in, config, catalogue)
+  // Models are admitted, and what the log holds is folded, while the input is read.
+  const preparing = (await isForDirectory(values, config)) ? prepareAtRest(config) : null
+  let script: Script
+  try {
+    script = await readHistory(values, values.in, config, catalogue)
+  } catch (error) {
+    await preparing?.close()
+    throw error
+  }
   try {
     const gapMsMax = durationOf(values['gap-max'], '--gap-max')
     const said = `${script.transactions} transactions from ${isoTime(script.fromMs)} to ${isoTime(script.untilMs)}`
@@ -82,7 +91,7 @@ export async function historyCommand(args: readonly string[]): Promise<number> {
         ...{ clock: systemClock, catalogue, gapMsMax },
         onProgress: (transactions) => process.stderr.write(`${transactions} of ${script.transactions}\n`),
       })
-    const report = await send(config, values, run)
+    const report = await send(config, values, preparing, run)
     process.stdout.write(values.json === true ? `${JSON.stringify(report)}\n` : describe(report, config))
     const [refused] = report.firstRefused
     if (refused === undefined) return 0
@@ -143,11 +152,40 @@ function durationOf(text = GAP_MAX, name: string): number {
   return ms
 }
 
+/** No server is named, and none holds the directory. */
+async function isForDirectory({ url, operations }: Values, config: Config): Promise<boolean> {
+  return url === undefined && operations === undefined && !(await isLocked(logDirectoryOf(config)))
+}
+
+/** What a server makes ready before it opens its log. */
+interface AtRest {
+  readonly base: Base
+  readonly prepared: Promise<Prepared>
+  close(): Promise<void>
+}
+
+function prepareAtRest(config: Config): AtRest {
+  const base = createBase(config, { logger: loggerOf(config) })
+  const prepared = prepareState(config, base)
+  // Whoever waits for it hears of it.
+  prepared.catch(() => undefined)
+  return {
+    ...{ base, prepared },
+    async close() {
+      await prepared.then(
+        (state) => state.close(),
+        () => undefined,
+      )
+      base.fixed.metrics.close()
+    },
+  }
+}
+
 /** To the server that is named or that holds the directory, else into the directory. */
-async function send(config: Config, values: Values, run: Run): Promise<ImportReport> {
-  if (values.url !== undefined || values.operations !== undefined) return run(running(config, values))
+async function send(config: Config, values: Values, preparing: AtRest | null, run: Run): Promise<ImportReport> {
+  if (preparing === null) return run(running(config, values))
   try {
-    return await atRest(config, run)
+    return await atRest(config, preparing, run)
   } catch (error) {
     if (!(error instanceof AssayError && error.code === 'ASSAY_LOG_LOCKED')) throw error
     process.stderr.write('a server holds the data directory: the history goes there\n')
@@ -179,9 +217,9 @@ function readKey(path: string): string {
 }
 
 /** Opens log and state as a server does, and ends them as its drain does. */
-async function atRest(config: Config, run: Run): Promise<ImportReport> {
-  const base = createBase(config, { logger: loggerOf(config) })
-  const state = await openState(config, base, {})
+async function atRest(config: Config, preparing: AtRest, run: Run): Promise<ImportReport> {
+  const { base } = preparing
+  const state = await openAtRest(config, preparing)
   const server = join(base, state)
   const target = intoLog(heldOf(server), 'history imported')
   try {
@@ -196,6 +234,15 @@ async function atRest(config: Config, run: Run): Promise<ImportReport> {
     server.control.close()
     await state.loaded.close()
     base.fixed.metrics.close()
+  }
+}
+
+async function openAtRest(config: Config, preparing: AtRest): Promise<OpenState> {
+  try {
+    return await openState(config, preparing.base, { prepared: await preparing.prepared })
+  } catch (error) {
+    await preparing.close()
+    throw error
   }
 }
 

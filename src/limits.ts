@@ -96,6 +96,10 @@ export interface Limits {
   readonly bucketsMax: number
   /** Labels that wait for a transaction not seen yet. */
   readonly labelsUnmatchedMax: number
+  /** Entities whose shared windows are held here: asked for again, an entity costs the way of its whole list. */
+  readonly sharedEntitiesMax: number
+  /** Bytes of words of labels that wait for one transaction in the shared state: some 90 words. */
+  readonly wordsWaitingBytesMax: number
   /** Labels remembered beside held transactions, so that a later word of the same source replaces the earlier. */
   readonly labelsHeldMax: number
   /** Labels of one file that `features build` sorts in memory, some 200 bytes each. */
@@ -311,6 +315,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ featuresMax: 256, entitiesMax: 1_000_000, eventsPerEntityMax: 4096, featureEventsMax: 1 << 25 },
   ...{ lateMsMax: 3_600_000, amountSummedMax: 2 ** 40 },
   ...{ bucketsMax: 1_000, labelsUnmatchedMax: 100_000, labelsHeldMax: 1_000_000 },
+  ...{ sharedEntitiesMax: 200_000, wordsWaitingBytesMax: 4 << 10 },
   ...{ buildLabelsMax: 5_000_000, checkBytesMax: 1 << 30, historyRowsMax: 50_000_000 },
   ...{ clockAheadMsMax: 300_000, repliesMax: 65_536, replyEntriesMax: 256, gapsMax: 10_000, factsBytesMax: 256 << 20 },
   ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8, approvalsMax: 16 },
@@ -351,20 +356,15 @@ export const TINY: Limits = Object.freeze({
   ...{ flightRowsMax: 4, laneRowsMax: 8, laneStopMs: 200, laneBatchRowsMax: 4 },
   ...{ laneDeviceRowsMax: 8, laneWarmMs: 10, laneRestartMs: 5, laneRestartMsMax: 500, laneRestartsMax: 3 },
   ...{ recordBytesMax: 4 << 10, controlBytesMax: 4 << 10, policyBytesMax: 1 << 10 },
-  logRingBytes: 32 << 10,
-  segmentBytes: 64 << 10,
-  stringCharsMax: 64,
+  ...{ logRingBytes: 32 << 10, segmentBytes: 64 << 10, stringCharsMax: 64 },
   transactionTextBytesMax: 1 << 10,
   jsonDepthMax: 4,
   faultsMax: 4,
   unknownNamesMax: 2,
   ...{ entitiesMax: 16, eventsPerEntityMax: 8, featureEventsMax: 64, lateMsMax: 60_000, bucketsMax: 64 },
-  labelsUnmatchedMax: 4,
-  labelsHeldMax: 8,
+  ...{ labelsUnmatchedMax: 4, labelsHeldMax: 8, sharedEntitiesMax: 4, wordsWaitingBytesMax: 256 },
   ...{ buildLabelsMax: 8, checkBytesMax: 2 << 10, historyRowsMax: 64 },
-  repliesMax: 16,
-  replyEntriesMax: 4,
-  gapsMax: 100,
+  ...{ repliesMax: 16, replyEntriesMax: 4, gapsMax: 100 },
   factsBytesMax: 64 << 10,
   ...{ bucketsHeldMax: 16, rampStepsMax: 4, auditHeldMax: 4, warmUpRows: 500 },
   ...{ metricModelsMax: 3, metricRulesMax: 3 },

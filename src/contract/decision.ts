@@ -34,9 +34,12 @@ export type Logged = 'synced' | 'buffered' | 'pending' | 'none'
 
 /**
  * Bits of the flags that the feature stage returns; the answer lists their names under `features`. `folded`: the
- * transaction was folded before, and is in its windows once.
+ * transaction was folded before, and is in its windows once. `shared`: its windows are those of several servers, and
+ * are not computed anew from this log; `local`: they should have been, and are what this server had seen.
  */
-export const FEATURE_FLAGS = { cold: 1, local: 2, truncated: 4, late: 8, missing: 16, stale: 32, folded: 64 } as const
+export const FEATURE_FLAGS = {
+  ...{ cold: 1, local: 2, truncated: 4, late: 8, missing: 16, stale: 32, folded: 64, shared: 128 },
+} as const
 export type FeatureFlag = keyof typeof FEATURE_FLAGS
 
 export interface Reason {

@@ -3,7 +3,7 @@
 // once. Refuses with ASSAY_LOG_LOCKED; a socket that refuses connections is stale and is taken over. Whoever is to
 // follow a running server asks it through the socket, and is told by the end of the connection that the lock is free.
 
-import { mkdirSync, openSync, closeSync, renameSync, unlinkSync } from 'node:fs'
+import { existsSync, mkdirSync, openSync, closeSync, renameSync, unlinkSync } from 'node:fs'
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import type { Server, Socket } from 'node:net'
@@ -63,6 +63,17 @@ function socketPlace(directory: string): SocketPlace {
   if (short !== undefined) return { directory, socket: short, close: () => undefined }
   const fd = openSync(directory, 'r')
   return { directory, socket: `/proc/self/fd/${fd}/${LOCK_NAME}`, close: () => quietly(() => closeSync(fd)) }
+}
+
+/** Whether a server holds the lock now. */
+export async function isLocked(directory: string): Promise<boolean> {
+  if (!existsSync(path.join(directory, LOCK_NAME))) return false
+  const place = socketPlace(directory)
+  try {
+    return await answers(place.socket)
+  } finally {
+    place.close()
+  }
 }
 
 /**

@@ -330,10 +330,11 @@ export class EntityBuckets {
     const until = (this.#floats[this.#begin] + 1) * this.plan.widthMs - 1
     this.#evictedUntil = Math.max(this.#evictedUntil, until, this.#entities.floor(entity))
     this.evictions++
-    this.#remove(entity)
+    this.remove(entity)
   }
 
-  #remove(entity: number): void {
+  /** Lets the entity go; nothing is noted of it. */
+  remove(entity: number): void {
     this.#open(entity)
     this.#floats[this.#begin] = this.#freed
     this.#freed = this.#entities.facts[entity + STRETCH]
@@ -348,7 +349,7 @@ export class EntityBuckets {
       const { oldest } = entities
       this.#open(oldest)
       if (this.#floats[this.#begin] > held) return
-      this.#remove(oldest)
+      this.remove(oldest)
     }
   }
 

@@ -79,8 +79,34 @@ export interface FeatureState {
   warmFromMs(feature: number): number
 }
 
+/** What a transaction says of its entities and values; overwritten by the next. */
+export interface Reading {
+  readonly current: Current
+  /** Per windows of `windows`: whether the transaction names an entity, and the entity's hash. */
+  readonly present: Uint8Array
+  readonly low: Uint32Array
+  readonly high: Uint32Array
+}
+
+/** A state whose windows are filled from elsewhere, entity by entity (shared-windows.ts). */
+export interface OpenWindows extends FeatureState {
+  readonly windows: readonly (EntityWindows | EntityBuckets)[]
+  read(tx: Transaction): Reading
+  /** Windows follow event time up to here from now on. Returns how far they do. */
+  advance(untilMs: number): number
+}
+
+/** An empty state whose windows are filled from elsewhere. The same errors. */
+export function createOpenWindows(compiled: CompiledCatalogue, options: FeatureStateOptions): OpenWindows {
+  return createWindowState(compiled, options)
+}
+
 /** An empty state for the catalogue. Throws RangeError where the bounds cannot hold one full entity. */
 export function createFeatureState(compiled: CompiledCatalogue, options: FeatureStateOptions): FeatureState {
+  return createWindowState(compiled, options)
+}
+
+function createWindowState(compiled: CompiledCatalogue, options: FeatureStateOptions): WindowState {
   const limits = compiled.bounded(options.limits)
   const { eventsPerEntityMax, entitiesMax } = limits
   // Prefix counts are kept modulo 2^16.
@@ -96,12 +122,12 @@ function kept(low: number, high: number): number {
 }
 
 // A class: identity, private state and speed meet. Nothing is allocated per transaction.
-class WindowState implements FeatureState {
+class WindowState implements OpenWindows {
   readonly #plan: Plan
   readonly #size: number
   readonly #limits: Limits
   readonly #hasher: Hasher
-  readonly #windows: readonly (EntityWindows | EntityBuckets)[]
+  readonly windows: readonly (EntityWindows | EntityBuckets)[]
   readonly #labels: LabelFold
   readonly #current: Current
   readonly #raw: Float64Array
@@ -121,6 +147,7 @@ class WindowState implements FeatureState {
   #frontierMs = -Infinity
   #observedSinceMs: number
   #late = 0
+  readonly #reading: Reading
 
   constructor(compiled: CompiledCatalogue, options: FeatureStateOptions) {
     const { limits, hashKey = new Uint8Array(16) } = options
@@ -132,7 +159,7 @@ class WindowState implements FeatureState {
     this.#hasher.string('distinct values')
     const exact = plan.fields.map((field) => new EntityWindows(field, limits, this.#hasher.a))
     const buckets = plan.buckets.map((each) => new EntityBuckets(each, limits))
-    this.#windows = [...exact, ...buckets]
+    this.windows = [...exact, ...buckets]
     this.#labels = new LabelFold({ plan, exact, buckets, hasher: this.#hasher, limits })
     this.#current = {
       timeMs: 0,
@@ -145,15 +172,16 @@ class WindowState implements FeatureState {
     }
     this.#raw = new Float64Array(compiled.size)
     this.#spanMs = plan.spanMs
-    this.#present = new Uint8Array(this.#windows.length)
-    this.#low = new Uint32Array(this.#windows.length)
-    this.#high = new Uint32Array(this.#windows.length)
-    this.#entity = new Int32Array(this.#windows.length)
-    this.#accepted = new Uint8Array(this.#windows.length)
+    this.#present = new Uint8Array(this.windows.length)
+    this.#low = new Uint32Array(this.windows.length)
+    this.#high = new Uint32Array(this.windows.length)
+    this.#entity = new Int32Array(this.windows.length)
+    this.#accepted = new Uint8Array(this.windows.length)
     this.#hashedBy = Int32Array.from(plan.sources, (source) =>
-      this.#windows.findIndex(({ plan }) => plan.field === source.field),
+      this.windows.findIndex(({ plan }) => plan.field === source.field),
     )
     this.#observedSinceMs = options.observedSinceMs ?? NaN
+    this.#reading = { current: this.#current, present: this.#present, low: this.#low, high: this.#high }
   }
 
   fold(tx: Transaction, _ordinal: number, clockMs: number, out: Float64Array, outAt: number): number {
@@ -163,9 +191,9 @@ class WindowState implements FeatureState {
     const t = tx.occurredAtMs
     const { idLow, idHigh } = this.#current
     let held = false
-    for (let i = 0; i < this.#windows.length; i++) {
+    for (let i = 0; i < this.windows.length; i++) {
       if (this.#present[i] === 0) continue
-      const windows = this.#windows[i]
+      const windows = this.windows[i]
       const heldFrom = this.#heldFrom(i, this.#frontierMs)
       if (this.#accepted[i] === 1) {
         windows.insert(this.#entity[i], this.#low[i], this.#high[i], this.#current, heldFrom)
@@ -191,7 +219,7 @@ class WindowState implements FeatureState {
   }
 
   size(): FeatureStateSize {
-    const windows = this.#windows
+    const windows = this.windows
     return {
       entities: this.#entitiesHeld(),
       events: windows.reduce((sum, field) => sum + field.events, 0),
@@ -206,7 +234,7 @@ class WindowState implements FeatureState {
   /** By entity field; where it has buckets beside exact windows, or of several widths, the most of them. */
   #entitiesHeld(): Record<string, number> {
     const held: Record<string, number> = {}
-    for (const { plan, entities } of this.#windows) held[plan.name] = Math.max(held[plan.name] ?? 0, entities)
+    for (const { plan, entities } of this.windows) held[plan.name] = Math.max(held[plan.name] ?? 0, entities)
     return held
   }
 
@@ -214,7 +242,7 @@ class WindowState implements FeatureState {
     const hash = createHash('sha256')
     digestState((bytes) => hash.update(bytes), {
       facts: [this.#frontierMs, this.#observedSinceMs, this.#late, this.#labels.expired],
-      fields: this.#windows.map((windows, i) => ({ windows, heldFrom: this.#heldFrom(i, this.#frontierMs) })),
+      fields: this.windows.map((windows, i) => ({ windows, heldFrom: this.#heldFrom(i, this.#frontierMs) })),
       labels: this.#labels,
     })
     return `sha256:${hash.digest('hex')}`
@@ -224,8 +252,19 @@ class WindowState implements FeatureState {
     this.#frontierMs = await image.number(this.#frontierMs)
     this.#observedSinceMs = await image.number(this.#observedSinceMs)
     this.#late = await image.number(this.#late)
-    for (const windows of this.#windows) await windows.serialize(image)
+    for (const windows of this.windows) await windows.serialize(image)
     await this.#labels.serialize(image)
+  }
+
+  read(tx: Transaction): Reading {
+    this.#hashEntities(tx)
+    this.#readCurrent(tx)
+    return this.#reading
+  }
+
+  advance(untilMs: number): number {
+    this.#frontierMs = Math.max(this.#frontierMs, untilMs)
+    return this.#frontierMs
   }
 
   observedSinceMs(): number {
@@ -247,7 +286,7 @@ class WindowState implements FeatureState {
 
   /** Events of a field at or before this time are no longer held. */
   #heldFrom(field: number, frontierMs: number): number {
-    return frontierMs - this.#windows[field].plan.spanMs - this.#limits.lateMsMax
+    return frontierMs - this.windows[field].plan.spanMs - this.#limits.lateMsMax
   }
 
   /**
@@ -266,7 +305,7 @@ class WindowState implements FeatureState {
     const since = Number.isNaN(this.#observedSinceMs) ? frontierMs : this.#observedSinceMs
     if (this.#spanMs > 0 && t - this.#spanMs < since) flags |= FEATURE_FLAGS.cold
     for (let i = 0; i < scalars.length; i++) raw[scalars[i].feature] = scalars[i].value(tx)
-    for (let i = 0; i < this.#windows.length; i++)
+    for (let i = 0; i < this.windows.length; i++)
       flags |= this.#scoreField(tx, i, this.#heldFrom(i, frontierMs), folded)
     for (let i = 0; i < derived.length; i++) {
       const { feature, ratio, left, right } = derived[i]
@@ -279,8 +318,8 @@ class WindowState implements FeatureState {
 
   #hashEntities(tx: Transaction): void {
     const hasher = this.#hasher
-    for (let i = 0; i < this.#windows.length; i++) {
-      const value = tx.fields[this.#windows[i].plan.field]
+    for (let i = 0; i < this.windows.length; i++) {
+      const value = tx.fields[this.windows[i].plan.field]
       this.#present[i] = typeof value === 'string' ? 1 : 0
       if (typeof value !== 'string') continue
       hasher.string(value)
@@ -291,7 +330,7 @@ class WindowState implements FeatureState {
 
   /** Step by step for all fields: what one waits for is fetched beside what the others wait for. */
   #findEntities(): void {
-    const windows = this.#windows
+    const windows = this.windows
     for (let i = 0; i < windows.length; i++) {
       this.#entity[i] = this.#present[i] === 1 ? windows[i].find(this.#low[i], this.#high[i]) : -1
     }
@@ -299,7 +338,7 @@ class WindowState implements FeatureState {
   }
 
   #scoreField(tx: Transaction, index: number, heldFrom: number, folded: boolean): number {
-    const windows = this.#windows[index]
+    const windows = this.windows[index]
     if (this.#present[index] === 0) {
       const { aggregates } = windows.plan
       for (let i = 0; i < aggregates.length; i++) this.#raw[aggregates[i].feature] = NaN

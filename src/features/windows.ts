@@ -298,10 +298,11 @@ export class EntityWindows {
     const entity = this.#entities.oldest
     this.#evictedUntil = Math.max(this.#evictedUntil, this.#newestTime(entity), this.#entities.floor(entity))
     this.evictions++
-    this.#remove(entity)
+    this.remove(entity)
   }
 
-  #remove(entity: number): void {
+  /** Lets the entity go; nothing is noted of it. */
+  remove(entity: number): void {
     const stretch = this.#open(entity, this.#other)
     while (this.#facts[entity + COUNT] > 0) this.#dropOldest(entity, stretch)
     this.#slab.give(this.#facts[entity + STRETCH], this.#facts[entity + ORDER])
@@ -313,7 +314,7 @@ export class EntityWindows {
     const entities = this.#entities
     for (let i = 0; i < SWEEP && entities.oldest !== entities.newest; i++) {
       if (this.#newestTime(entities.oldest) > heldFrom) return
-      this.#remove(entities.oldest)
+      this.remove(entities.oldest)
     }
   }
 

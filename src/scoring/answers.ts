@@ -16,6 +16,7 @@ import { type Metrics, STAGE } from '../telemetry/metrics.js'
 import type { Exchange } from './exchange.js'
 import type { IdIndex } from './id-index.js'
 import type { Context, InFlight } from './in-flight.js'
+import type { Confirm } from './shared/confirm.js'
 
 const RETRY_AFTER_S = 1
 const UNCONFIRMED: ErrorCode = 'ASSAY_DECISION_UNCONFIRMED'
@@ -51,6 +52,10 @@ export interface AnswerDeps {
   readonly index: IdIndex
   readonly inFlight: InFlight
   readonly metrics: Metrics
+  /** Null: what is durable here stands. */
+  readonly confirm: Confirm | null
+  /** It will be durable later than it was waited for. */
+  readonly onLeftBehind: (sequence: number) => void
   /** Called after each answer of many, so that deadlines do not wait for the last. */
   readonly beat: () => void
 }
@@ -119,13 +124,33 @@ export function createAnswers(deps: AnswerDeps): Answers {
     else {
       const body = render(facts, context.transactionId, logged)
       if (policy.server_timing) exchange.serverTiming = renderTiming(facts, nowMs - context.appendedAtMs)
-      exchange.answer(statusOf(facts), body, false, 0)
+      exchange.answer(statusOf(facts), body, context.replayed, 0)
     }
     metrics.request((nowMs - exchange.receivedAtMs) * 1000)
   }
 
+  /** Durable here; answered once the shared state says that it stands. */
+  function settle(context: Context): void {
+    const { claim, facts, exchange, sequence } = context
+    if (claim === null || deps.confirm === null) {
+      respond(context, durable)
+      inFlight.give(context)
+      return
+    }
+    const body = render(facts, context.transactionId, durable)
+    deps.confirm({ claim, body, sequence }, ({ body: standing, replayed }) => {
+      if (exchange !== null && standing === null) unconfirmed(exchange)
+      else if (exchange !== null && standing !== null) {
+        exchange.answer(statusOf(facts), standing, replayed, 0)
+        metrics.request((clock.monoMs() - exchange.receivedAtMs) * 1000)
+      }
+      inFlight.give(context)
+    })
+  }
+
   /** log_wait_ms is over: the record will still be written; what the client is told is the operator's choice. */
   function giveUp(context: Context): void {
+    if (context.claim !== null) deps.onLeftBehind(context.sequence)
     if (context.labels === 0 && told.length < limits.repliesMax) {
       const { ordinal, unfolded } = context.facts
       told.push({ ordinal, unfolded, told: serves ? 'pending' : 'unconfirmed' })
@@ -144,12 +169,10 @@ export function createAnswers(deps: AnswerDeps): Answers {
     )
   }
 
-  function pop(): void {
-    const context = queue[head]
+  function shift(): void {
     queue[head] = null
     head = (head + 1) % queue.length
     queued--
-    if (context !== null) inFlight.give(context)
   }
 
   /** True where the repeat was answered. */
@@ -189,8 +212,8 @@ export function createAnswers(deps: AnswerDeps): Answers {
   function progress(): void {
     const sequence = log.durableSequence()
     for (let first = queue[head]; queued > 0 && first !== null && first.sequence <= sequence; first = queue[head]) {
-      respond(first, durable)
-      pop()
+      shift()
+      settle(first)
       deps.beat()
     }
     answerRepeats()
@@ -221,8 +244,9 @@ export function createAnswers(deps: AnswerDeps): Answers {
       if (queued > 0) progress()
       const cutMs = clock.monoMs() - logWaitMs
       for (let first = queue[head]; queued > 0 && first !== null && first.appendedAtMs < cutMs; first = queue[head]) {
+        shift()
         giveUp(first)
-        pop()
+        inFlight.give(first)
       }
       answerRepeats()
       writeReplies()

@@ -1,7 +1,7 @@
 // Joins state, log and models into one running pipeline. Called twice at a start: with throw-away parts to warm the
 // code up, then with the real ones.
 import type { Policy } from '../contract/policy.js'
-import type { LabelValidator } from '../contract/label.js'
+import type { Label, LabelValidator } from '../contract/label.js'
 import type { RecordCodecs } from '../contract/record.js'
 import type { TransactionValidator } from '../contract/validate.js'
 import type { DecisionLog } from '../decision-log/port.js'
@@ -26,6 +26,9 @@ import type { LoadedModels } from './models.js'
 import type { Order } from './order.js'
 import { createPipeline, type Pipeline } from './pipeline.js'
 import type { Serving } from './serving.js'
+import { createConfirm } from './shared/confirm.js'
+import type { Stage } from './shared/stage.js'
+import { createSupersede } from './supersede.js'
 
 /** What no transaction changes. */
 export interface Fixed {
@@ -52,8 +55,22 @@ export interface Live {
   /** Null where nobody asks models directly. */
   readonly loaded: LoadedModels | null
   readonly log: DecisionLog
+  /** Null: windows and decisions are this server's own. */
+  readonly shared: SharedParts | null
   /** False before readiness and after the drain: the gate then refuses. */
   readonly open: () => boolean
+}
+
+/** The shared state as the pipeline uses it. */
+export interface SharedParts {
+  readonly stage: Stage
+  /** The record of this sequence is to be written back. */
+  leftBehind(sequence: number): void
+  superseded(): void
+  /** What a label says, logged in the record of this sequence. */
+  label(label: Label, sequence: number): void
+  /** Words of labels that have waited for a transaction which is folded now. */
+  waited(words: readonly Label[]): void
 }
 
 export interface Assembly {
@@ -76,9 +93,15 @@ export interface Assembly {
 export function assemble(fixed: Fixed, live: Live): Assembly {
   const { policy, limits, catalogue } = fixed
   const inFlight = createInFlight(limits.inFlightMax, catalogue.size)
-  const answers = createAnswers({ ...fixed, ...live, inFlight, beat: () => heartbeat.beat() })
-  const { loaded } = live
+  const { loaded, shared } = live
   const wake = (): void => heartbeat.wake()
+  const supersede = createSupersede({ ...fixed, ...live, wake })
+  const onLeftBehind = (sequence: number): void => shared?.leftBehind(sequence)
+  const confirm =
+    shared === null
+      ? null
+      : createConfirm({ stage: shared.stage, supersede, onLeftBehind, onSuperseded: () => shared.superseded() })
+  const answers = createAnswers({ ...fixed, ...live, inFlight, confirm, onLeftBehind, beat: () => heartbeat.beat() })
   const direct = loaded === null ? null : createDirect({ ...fixed, ...live, loaded, wake })
   const tick = (): void => {
     pipeline.tick()
@@ -104,7 +127,7 @@ export function assemble(fixed: Fixed, live: Live): Assembly {
   const gate = (rows: number) => scoring.gate(rows)
   const inference =
     loaded === null || direct === null ? null : createInference({ ...fixed, ...live, loaded, direct, routed, gate })
-  const scoring = createDoor({ ...fixed, ...live, pipeline, inference, inFlight, answers, heartbeat, durable })
+  const scoring = createDoor({ ...fixed, ...live, pipeline, inference, inFlight, answers, heartbeat, durable, supersede })
   return {
     scoring,
     pipeline,

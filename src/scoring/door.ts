@@ -10,6 +10,7 @@ import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import type { SharedParts } from './assemble.js'
 import type { DecidedOffsets } from './decided.js'
 import type { Exchange, Inference, Recall, StreamScoring } from './exchange.js'
 import type { Heartbeat } from './heartbeat.js'
@@ -18,6 +19,7 @@ import type { Identity } from './identity.js'
 import type { InFlight } from './in-flight.js'
 import type { Order } from './order.js'
 import type { Pipeline } from './pipeline.js'
+import type { Supersede } from './supersede.js'
 
 export interface DoorDeps {
   readonly limits: Limits
@@ -38,6 +40,8 @@ export interface DoorDeps {
   readonly answers: Answers
   readonly heartbeat: Heartbeat
   readonly metrics: Metrics
+  readonly supersede: Supersede
+  readonly shared: SharedParts | null
   /** False before readiness and after the drain. */
   readonly open: () => boolean
   /** How far an answered record is: `synced` or `buffered`, by the policy. */
@@ -63,8 +67,9 @@ export function createDoor(deps: DoorDeps): StreamScoring {
     }
     for (const label of labels) {
       const record = { ordinal: order.nextOrdinal(), epoch: log.epoch, foldedAtMs: order.nowMs(), label }
-      features.label(label, record.ordinal, record.foldedAtMs)
+      if (deps.shared === null) features.label(label, record.ordinal, record.foldedAtMs)
       context.sequence = log.append('label', (buffer, at) => codecs.encodeLabel(record, buffer, at))
+      deps.shared?.label(label, context.sequence)
     }
     context.exchange = exchange
     context.labels = labels.length
@@ -118,17 +123,7 @@ export function createDoor(deps: DoorDeps): StreamScoring {
       heartbeat.wake()
       return true
     },
-    supersede(decisionId, reason) {
-      const reference = parseDecisionId(decisionId)
-      if (reference === null || !reference.logId.equals(log.logId)) return true
-      if (!log.healthy() || !log.reserve()) return false
-      const { epoch: supersededEpoch, ordinal: supersededOrdinal } = reference
-      const place = { epoch: log.epoch, ordinal: order.nextUnfolded(), supersededEpoch, supersededOrdinal }
-      const record = { ...place, atMs: order.nowMs(), reason }
-      log.append('superseded', (buffer, at) => codecs.encodeSuperseded(record, buffer, at))
-      heartbeat.wake()
-      return true
-    },
+    supersede: deps.supersede,
   }
 }
 

@@ -10,6 +10,7 @@ import type {
   DecisionPersonal,
   LabelRecord,
 } from '../contract/record-types.js'
+import type { Transaction } from '../contract/transaction.js'
 import type { FeatureState } from '../features/state.js'
 import type { Limits } from '../limits.js'
 import type { Image } from '../runtime/image.js'
@@ -93,14 +94,19 @@ export function createFold(deps: FoldDeps): Fold {
     }
     const { facts, personal, sequence } = item
     const { transaction } = personal
-    const flags =
-      (facts.features & FEATURE_FLAGS.folded) === 0
-        ? features.fold(transaction, facts.ordinal, facts.foldedAtMs, vector, 0)
-        : features.revisit(transaction, facts.foldedAtMs, vector, 0)
+    // Windows that servers share are no fold of this log.
+    const isShared = (facts.features & FEATURE_FLAGS.shared) !== 0
+    const flags = isShared ? facts.features : foldWindows(facts, transaction)
     note(facts.ordinal, Math.max(facts.foldedAtMs, facts.decidedAtMs))
     counts.transactions++
     if (indexed !== null) remember(indexed, item)
-    deps.onFolded?.({ facts, personal, sequence, vector, flags })
+    if (!isShared) deps.onFolded?.({ facts, personal, sequence, vector, flags })
+  }
+
+  function foldWindows({ features: flags, ordinal, foldedAtMs }: DecisionFacts, transaction: Transaction): number {
+    return (flags & FEATURE_FLAGS.folded) === 0
+      ? features.fold(transaction, ordinal, foldedAtMs, vector, 0)
+      : features.revisit(transaction, foldedAtMs, vector, 0)
   }
 
   function note(ordinal: number, ms: number): void {

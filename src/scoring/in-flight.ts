@@ -8,6 +8,7 @@ import type { Ticket } from './lane/port.js'
 import type { LaneModel } from './models.js'
 import type { FeatureRow } from './row.js'
 import type { Serving } from './serving.js'
+import type { Claim } from './shared/stage.js'
 
 const EMPTY = new Uint8Array(0)
 
@@ -45,6 +46,12 @@ export class Context {
   /** Room in the log is reserved or used; false only under serve_and_count. */
   logged = false
   sequence = -1
+  /** Under which its decision is committed to the shared state; null: to none. */
+  claim: Claim | null = null
+  /** The shared state did not answer in time. */
+  withoutState = false
+  /** It answers what was decided before. */
+  replayed = false
   /** Labels that this context stands for; 0 for a transaction. */
   labels = 0
 

@@ -4,11 +4,8 @@
 import assert from 'node:assert'
 import {
   ACTIONS,
-  type FallbackReason,
-  FALLBACK_REASONS,
   FEATURE_FLAGS,
   type Reason,
-  type Role,
   ROLES,
 } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
@@ -25,20 +22,22 @@ import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
 import { type Metrics, STAGE } from '../telemetry/metrics.js'
 import { type Answers, answerRejection, RETRY_ADVICE } from './answers.js'
+import type { SharedParts } from './assemble.js'
 import type { DecidedOffsets } from './decided.js'
 import type { Exchange } from './exchange.js'
 import { isBehind } from './behind.js'
-import { CHAINS, giveUpAt, secondTryFits } from './fallback.js'
 import type { IdIndex, SettledDecision } from './id-index.js'
 import type { Identity } from './identity.js'
 import type { Context, InFlight } from './in-flight.js'
+import { createInfer } from './infer.js'
 import type { Lane, LaneListener } from './lane/port.js'
-import type { LaneModel, ServedModel } from './models.js'
+import type { ServedModel } from './models.js'
 import type { Order } from './order.js'
 import { createRepeat } from './repeat.js'
 import { isChallenged } from './route.js'
 import { clearDecision, type FeatureRow, noteUnfolded } from './row.js'
 import type { Serving } from './serving.js'
+import { createSharedDoor, type Folded } from './shared/admit.js'
 
 export interface PipelineDeps {
   readonly policy: Policy
@@ -60,6 +59,8 @@ export interface PipelineDeps {
   readonly inFlight: InFlight
   readonly answers: Answers
   readonly metrics: Metrics
+  /** Null: windows and decisions are this server's own. */
+  readonly shared: SharedParts | null
   /** Asks for `flush` soon, once per turn of the event loop, and for ticks while anything waits. */
   readonly wake: () => void
 }
@@ -105,12 +106,24 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     answerRejection(exchange, reject(code, detail), metrics)
   }
 
+  const isBaselineAlone = deps.shared?.stage.onUnavailable === 'baseline'
+  const rung = createInfer({ ...{ policy, clock, inFlight, metrics }, wake: deps.wake, isBaselineAlone, conclude })
   const repeat = createRepeat({ limits, index, codecs, answers, refuse, wake: deps.wake })
+
+  const stage = deps.shared?.stage ?? null
+  const shared =
+    deps.shared === null
+      ? null
+      : createSharedDoor({ ...deps, ...deps.shared, onWaited: deps.shared.waited, enter, begin, resume, record, refuse })
 
   function admit(transaction: Transaction, exchange: Exchange): void {
     const elsewhere = exchange.decidedElsewhere?.get(transaction.transactionId)?.body ?? null
     const mode = elsewhere === null ? exchange.mode : 'observe'
     identity.of(transaction)
+    if (shared !== null && elsewhere === null) {
+      shared.admit(transaction, exchange, mode)
+      return
+    }
     const known = repeat(hashes, exchange, mode)
     if (known === 'answered') return
     if (exchange.source !== null && decided.has(exchange.source)) {
@@ -173,6 +186,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     context.step = 0
     context.handedOver = false
     context.labels = 0
+    context.claim = null
+    context.withoutState = context.replayed = false
     context.deadlineAtMs = exchange.receivedAtMs + exchange.deadlineMs
     personal.transaction = transaction
     personal.traceparent = exchange.traceparent
@@ -188,22 +203,43 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   /** Takes the ordinal, folds the transaction into its windows where it is not there yet, and fills the vector. */
   function fold(context: Context, folds: boolean, isFolded: boolean): void {
-    const { facts, personal, vectorAt } = context
     const startMs = clock.monoMs()
+    const { facts, personal, vectorAt } = context
+    const { transaction } = personal
+    const nowMs = number(context, folds)
+    facts.features = isFolded
+      ? features.revisit(transaction, nowMs, vectors, vectorAt)
+      : folds
+        ? features.fold(transaction, facts.ordinal, nowMs, vectors, vectorAt)
+        : features.evaluate(transaction, nowMs, vectors, vectorAt)
+    enterIndex(context, folds, startMs)
+  }
+
+  /** The same of one that the shared state has folded. */
+  function resume(context: Context, { flags, folds, startMs }: Folded): void {
+    number(context, folds)
+    context.facts.features = flags
+    if (folds) identity.of(context.personal.transaction)
+    enterIndex(context, folds, startMs)
+    if (context.facts.mode === 'observe') observe(context)
+    else route(context)
+  }
+
+  /** Its place in the order of state, or one beside it. Returns the time. */
+  function number({ facts }: Context, folds: boolean): number {
     const nowMs = order.nowMs()
     facts.unfolded = !folds
     facts.epoch = log.epoch
     facts.ordinal = folds ? order.nextOrdinal() : order.nextUnfolded()
     facts.receivedAtMs = nowMs
     facts.foldedAtMs = nowMs
-    const { transaction } = personal
-    facts.features = isFolded
-      ? features.revisit(transaction, nowMs, vectors, vectorAt)
-      : folds
-        ? features.fold(transaction, facts.ordinal, nowMs, vectors, vectorAt)
-        : features.evaluate(transaction, nowMs, vectors, vectorAt)
-    if (context.exchange?.stale === true) facts.features |= FEATURE_FLAGS.stale
-    if (folds) context.entry = index.insert(hashes, log.epoch, facts.ordinal, nowMs)
+    return nowMs
+  }
+
+  function enterIndex(context: Context, folds: boolean, startMs: number): void {
+    const { facts, exchange } = context
+    if (exchange?.stale === true) facts.features |= FEATURE_FLAGS.stale
+    if (folds) context.entry = index.insert(hashes, log.epoch, facts.ordinal, facts.foldedAtMs)
     facts.stages.featuresUs = micros(clock.monoMs() - startMs)
     metrics.stage(STAGE.features, facts.stages.featuresUs)
   }
@@ -220,65 +256,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     facts.experiment = challenger === null ? null : routes.experiment
     facts.arm = challenger === null ? null : context.prescribed
     facts.propensity = challenger === null ? null : challenged ? propensity : 1 - propensity
-    infer(context)
-  }
-
-  /** Offers the row to the next model of its chain; the baseline ends every chain. */
-  function infer(context: Context): void {
-    const chain = CHAINS[context.prescribed]
-    const { models } = context.serving
-    for (; context.step < chain.length; context.step++) {
-      const role = chain[context.step]
-      if (role === 'baseline') {
-        conclude(context, models.baseline, models.baseline.score(vectors, context.vectorAt), null)
-        return
-      }
-      const model = role === 'challenger' ? models.challenger : models.champion
-      if (model === null) continue
-      const reason = offer(context, model, role)
-      if (reason === null) return
-      leave(context, model, role, reason)
-    }
-  }
-
-  function offer(context: Context, model: LaneModel, role: Role): FallbackReason | null {
-    const { lane } = model
-    if (model.forced) return 'forced'
-    if (lane === null) return 'not_loaded'
-    const nowMs = clock.monoMs()
-    if (context.handedOver && !secondTryFits(lane.predictedMs(), context.deadlineAtMs - nowMs)) return 'deadline'
-    const reason = lane.offer(context.ticket, vectors, context.vectorAt)
-    if (reason !== null) return reason
-    context.lane = model
-    context.handedOver = true
-    context.offeredAtMs = nowMs
-    context.giveUpAtMs = giveUpAt(role, context.deadlineAtMs - policyDeadline(context), policyDeadline(context))
-    inFlight.startWaiting(context)
-    deps.wake()
-    return null
-  }
-
-  function policyDeadline(context: Context): number {
-    return context.exchange === null ? policy.budgets.deadline_ms : context.exchange.deadlineMs
-  }
-
-  /** Notes the hop: this model was left for the next, and why. */
-  function leave(context: Context, model: ServedModel, role: Role, reason: FallbackReason): void {
-    const { facts } = context
-    facts.degraded = true
-    facts.fallback = [...facts.fallback, { model: model.reference, role, reason }]
-    if (facts.mode === 'decide') metrics.degraded(model.metric, FALLBACK_REASONS.indexOf(reason))
-  }
-
-  /** The current lane failed or was given up: on to the next model. */
-  function fallBack(context: Context, reason: FallbackReason): void {
-    const model = context.lane
-    inFlight.stopWaiting(context)
-    if (model === null) return
-    context.lane = null
-    leave(context, model, CHAINS[context.prescribed][context.step], reason)
-    context.step++
-    infer(context)
+    rung.infer(context)
   }
 
   function conclude(context: Context, model: ServedModel, score: number, raw: number | null): void {
@@ -343,6 +321,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     appending = null
     context.row?.onDecided(facts, context.sequence)
     if (personal.source !== null) decided.add(personal.source, context.sequence)
+    if (context.withoutState) deps.shared?.leftBehind(context.sequence)
     if (context.entry >= 0) {
       settled.ordinal = facts.ordinal
       settled.sequence = context.sequence
@@ -372,21 +351,15 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     },
     onFailure(lane: Lane, ticket, reason) {
       const context = inFlight.byTicket(ticket)
-      if (context !== null && context.lane?.lane === lane) fallBack(context, reason)
+      if (context !== null && context.lane?.lane === lane) rung.fallBack(context, reason)
     },
     flush() {
       for (const lane of lanes) lane.flush()
       log.flush()
     },
     tick() {
-      const nowMs = clock.monoMs()
-      // From the end, since giving up swaps the last row into the place of the one that leaves.
-      for (let at = inFlight.waiting.length - 1; at >= 0; at--) {
-        const context = inFlight.waiting[at]
-        if (context === undefined || context.giveUpAtMs > nowMs) continue
-        context.lane?.lane?.expire(context.ticket)
-        fallBack(context, 'deadline')
-      }
+      stage?.tick()
+      rung.tick()
     },
   }
 }

@@ -45,6 +45,7 @@ export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
     recall: () => Promise.resolve(new Map()),
     order: createOrder(clock, { ordinal: 0, ms: 0 }),
     log: createScratchLog(limits.recordBytesMax, () => scratch.progress()),
+    shared: null,
     open: () => true,
   })
   deps.aim(scratch.listener)

@@ -38,6 +38,8 @@ export const EVENTS = {
   PolicyChanged: 'info',
   PolicyDiffered: 'warn',
   WarmUpEnded: 'info',
+  SharedStateFailed: 'error',
+  SharedStateHealed: 'info',
   KafkaJoined: 'info',
   KafkaFailed: 'error',
   KafkaWarned: 'warn',

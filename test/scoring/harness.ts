@@ -193,7 +193,7 @@ export function createHarness(options: HarnessOptions = {}) {
     recall: () => Promise.resolve(new Map()),
     order: createOrder(clock, { ordinal: 0, ms: 0 }),
     lanes: [champion, challenger] as unknown as Lane[],
-    ...{ log, serving: () => serving, loaded: null, open: () => true },
+    ...{ log, serving: () => serving, loaded: null, shared: null, open: () => true },
   }
   const fixed = fixedParts({ policy, limits, clock, catalogue, codecs, metrics })
   const assembly = assemble(fixed, live)

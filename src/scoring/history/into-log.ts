@@ -14,14 +14,14 @@ import { historySource, placesDone } from './source.js'
 /** A server of this process, before it answers anybody. */
 export interface HeldServer {
   readonly fixed: Fixed
-  readonly live: Omit<Live, 'lanes' | 'loaded' | 'serving' | 'open'>
+  readonly live: Omit<Live, 'lanes' | 'loaded' | 'shared' | 'serving' | 'open'>
   readonly control: Pick<Control, 'serving' | 'change'>
   /** Called whenever the log has moved. */
   readonly progress: { call: () => void }
 }
 
 /** Rows under way: while the disk syncs some, the next are folded. */
-const ROWS_MAX = 8_192
+const ROWS_MAX = 2_048
 /** Rows between two turns of the event loop, in which they are handed to the log's thread. */
 const TURN_ROWS = 256
 /** Milliseconds for a record to become durable, and for the log to have room again. */
@@ -79,7 +79,7 @@ export function intoLog(
       // What cannot be logged now is tried again: it is never answered without a record.
       policy: { ...policy, on_log_unavailable: 'reject', budgets: { ...policy.budgets, log_wait_ms: LOG_WAIT_MS } },
     },
-    { ...live, lanes: [], loaded: null, serving: () => control.serving(), open: () => true },
+    { ...live, lanes: [], loaded: null, shared: null, serving: () => control.serving(), open: () => true },
   )
   const { scoring } = assembly
   const before = progress.call

@@ -125,17 +125,20 @@ async function fill(spool: Spool, input: HistoryInput, limits: Limits): Promise<
     return true
   }
 
-  /** False once rows come that are no longer wanted. */
+  /** False once rows come that are no longer wanted. Those that are stand side by side. */
   function takeChunk({ first, lines, frauds, approvals }: RowChunk): boolean {
     let from = 0
-    for (const [at, fraud] of frauds.entries()) {
+    let begin = -1
+    let isWanted = true
+    for (let at = 0; isWanted && at < frauds.length; at++) {
       const end = lines.indexOf(LINE_END, from)
-      const isTaken = take(lines.subarray(from, end), first + at, { fraud, approved: approvals[at] })
-      if (isTaken) sources.update(lines.subarray(from, end + 1))
-      else if (transactions > 0) return false
-      from = end + 1
+      const isTaken = take(lines.subarray(from, end), first + at, { fraud: frauds[at], approved: approvals[at] })
+      if (isTaken && begin < 0) begin = from
+      if (isTaken || transactions === 0) from = end + 1
+      else isWanted = false
     }
-    return true
+    if (begin >= 0) sources.update(lines.subarray(begin, from))
+    return isWanted
   }
 
   for await (const chunk of input.chunks) if (!takeChunk(chunk)) break

@@ -1,0 +1,142 @@
+// Where state is shared, the stages from replay to fold: a transaction is claimed for the fleet and folded there, then
+// goes on as any other; what another server has decided is answered with that decision, which is logged here in full.
+import { parseDecisionId, FEATURE_FLAGS } from '../../contract/decision.js'
+import type { Label } from '../../contract/label.js'
+import type { Mode, Transaction } from '../../contract/transaction.js'
+import type { DecisionLog } from '../../decision-log/port.js'
+import type { ErrorCode } from '../../errors.js'
+import type { CompiledCatalogue } from '../../features/compile.js'
+import type { Clock } from '../../runtime/clock.js'
+import type { Metrics } from '../../telemetry/metrics.js'
+import { RETRY_ADVICE } from '../answers.js'
+import type { DecidedOffsets } from '../decided.js'
+import type { Exchange } from '../exchange.js'
+import type { Context, InFlight } from '../in-flight.js'
+import type { Order } from '../order.js'
+import { clearDecision, noteUnfolded } from '../row.js'
+import type { Begun, Stage } from './stage.js'
+
+/** Its vector is written: the pipeline goes on with it. */
+export interface Folded {
+  readonly flags: number
+  /** False where nothing is left behind of it. */
+  readonly folds: boolean
+  readonly startMs: number
+}
+
+export interface SharedDoorDeps {
+  readonly stage: Stage
+  readonly clock: Clock
+  readonly order: Order
+  readonly log: DecisionLog
+  readonly inFlight: InFlight
+  readonly metrics: Metrics
+  readonly decided: DecidedOffsets
+  readonly catalogue: Pick<CompiledCatalogue, 'size'>
+  readonly enter: (exchange: Exchange, mode: Mode) => Context | null
+  readonly begin: (context: Context, transaction: Transaction, exchange: Exchange) => void
+  readonly resume: (context: Context, folded: Folded) => void
+  readonly record: (context: Context) => void
+  readonly refuse: (exchange: Exchange, code: ErrorCode, detail: string) => void
+  readonly wake: () => void
+  /** Words of labels have waited for it. */
+  readonly onWaited: (words: readonly Label[]) => void
+}
+
+export interface SharedDoor {
+  admit(transaction: Transaction, exchange: Exchange, mode: Mode): void
+}
+
+export function createSharedDoor(deps: SharedDoorDeps): SharedDoor {
+  const { stage, clock, order, log, inFlight } = deps
+
+  /** The context is not used any more; whatever it had reserved is free again. */
+  function letGo(context: Context): void {
+    if (context.logged) log.release()
+    inFlight.give(context)
+  }
+
+  function refuse(context: Context, code: ErrorCode, detail: string): void {
+    const { exchange } = context
+    letGo(context)
+    if (exchange !== null) deps.refuse(exchange, code, detail)
+  }
+
+  /** It was decided before: by this log's server, whose record stands, or by another. */
+  function answer(context: Context, body: string, isObserved: boolean): void {
+    const { facts, exchange } = context
+    if (isObserved || isOwn(body)) {
+      letGo(context)
+      exchange?.answer(isObserved ? 202 : 200, body, true, 0)
+      return
+    }
+    noteUnfolded(facts, log.epoch, order.nextUnfolded(), order.nowMs())
+    facts.mode = 'observe'
+    facts.features = FEATURE_FLAGS.shared
+    clearDecision(facts)
+    facts.decidedElsewhere = body
+    facts.decidedAtMs = order.nowMs()
+    inFlight.vectors.fill(NaN, context.vectorAt, context.vectorAt + deps.catalogue.size)
+    context.replayed = true
+    deps.record(context)
+  }
+
+  function isOwn(body: string): boolean {
+    const id = decisionIdOf(body)
+    return id !== null && parseDecisionId(id)?.logId.equals(log.logId) === true
+  }
+
+  function hear(context: Context, begun: Begun, startMs: number): void {
+    switch (begun.kind) {
+      case 'folded': {
+        const isAlone = begun.claim === null
+        context.claim = begun.claim
+        context.withoutState = isAlone
+        if (isAlone) deps.metrics.state.decidedLocally()
+        const flags = begun.flags | FEATURE_FLAGS.shared | (isAlone ? FEATURE_FLAGS.local : 0)
+        deps.resume(context, { flags, folds: true, startMs })
+        if (begun.words.length > 0) deps.onWaited(begun.words)
+        return
+      }
+      case 'answered':
+        return answer(context, begun.body, begun.isObserved)
+      case 'reused':
+        return refuse(context, 'ASSAY_TRANSACTION_REUSED', 'a transaction_id names one transaction with one content')
+      case 'claimed':
+        refuse(context, 'ASSAY_DUPLICATES_WAITING', `another server is deciding it; ${RETRY_ADVICE}`)
+    }
+  }
+
+  return {
+    admit(transaction, exchange, mode) {
+      if (exchange.source !== null && deps.decided.has(exchange.source)) {
+        deps.refuse(exchange, 'ASSAY_DECISION_UNKNOWN', 'its place in the stream was decided before')
+        return
+      }
+      const context = deps.enter(exchange, mode)
+      if (context === null) return
+      deps.begin(context, transaction, exchange)
+      context.facts.decidedElsewhere = null
+      const startMs = clock.monoMs()
+      const peeks = mode === 'evaluate' || !context.logged
+      const to = { out: inFlight.vectors, at: context.vectorAt, clockMs: order.nowMs(), peeks }
+      deps.wake()
+      if (peeks) {
+        stage.peek(transaction, to, (flags, isAlone) => {
+          const alone = isAlone ? FEATURE_FLAGS.local : 0
+          deps.resume(context, { flags: flags | FEATURE_FLAGS.shared | alone, folds: false, startMs })
+        })
+      } else {
+        const becomes = mode === 'observe' ? 'O' : 'D'
+        stage.begin(transaction, becomes, to, (begun) => hear(context, begun, startMs))
+      }
+    },
+  }
+}
+
+const DECISION_ID = /"decision_id":"(d_[a-z2-7]{32})"/
+
+/** That of an answer; null where it is none of a decision. */
+export function decisionIdOf(body: string): string | null {
+  return DECISION_ID.exec(body)?.[1] ?? null
+}

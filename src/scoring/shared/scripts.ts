@@ -1,0 +1,145 @@
+// What runs inside the Redis: one script a key, each whole or not at all. Times of leases are those of the Redis.
+//
+//   entity:       | ASY1 | entries trimmed so far (u32) | newest event time dropped by the bound (f64) | entry | entry … |
+//   transaction:  | kind | content hash (8) | token (16) | lease until, ms (f64) | refs (u16 length) | body |
+//                   kind: C claimed, O observed, D decided; body: of O and D
+//
+// Entries of an entity have one length, that of the entry which is brought. Invariants: a transaction stands in an
+// entity's list once; what was decided is never decided again; a claim ends with its lease, or its decision.
+import { MARK_BYTES, TIME_AT } from '../../features/shared-entry.js'
+import { script } from '../../redis/connection.js'
+
+/** What a reply begins with where a value is none of ours, or of a later release. */
+export const FORMAT_REFUSED = 'ASSAY another format'
+
+const ENTITY = `
+local H, M = 16, ${MARK_BYTES}
+local entry, known, mark = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local E = #entry
+local list = redis.call('GET', KEYS[1])
+if list and (list:sub(1, 4) ~= 'ASY1' or (#list - H) % E ~= 0) then
+  return redis.error_reply('${FORMAT_REFUSED} at ' .. KEYS[1])
+end
+local base, n, floor = 0, 0, struct.pack('<d', -math.huge)
+if list then base, n, floor = struct.unpack('<I4', list, 5), (#list - H) / E, list:sub(9, 16) end
+local skip, whole = known - base, 0
+if skip < 1 or skip > n or list:sub(H + (skip - 1) * E + 1, H + (skip - 1) * E + M) ~= mark then
+  skip, whole = 0, 1
+end
+local rest = list and list:sub(H + 1 + skip * E) or ''
+`
+
+/**
+ * KEYS entity. ARGV entry, entries known, mark of the last of them, time up to which events are held no more (ms), ttl
+ * (ms), entries held at most, 1 to append. Returns [stood there before, entries before `rest`, whole, floor, rest].
+ */
+export const FOLD = script(`${ENTITY}
+local heldFrom, ttl, most = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local own, at = entry:sub(1, M), H + 1
+while list do
+  local found = list:find(own, at, true)
+  if not found then break end
+  if (found - 1 - H) % E == 0 then return {1, base + skip, whole, floor, rest} end
+  at = found + 1
+end
+if ARGV[7] ~= '1' then return {0, base + skip, whole, floor, rest} end
+local drop = 0
+local function time(i) return (struct.unpack('<d', list, H + i * E + ${TIME_AT + 1})) end
+while drop < n and time(drop) <= heldFrom do drop = drop + 1 end
+local newest = struct.unpack('<d', floor)
+if n - drop >= most then
+  local keep = most - math.ceil(most / 8)
+  while n - drop > keep do
+    newest = math.max(newest, time(drop))
+    drop = drop + 1
+  end
+end
+if not list or drop * 4 > n then
+  local kept = list and list:sub(H + 1 + drop * E) or ''
+  local head = 'ASY1' .. struct.pack('<I4', base + drop) .. struct.pack('<d', newest)
+  redis.call('SET', KEYS[1], head .. kept .. entry, 'PX', ttl)
+else
+  redis.call('APPEND', KEYS[1], entry)
+  redis.call('PEXPIRE', KEYS[1], ttl)
+end
+return {0, base + skip, whole, floor, rest}
+`)
+
+/** KEYS entity. ARGV an entry (for its length), 0, ''. Returns [entries trimmed and held, all entries]. */
+export const READ = script(`${ENTITY}
+return {base + n, rest}
+`)
+
+/** KEYS entity. ARGV entry, entries trimmed and held as read, '', ttl. Returns 1 where it was appended, else 0. */
+export const APPEND = script(`${ENTITY}
+if base + n ~= known then return 0 end
+if list then
+  redis.call('APPEND', KEYS[1], entry)
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+else
+  redis.call('SET', KEYS[1], 'ASY1' .. struct.pack('<I4', 0) .. floor .. entry, 'PX', ARGV[4])
+end
+return 1
+`)
+
+const TRANSACTION = `
+local held = redis.call('GET', KEYS[1])
+local kind, length = held and held:sub(1, 1), 0
+if held then
+  if #held < 35 or not kind:find('[COD]') then return redis.error_reply('${FORMAT_REFUSED} at ' .. KEYS[1]) end
+  length = struct.unpack('<I2', held, 34)
+end
+local function write(as, content, token, untilMs, refs, body, ttl)
+  local head = as .. content .. token .. struct.pack('<d', untilMs) .. struct.pack('<I2', #refs)
+  redis.call('SET', KEYS[1], head .. refs .. body, 'PX', ttl)
+end
+`
+
+/**
+ * KEYS transaction, words of labels that wait for it. ARGV content hash, token, lease (ms), ttl (ms), D or O for what it
+ * is to become, refs. Returns [N new or taken over, waiting words] · [R other content] · [B claimed, ms left] · [O|D, body].
+ */
+export const CLAIM = script(`${TRANSACTION}
+local content, token, ttl = ARGV[1], ARGV[2], ARGV[4]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local function take()
+  write('C', content, token, now + tonumber(ARGV[3]), ARGV[6], '', ttl)
+  return {'N', redis.call('GET', KEYS[2]) or ''}
+end
+if not held then return take() end
+if held:sub(2, 9) ~= content then return {'R'} end
+if kind == 'C' then
+  local left = struct.unpack('<d', held, 26) - now
+  if left > 0 and held:sub(10, 25) ~= token then return {'B', left} end
+  return take()
+end
+if kind == 'O' and ARGV[5] == 'D' then return take() end
+return {kind, held:sub(36 + length)}
+`)
+
+/**
+ * KEYS transaction. ARGV content hash, token, ttl (ms), D or O, refs, body. Returns [K kept] · [B claimed by another] ·
+ * [O|D, body of another].
+ */
+export const COMMIT = script(`${TRANSACTION}
+if held and held:sub(10, 25) ~= ARGV[2] then
+  if kind == 'C' then return {'B'} end
+  if kind == 'D' or ARGV[4] == 'O' then return {kind, held:sub(36 + length)} end
+end
+write(ARGV[4], ARGV[1], ARGV[2], 0, ARGV[5], ARGV[6], ARGV[3])
+return {'K'}
+`)
+
+/**
+ * KEYS transaction, words that wait for it. ARGV a word of a label, ttl (ms), bytes of words that may wait. Returns the
+ * refs, or '' where the transaction is not known: then the word waits.
+ */
+export const WORD = script(`${TRANSACTION}
+if held then return held:sub(36, 35 + length) end
+local words = redis.call('GET', KEYS[2]) or ''
+if not words:find(ARGV[1], 1, true) then
+  redis.call('SET', KEYS[2], (words .. ARGV[1]):sub(-tonumber(ARGV[3])), 'PX', ARGV[2])
+end
+return ''
+`)

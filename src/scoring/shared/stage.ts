@@ -1,0 +1,297 @@
+// A transaction's way through the shared state: it is claimed, and folded into its entities' lists, in one round trip;
+// once its record is durable its decision is committed, or another's stands. Whatever the Redis does, each call ends
+// within its time: then the transaction is scored from what this server has seen, and written back later.
+// Invariant: `done` of each call is called once, by a reply, by a failure or by the tick.
+import { type StatePolicy, STATE_POLICY_DEFAULTS } from '../../contract/state.js'
+import { wordsFromText } from '../../contract/fleet.js'
+import type { Label } from '../../contract/label.js'
+import type { Policy } from '../../contract/policy.js'
+import type { Transaction } from '../../contract/transaction.js'
+import { AssayError } from '../../errors.js'
+import type { EntityAsked, EntityTold, SharedWindows, VectorPlace } from '../../features/shared-windows.js'
+import type { Limits } from '../../limits.js'
+import type { RedisConnection, Reply } from '../../redis/connection.js'
+import type { Clock } from '../../runtime/clock.js'
+import type { Identity } from '../identity.js'
+import { createStateBreaker } from './breaker.js'
+import type { Keys } from './keys.js'
+import { CLAIM, COMMIT, FOLD } from './scripts.js'
+
+/** What a decision is committed under. */
+export interface Claim {
+  readonly keys: readonly [transaction: string, words: string]
+  readonly content: Buffer
+  /** Nobody else's: owner and number. */
+  readonly token: Buffer
+  readonly refs: Buffer
+  /** Decided or observed. */
+  readonly becomes: 'D' | 'O'
+}
+
+/** Where a transaction stands after `begin`. */
+export type Begun =
+  /** Its vector is written; `flags` are bits of FEATURE_FLAGS. Without a claim it is of local windows. */
+  | { readonly kind: 'folded'; readonly flags: number; readonly claim: Claim | null; readonly words: Labels }
+  /** Another decided it, or took it in: this is the answer. */
+  | { readonly kind: 'answered'; readonly body: string; readonly isObserved: boolean }
+  | { readonly kind: 'reused' }
+  /** Another has claimed it and has not decided in time. */
+  | { readonly kind: 'claimed' }
+
+/** Words of labels that have waited. */
+type Labels = readonly Label[]
+
+export type Committed =
+  | { readonly kind: 'kept' }
+  /** Nobody knows whether another decided: it is to be written back. */
+  | { readonly kind: 'unconfirmed' }
+  /** Another decided it: its answer, or null where that is not known in time. */
+  | { readonly kind: 'lost'; readonly body: string | null }
+
+export interface StageDeps {
+  readonly policy: Pick<Policy, 'budgets' | 'idempotency' | 'state'>
+  readonly limits: Pick<Limits, 'eventsPerEntityMax'>
+  readonly clock: Clock
+  readonly connection: RedisConnection
+  readonly windows: SharedWindows
+  readonly keys: Keys
+  /** Under the key of the fleet. */
+  readonly identity: Identity
+  /** 8 bytes of this start of this server. */
+  readonly owner: Buffer
+  readonly onReply: (op: 'fold' | 'commit', micros: number) => void
+  readonly onFailure: (reason: 'timeout' | 'unavailable' | 'open') => void
+  readonly onFault: (error: AssayError) => void
+}
+
+export interface Stage {
+  readonly onUnavailable: StatePolicy['on_unavailable']
+  begin(tx: Transaction, becomes: Claim['becomes'], to: VectorPlace, done: (begun: Begun) => void): void
+  /** The vector alone; nothing is left behind. */
+  peek(tx: Transaction, to: VectorPlace, done: (flags: number, isAlone: boolean) => void): void
+  commit(claim: Claim, body: string, done: (committed: Committed) => void): void
+  /** Claims, folds and commits what was decided without the shared state. Rejects where that does not answer. */
+  writeBack(tx: Transaction, becomes: Claim['becomes'], body: string, clockMs: number): Promise<Committed | 'claimed'>
+  isOpen(): boolean
+  /** Once a millisecond while anything waits. */
+  tick(): void
+}
+
+/** A call that waits, for a reply or for its next try. */
+interface Waiting {
+  untilMs: number
+  againAtMs: number
+  readonly again: () => void
+  readonly giveUp: () => void
+}
+
+/** Milliseconds between two looks at a transaction that another has claimed. */
+const AGAIN_MS = 2
+/** Milliseconds of a lease beyond the deadline and the wait for the log. */
+const LEASE_SLACK_MS = 50
+
+export function createStage(deps: StageDeps): Stage {
+  const { policy, limits, clock, connection, windows, keys } = deps
+  const { wait_ms: waitMs, on_unavailable: onUnavailable } = policy.state ?? STATE_POLICY_DEFAULTS
+  const othersMs = policy.budgets.deadline_ms + policy.budgets.log_wait_ms
+  const leaseMs = othersMs + LEASE_SLACK_MS
+  const windowMs = policy.idempotency.window_ms
+  const breaker = createStateBreaker(clock)
+  const waiting = new Set<Waiting>()
+  let tokens = 0
+
+  function nextToken(): Buffer {
+    const token = Buffer.alloc(16)
+    deps.owner.copy(token)
+    token.writeDoubleLE(++tokens, 8)
+    return token
+  }
+
+  function admits(): boolean {
+    const isUp = connection.isUp()
+    if (isUp && breaker.admits()) return true
+    deps.onFailure(isUp ? 'open' : 'unavailable')
+    return false
+  }
+
+  /**
+   * Calls until `hear` says that it has heard enough; each reply may ask for another try. `fail` is called in place of
+   * it where no reply came in time, or none that helps.
+   */
+  function ask<Replies>(
+    op: 'fold' | 'commit',
+    call: () => Promise<Replies>,
+    hear: (replies: Replies) => 'done' | 'again' | 'soon',
+    fail: (wasHeard: boolean) => void,
+  ): void {
+    const startMs = clock.monoMs()
+    let sinceMs = startMs
+    const one: Waiting = {
+      untilMs: startMs + waitMs,
+      againAtMs: Infinity,
+      again,
+      giveUp() {
+        const wasHeard = one.untilMs > startMs + waitMs
+        if (!wasHeard) {
+          breaker.failed()
+          deps.onFailure('timeout')
+        }
+        fail(wasHeard)
+      },
+    }
+    function again(): void {
+      sinceMs = clock.monoMs()
+      one.againAtMs = Infinity
+      call().then(onReply, onError)
+    }
+    function onReply(replies: Replies): void {
+      breaker.succeeded()
+      deps.onReply(op, (clock.monoMs() - sinceMs) * 1000)
+      if (!waiting.has(one)) return
+      const next = hear(replies)
+      if (next === 'done') waiting.delete(one)
+      else if (next === 'again') again()
+      else {
+        one.untilMs = startMs + othersMs
+        one.againAtMs = clock.monoMs() + AGAIN_MS
+      }
+    }
+    function onError(error: unknown): void {
+      if (!(error instanceof AssayError)) throw error
+      breaker.failed()
+      deps.onFailure('unavailable')
+      deps.onFault(error)
+      if (waiting.delete(one)) fail(false)
+    }
+    waiting.add(one)
+    again()
+  }
+
+  function claimOf(tx: Transaction, becomes: Claim['becomes']): Claim {
+    const { hashes } = deps.identity
+    deps.identity.of(tx)
+    const content = Buffer.alloc(8)
+    content.writeUInt32LE(hashes[2])
+    content.writeUInt32LE(hashes[3], 4)
+    const id = windows.idHash(tx.transactionId)
+    const both = [keys.transaction(id), keys.words(id)] as const
+    return { keys: both, content, token: nextToken(), refs: windows.refs(tx), becomes }
+  }
+
+  function claim({ keys: both, content, token, refs, becomes }: Claim): Promise<Reply> {
+    return connection.run(CLAIM, both, [content, token, leaseMs, windowMs, becomes, refs])
+  }
+
+  function commit({ keys: [key], content, token, refs, becomes }: Claim, body: string): Promise<Reply> {
+    return connection.run(COMMIT, [key], [content, token, windowMs, becomes, refs, body])
+  }
+
+  function fold(asked: EntityAsked, clockMs: number, appends: boolean): Promise<Reply> {
+    const { entry, known, mark, heldFromMs } = asked
+    const ttlMs = Math.ceil(clockMs - heldFromMs + windowMs)
+    const args = [entry, known, mark, heldFromMs, ttlMs, limits.eventsPerEntityMax, appends ? '1' : '0']
+    return connection.run(FOLD, [keys.entity(asked)], args)
+  }
+
+  return {
+    onUnavailable,
+    begin(tx, becomes, to, done) {
+      const alone = (): void =>
+        done({ kind: 'folded', flags: windows.takeAlone(tx, to), claim: null, words: [] })
+      if (!admits()) return alone()
+      const own = claimOf(tx, becomes)
+      let asked: EntityAsked[] = []
+      const call = (): Promise<Reply[]> => {
+        asked = windows.ask(tx, to.clockMs)
+        return Promise.all([claim(own), ...asked.map((entity) => fold(entity, to.clockMs, true))])
+      }
+      const hear = ([first, ...rest]: Reply[]): 'done' | 'again' | 'soon' => {
+        const [kind, value] = listOf(first)
+        switch (String(kind)) {
+          case 'N': {
+            const words = wordsFromText(String(value))
+            windows.foretell(words)
+            const flags = windows.take(tx, asked, rest.map(toldOf), to)
+            if (flags < 0) return 'again'
+            done({ kind: 'folded', flags, claim: own, words })
+            return 'done'
+          }
+          case 'B':
+            return 'soon'
+          case 'R':
+            done({ kind: 'reused' })
+            return 'done'
+          default:
+            done({ kind: 'answered', body: String(value), isObserved: String(kind) === 'O' })
+            return 'done'
+        }
+      }
+      ask('fold', call, hear, (wasHeard) => (wasHeard ? done({ kind: 'claimed' }) : alone()))
+    },
+    peek(tx, to, done) {
+      const alone = (): void => done(windows.takeAlone(tx, to), true)
+      if (!admits()) return alone()
+      let asked: EntityAsked[] = []
+      const call = (): Promise<Reply[]> => {
+        asked = windows.ask(tx, to.clockMs)
+        return Promise.all(asked.map((entity) => fold(entity, to.clockMs, false)))
+      }
+      const hear = (replies: Reply[]): 'done' | 'again' => {
+        const flags = windows.take(tx, asked, replies.map(toldOf), to)
+        if (flags < 0) return 'again'
+        done(flags, false)
+        return 'done'
+      }
+      ask('fold', call, hear, alone)
+    },
+    commit(own, body, done) {
+      if (!admits()) return done({ kind: 'unconfirmed' })
+      const call = (): Promise<Reply> => commit(own, body)
+      const hear = (reply: Reply): 'done' | 'soon' => {
+        const [kind, value] = listOf(reply)
+        if (String(kind) === 'B') return 'soon'
+        done(String(kind) === 'K' ? { kind: 'kept' } : { kind: 'lost', body: String(value) })
+        return 'done'
+      }
+      ask('commit', call, hear, (wasHeard) => done(wasHeard ? { kind: 'lost', body: null } : { kind: 'unconfirmed' }))
+    },
+    async writeBack(tx, becomes, body, clockMs) {
+      const own = claimOf(tx, becomes)
+      const [kind, other] = listOf(await claim(own))
+      if (String(kind) === 'B') return 'claimed'
+      if (String(kind) !== 'N') return { kind: 'lost', body: String(kind) === 'R' ? null : String(other) }
+      await Promise.all(windows.ask(tx, clockMs).map((entity) => fold(entity, clockMs, true)))
+      const [outcome, winner] = listOf(await commit(own, body))
+      if (String(outcome) === 'B') return 'claimed'
+      return String(outcome) === 'K' ? { kind: 'kept' } : { kind: 'lost', body: String(winner) }
+    },
+    isOpen: () => breaker.isOpen(),
+    tick() {
+      const nowMs = clock.monoMs()
+      for (const one of waiting) {
+        if (one.untilMs <= nowMs) {
+          waiting.delete(one)
+          one.giveUp()
+        } else if (one.againAtMs <= nowMs) one.again()
+      }
+    },
+  }
+}
+
+function listOf(reply: Reply | undefined): readonly Reply[] {
+  if (!Array.isArray(reply)) throw new TypeError('a list was expected')
+  return reply
+}
+
+function bytesOf(reply: Reply | undefined): Buffer {
+  if (!Buffer.isBuffer(reply)) throw new TypeError('bytes were expected')
+  return reply
+}
+
+function toldOf(reply: Reply): EntityTold {
+  const [isFolded, from, isWhole, floor, entries] = listOf(reply)
+  return {
+    ...{ isFolded: isFolded === 1, from: Number(from), isWhole: isWhole === 1 },
+    ...{ floorMs: bytesOf(floor).readDoubleLE(0), entries: bytesOf(entries) },
+  }
+}
