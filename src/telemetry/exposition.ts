@@ -96,7 +96,7 @@ function register(registry: Registry<RegistryContentType>, metric: Exposed): voi
     const gauge: Gauge = new Gauge({
       ...config,
       collect: () => {
-        gauge.reset()
+        clear(gauge, metric)
         for (const sample of samplesOf(metric.read())) gauge.set(sample.labels, sample.value)
       },
     })
@@ -105,10 +105,16 @@ function register(registry: Registry<RegistryContentType>, metric: Exposed): voi
   const counter: Counter = new Counter({
     ...config,
     collect: () => {
-      counter.reset()
+      clear(counter, metric)
       for (const sample of samplesOf(metric.read())) counter.inc(sample.labels, sample.value)
     },
   })
+}
+
+/** prom-client counts a metric without labels as 0 when it is reset: where no sample is read, none is shown. */
+function clear(held: Gauge | Counter, { labels }: Described): void {
+  held.reset()
+  if (labels.length === 0) held.remove()
 }
 
 function samplesOf(reading: number | readonly Sample[]): readonly Sample[] {

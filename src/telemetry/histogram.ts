@@ -10,6 +10,11 @@ export interface Counted {
   countUpTo(bound: number): number
 }
 
+/** Bounds of what is timed, seconds: from 50 µs to 1 s, all of them edges. */
+export const DURATION_BOUNDS_S = [
+  0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
+] as const
+
 const FINE = 200
 const STEPS = 180
 const DECADES = 4

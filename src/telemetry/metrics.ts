@@ -5,8 +5,9 @@ import { ACTIONS, FALLBACK_REASONS, ROLES } from '../contract/decision.js'
 import { MODES } from '../contract/transaction.js'
 import { ERRORS, type ErrorCode } from '../errors.js'
 import type { Limits } from '../limits.js'
-import { Histogram } from './histogram.js'
+import { DURATION_BOUNDS_S, Histogram } from './histogram.js'
 import { createExposition, type Exposed, type Part, type Sample } from './exposition.js'
+import { createStateMetrics, type StateMetrics } from './state-metrics.js'
 
 /** The stages of a transaction's life that are timed, in order; the others take less than the clock can tell. */
 export const STAGES = ['receive', 'validate', 'features', 'infer', 'decide', 'log'] as const
@@ -33,10 +34,6 @@ export type LostReason = (typeof LOST_REASONS)[number]
 export const RULE_STATES = ['enforce', 'shadow'] as const
 export type RuleState = (typeof RULE_STATES)[number]
 
-/** Seconds: from 50 µs to 1 s. */
-const DURATION_BOUNDS_S = [
-  0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
-] as const
 /** Seconds: a tick is promised within 2 ms at p99, so there is an edge. */
 const TICK_BOUNDS_S = [0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1] as const
 
@@ -90,6 +87,8 @@ export interface Metrics {
   pending(): void
   /** The tick that deadlines run on came so many microseconds late. */
   tickLate(microseconds: number): void
+  /** Of state that servers share. */
+  readonly state: StateMetrics
   /** A gauge read at the scrape. */
   gauge(metric: ReadMetric): void
   /** A counter read at the scrape; its reading never falls. */
@@ -168,7 +167,9 @@ function createCounts({ metricModelsMax: modelsMax, metricRulesMax: rulesMax }: 
 export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean } = {}): Metrics {
   const counts = createCounts(limits)
   const { models, rules, matched, decisions, degraded, rejected, lost, stages, request, tickLate } = counts
-  const exposition = createExposition([...countersOf(counts), ...histogramsOf(counts)], options.nodeMetrics ?? true)
+  const shared = createStateMetrics()
+  const exposed = [...countersOf(counts), ...histogramsOf(counts), ...shared.exposed]
+  const exposition = createExposition(exposed, options.nodeMetrics ?? true)
   const timer = setInterval(() => {
     for (const histogram of [...stages, request, tickLate]) histogram.roll()
   }, ROLL_MS)
@@ -204,6 +205,7 @@ export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean }
       counts.pending += 1
     },
     tickLate: (microseconds) => tickLate.record(microseconds),
+    state: shared.state,
     gauge: (metric) => exposition.add({ kind: 'gauge', ...bound(metric) }),
     counter: (metric) => exposition.add({ kind: 'counter', ...bound(metric) }),
     histogram(metric) {
@@ -215,6 +217,7 @@ export function createMetrics(limits: Limits, options: { nodeMetrics?: boolean }
         counters.fill(0)
       for (const histogram of [...stages, request, tickLate]) histogram.reset()
       counts.pending = 0
+      shared.reset()
     },
     summary: () => summaryOf(counts),
     scrape: (accept) => exposition.scrape(accept),

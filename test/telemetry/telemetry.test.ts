@@ -156,6 +156,53 @@ void t.test(
   },
 )
 
+void t.test('metrics of shared state have samples only where state is shared', async (t) => {
+  const metrics = createMetrics(LIMITS, { nodeMetrics: false })
+  t.teardown(() => metrics.close())
+  const shown = async () => [...samples((await metrics.scrape('')).body)].filter(([key]) => /state|local/.test(key))
+  metrics.state.request('fold', 90)
+  t.same(await shown(), [], 'no alert looks at a server whose state is its own')
+  const { body } = await metrics.scrape('')
+  t.match(body, /^# TYPE assay_state_up gauge$/m, 'the names are there')
+
+  metrics.state.up(false)
+  metrics.state.request('commit', 90)
+  metrics.state.request('commit', 2_000_000)
+  metrics.state.failed('timeout')
+  metrics.state.failed('open')
+  metrics.state.failed('open')
+  metrics.state.decidedLocally()
+  metrics.state.superseded()
+  metrics.state.behind(7)
+  const expected: [string, number][] = [
+    ['assay_state_up', 0],
+    ['assay_state_request_seconds_count{op="fold"}', 1],
+    ['assay_state_request_seconds_count{op="commit"}', 2],
+    ['assay_state_request_seconds_bucket{op="commit",le="0.0001"}', 1],
+    ['assay_state_request_seconds_bucket{op="commit",le="1"}', 1],
+    ['assay_state_request_seconds_count{op="label"}', 0],
+    ['assay_state_request_seconds_count{op="routes"}', 0],
+    ['assay_state_failures_total{reason="timeout"}', 1],
+    ['assay_state_failures_total{reason="unavailable"}', 0],
+    ['assay_state_failures_total{reason="open"}', 2],
+    ['assay_decisions_local_total', 1],
+    ['assay_state_behind_records', 7],
+    ['assay_state_superseded_total', 1],
+  ]
+  const sorted = (key: string) => key.replace(/\{(.*)\}/, (_, labels: string) => `{${labels.split(',').sort().join()}}`)
+  const found = new Map((await shown()).map(([key, value]) => [sorted(key), value]))
+  for (const [key, value] of expected) t.equal(found.get(sorted(key)), value, key)
+
+  metrics.state.up(true)
+  metrics.reset()
+  const after = new Map(await shown())
+  t.equal(after.get('assay_state_up'), 1, 'what holds now is no count')
+  t.equal(after.get('assay_state_behind_records'), 7)
+  t.equal(after.get('assay_decisions_local_total'), 0)
+  t.equal(after.get('assay_state_superseded_total'), 0)
+  t.equal(after.get('assay_state_failures_total{reason="open"}'), 0)
+})
+
 void t.test('label sets are bounded: models beyond the bound count as other', async (t) => {
   const metrics = createMetrics(TINY, { nodeMetrics: false })
   t.teardown(() => metrics.close())
