@@ -47,7 +47,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   "operations" (dict "host" "0.0.0.0" "port" 8081 "tokens_file" $tokens "insecure" $auth.insecure)
   "governance" (dict "host" "0.0.0.0" "port" 8090 "tokens_file" $tokens "insecure" $auth.insecure "data_dir" $store)
 -}}
+{{- $state := .Values.state -}}
+{{- if eq $state.kind "redis" -}}
+{{- $redis := dict "password_file" (ternary (printf "/etc/assay/redis/%s" $state.passwordFile) nil (ne $state.passwordSecret "")) -}}
+{{- if $state.caSecret -}}
+{{- $_ := set $redis "tls" (dict "ca_file" (printf "/etc/assay/redis-tls/%s" $state.caFile) "cert_file" nil "key_file" nil) -}}
+{{- end -}}
+{{- $_ := set $process "state" (dict "kind" "redis" "redis" $redis) -}}
+{{- end -}}
 {{- mustMergeOverwrite (dict "process" $process) (deepCopy .Values.config) | toYaml -}}
+{{- end }}
+
+{{/* How many servers there may be at once. */}}
+{{- define "assay.replicasMax" -}}
+{{ ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled }}
 {{- end }}
 
 {{- define "assay.containerSecurity" -}}
@@ -57,7 +70,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* What both containers have: the same configuration, secrets and volumes. */}}
+{{/* What both containers have: the same configuration, secrets and volumes. It ends with the mounts: more may follow. */}}
 {{- define "assay.container" -}}
 image: {{ include "assay.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
