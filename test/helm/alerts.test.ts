@@ -11,7 +11,9 @@ import { CLI, ROOT } from '../../bench/server.js'
 import { freePort } from '../clients/clients.js'
 import { until } from '../flow/server-rig.js'
 import { child } from '../governance/child.js'
+import { LIMITS } from '../../src/limits.js'
 import { EVENTS } from '../../src/telemetry/logger.js'
+import { createMetrics } from '../../src/telemetry/metrics.js'
 
 const CHART = join(ROOT, 'helm', 'assay')
 const RULES = join(CHART, 'rules', 'assay.yaml')
@@ -135,7 +137,7 @@ function metricsIn(expr: string): { name: string; labels: string[] }[] {
 const OF_THE_TARGET = new Set(['instance', 'job', 'endpoint', 'namespace', 'pod'])
 
 void t.test('every metric that rules, cases and dashboards name is in a scrape', { timeout: 110_000 }, async (t) => {
-  const scrape = await scrapeBoth(t)
+  const scrape = (await scrapeBoth(t)) + (await scrapeOfShared())
   // What a histogram exposes; a counter that has counted nothing yet has a type and no sample.
   const exposed = new Map<string, Set<string>>()
   for (const [, name = '', type] of scrape.matchAll(/^# TYPE (\w+) (\w+)$/gm)) {
@@ -189,6 +191,15 @@ void t.test('every metric that rules, cases and dashboards name is in a scrape',
     ...['x: assay_decision_total', 'x: assay_breaker_state{modell}'],
   ])
 })
+
+/** What a server exposes whose state is shared; one whose state is its own has the names and no samples. */
+async function scrapeOfShared(): Promise<string> {
+  const metrics = createMetrics(LIMITS, { nodeMetrics: false })
+  metrics.state.up(true)
+  const { body } = await metrics.scrape('')
+  metrics.close()
+  return body
+}
 
 interface Dashboard {
   readonly panels: readonly { targets: readonly { expr: string; datasource: { uid: string } }[] }[]

@@ -3,56 +3,38 @@
 // two programs that stand in the templates, the sidecar's loop and `helm test`, run here.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { parse, parseAllDocuments } from 'yaml'
-import { ROOT, startServer } from '../../bench/server.js'
+import { parse } from 'yaml'
+import { startServer } from '../../bench/server.js'
 import { loadConfig, packageVersion } from '../../src/config.js'
 import { until } from '../flow/server-rig.js'
 import { QUICK_SERVE } from '../flow/quick.js'
+import { CHART, one, refusal, rendered, SETS } from './chart.js'
 import { kubeFaults, type KubeObject } from './kube.js'
 import { helm } from './tools.js'
 
-const CHART = join(ROOT, 'helm', 'assay')
-const SETS = readdirSync(join(CHART, 'ci'))
+const all = new Map(SETS.map((set) => [set, rendered(set)]))
 
-function render(args: readonly string[]): KubeObject[] {
-  const { status, stdout, stderr } = helm('template', [CHART, ...args])
-  if (status !== 0) throw new Error(stderr)
-  return parseAllDocuments(stdout).flatMap((document) => (document.toJS() as KubeObject | null) ?? [])
-}
-
-/** Why it does not render. */
-function refusal(...args: string[]): string {
-  return helm('template', [CHART, '--set', 'auth.insecure=true', ...args]).stderr
-}
-
-const rendered = new Map(SETS.map((set) => [set, render(['--values', join(CHART, 'ci', set)])]))
-const one = (objects: readonly KubeObject[], kind: string): KubeObject => {
-  const found = objects.find((object) => object.kind === kind)
-  if (found === undefined) throw new Error(`no ${kind}`)
-  return found
-}
-
-void t.test('ten sets of values lint and render objects that their schemas allow', { timeout: 110_000 }, (t) => {
-  t.equal(SETS.length, 10)
+void t.test('each set of values lints and renders objects that its schemas allow', { timeout: 110_000 }, (t) => {
+  t.equal(SETS.length, 13)
   const linted = helm('lint', ['--strict', CHART, ...SETS.flatMap((set) => ['--values', join(CHART, 'ci', set)])])
   t.equal(linted.status, 0, linted.stdout)
-  const objects = [...rendered.values()].flat()
+  const objects = [...all.values()].flat()
   t.same(kubeFaults(objects), [])
   const kinds = new Set(objects.map(({ kind }) => kind))
   t.same([...kinds].sort(), [
-    ...['ConfigMap', 'NetworkPolicy', 'Pod', 'PrometheusRule', 'Service', 'ServiceAccount', 'ServiceMonitor'],
-    'StatefulSet',
+    ...['ConfigMap', 'HorizontalPodAutoscaler', 'NetworkPolicy', 'Pod', 'PodDisruptionBudget', 'PrometheusRule'],
+    ...['Service', 'ServiceAccount', 'ServiceMonitor', 'StatefulSet'],
   ])
   t.end()
 })
 
 void t.test('a fault in an object is found: a field unknown, missing, of another type', { timeout: 60_000 }, (t) => {
-  const set = one(rendered.get('defaults-values.yaml') ?? [], 'StatefulSet')
-  const monitor = one(rendered.get('monitored-values.yaml') ?? [], 'ServiceMonitor')
+  const set = one(all.get('defaults-values.yaml') ?? [], 'StatefulSet')
+  const monitor = one(all.get('monitored-values.yaml') ?? [], 'ServiceMonitor')
   const spoilt = (object: KubeObject, edit: (copy: KubeObject) => void): KubeObject => {
     const copy = structuredClone(object)
     edit(copy)
@@ -79,7 +61,7 @@ void t.test('a fault in an object is found: a field unknown, missing, of another
 void t.test('every configuration and environment is one that the server takes', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'assay-chart-'))
   t.teardown(() => rmSync(folder, { recursive: true }))
-  for (const [set, objects] of rendered) {
+  for (const [set, objects] of all) {
     const file = join(folder, set)
     writeFileSync(file, one(objects, 'ConfigMap').data['assay.yaml'])
     const { containers, terminationGracePeriodSeconds: grace } = one(objects, 'StatefulSet').spec.template.spec
@@ -109,7 +91,7 @@ void t.test('every configuration and environment is one that the server takes', 
 })
 
 void t.test('the pod is hardened, and the sidecar cannot make it unready', (t) => {
-  for (const [set, objects] of rendered) {
+  for (const [set, objects] of all) {
     for (const kind of ['StatefulSet', 'Pod']) {
       const object = one(objects, kind)
       const spec = kind === 'Pod' ? object.spec : object.spec.template.spec
@@ -138,12 +120,11 @@ void t.test('what the chart cannot give is refused with the reason', (t) => {
   t.match(refusal('--set', 'replica=1'), /replica/)
   t.match(refusal('--set', 'resources.server.limit=1'), /limit/)
   t.match(refusal('--set', 'persistence.size=lots'), /size/)
-  t.notMatch(JSON.stringify([...rendered.values()]), /HorizontalPodAutoscaler|PodDisruptionBudget|topologySpread/)
   t.end()
 })
 
 void t.test('the sidecar is started again when it ends, and SIGTERM ends both', { timeout: 60_000 }, async (t) => {
-  const [, sidecar] = one(rendered.get('defaults-values.yaml') ?? [], 'StatefulSet').spec.template.spec.containers
+  const [, sidecar] = one(all.get('defaults-values.yaml') ?? [], 'StatefulSet').spec.template.spec.containers
   const script = String(sidecar.args[0]).replace('node /app/dist/src/cli.js govern', 'echo started; exec sleep 100')
   t.not(script, sidecar.args[0])
   const loop = spawn(
@@ -167,7 +148,7 @@ void t.test('the sidecar is started again when it ends, and SIGTERM ends both', 
 })
 
 void t.test('`helm test` passes against a server, and fails where none is', { timeout: 110_000 }, async (t) => {
-  const { command, args } = one(rendered.get('trial-values.yaml') ?? [], 'Pod').spec.containers[0]
+  const { command, args } = one(all.get('trial-values.yaml') ?? [], 'Pod').spec.containers[0]
   const dataDir = mkdtempSync(join(tmpdir(), 'assay-chart-'))
   t.teardown(() => rmSync(dataDir, { recursive: true }))
   const server = await startServer({ dataDir, command: QUICK_SERVE })

@@ -4,7 +4,9 @@
 import { join } from 'node:path'
 import { ServiceMonitor, PrometheusRule } from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1'
 import { StatefulSet } from 'kubernetes-models/apps/v1'
+import { HorizontalPodAutoscaler } from 'kubernetes-models/autoscaling/v2'
 import { NetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1'
+import { PodDisruptionBudget } from 'kubernetes-models/policy/v1'
 import { ConfigMap, Pod, Service, ServiceAccount } from 'kubernetes-models/v1'
 import ts from 'typescript'
 import { ROOT } from '../../bench/server.js'
@@ -25,6 +27,14 @@ interface Kind {
 const OPERATOR = '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1'
 const KINDS: Readonly<Record<string, Kind>> = {
   'apps/v1 StatefulSet': { from: 'kubernetes-models/apps/v1', check: (object) => new StatefulSet(object) },
+  'autoscaling/v2 HorizontalPodAutoscaler': {
+    from: 'kubernetes-models/autoscaling/v2',
+    check: (object) => new HorizontalPodAutoscaler(object),
+  },
+  'policy/v1 PodDisruptionBudget': {
+    from: 'kubernetes-models/policy/v1',
+    check: (object) => new PodDisruptionBudget(object),
+  },
   'networking.k8s.io/v1 NetworkPolicy': {
     from: 'kubernetes-models/networking.k8s.io/v1',
     check: (object) => new NetworkPolicy(object),
