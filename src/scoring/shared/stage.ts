@@ -11,6 +11,7 @@ import { AssayError } from '../../errors.js'
 import type { EntityAsked, EntityTold, SharedWindows, VectorPlace } from '../../features/shared-windows.js'
 import type { Limits } from '../../limits.js'
 import type { RedisConnection, Reply } from '../../redis/connection.js'
+import { bytesOf, listOf } from '../../redis/reply.js'
 import type { Clock } from '../../runtime/clock.js'
 import type { Identity } from '../identity.js'
 import { createStateBreaker } from './breaker.js'
@@ -276,16 +277,6 @@ export function createStage(deps: StageDeps): Stage {
       }
     },
   }
-}
-
-function listOf(reply: Reply | undefined): readonly Reply[] {
-  if (!Array.isArray(reply)) throw new TypeError('a list was expected')
-  return reply
-}
-
-function bytesOf(reply: Reply | undefined): Buffer {
-  if (!Buffer.isBuffer(reply)) throw new TypeError('bytes were expected')
-  return reply
 }
 
 function toldOf(reply: Reply): EntityTold {

@@ -6,6 +6,7 @@ import type { Label } from '../../contract/label.js'
 import type { SharedWindows, WordList } from '../../features/shared-windows.js'
 import type { Limits } from '../../limits.js'
 import type { RedisConnection } from '../../redis/connection.js'
+import { bytesOf, listOf } from '../../redis/reply.js'
 import type { Keys } from './keys.js'
 import { APPEND, READ, WORD } from './scripts.js'
 
@@ -33,10 +34,8 @@ export function createWords({ connection, windows, keys, limits, ttlMs }: WordsD
     const key = keys.entity(list)
     const blank = Buffer.alloc(windows.entryBytes)
     for (let tries = 0; tries < TRIES_MAX; tries++) {
-      const reply = await connection.run(READ, [key], [blank, 0, ''])
-      if (!Array.isArray(reply)) throw new TypeError('a list was expected')
-      const [version, entries] = reply
-      const entry = windows.word(label, list.of, Buffer.isBuffer(entries) ? entries : Buffer.alloc(0))
+      const [version, entries] = listOf(await connection.run(READ, [key], [blank, 0, '']))
+      const entry = windows.word(label, list.of, bytesOf(entries))
       if (entry === null) return
       if ((await connection.run(APPEND, [key], [entry, Number(version), '', ttlMs])) === 1) return
     }
@@ -46,8 +45,7 @@ export function createWords({ connection, windows, keys, limits, ttlMs }: WordsD
     const id = windows.idHash(label.transactionId)
     const both = [keys.transaction(id), keys.words(id)]
     const waits = `${wordText(label)}\n`
-    const refs = await connection.run(WORD, both, [waits, ttlMs, limits.wordsWaitingBytesMax])
-    if (!Buffer.isBuffer(refs)) throw new TypeError('bytes were expected')
+    const refs = bytesOf(await connection.run(WORD, both, [waits, ttlMs, limits.wordsWaitingBytesMax]))
     await Promise.all(windows.listsFor(label, refs).map((list) => append(label, list)))
   }
 
