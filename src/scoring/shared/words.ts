@@ -3,6 +3,7 @@
 // a word on a transaction that is not known yet waits for it. It is delivered at least once, and counts once.
 import { wordText } from '../../contract/fleet.js'
 import type { Label } from '../../contract/label.js'
+import { AssayError } from '../../errors.js'
 import type { SharedWindows, WordList } from '../../features/shared-windows.js'
 import type { Limits } from '../../limits.js'
 import type { RedisConnection } from '../../redis/connection.js'
@@ -39,6 +40,7 @@ export function createWords({ connection, windows, keys, limits, ttlMs }: WordsD
       if (entry === null) return
       if ((await connection.run(APPEND, [key], [entry, Number(version), '', ttlMs])) === 1) return
     }
+    throw new AssayError('ASSAY_STATE_UNAVAILABLE', `others appended to ${key} in each of ${TRIES_MAX} tries`)
   }
 
   async function deliver(label: Label): Promise<void> {
