@@ -119,11 +119,11 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   function admit(transaction: Transaction, exchange: Exchange): void {
     const elsewhere = exchange.decidedElsewhere?.get(transaction.transactionId)?.body ?? null
     const mode = elsewhere === null ? exchange.mode : 'observe'
-    identity.of(transaction)
-    if (shared !== null && elsewhere === null) {
-      shared.admit(transaction, exchange, mode)
+    if (shared !== null) {
+      shared.admit(transaction, exchange, { mode, elsewhere })
       return
     }
+    identity.of(transaction)
     const known = repeat(hashes, exchange, mode)
     if (known === 'answered') return
     if (exchange.source !== null && decided.has(exchange.source)) {

@@ -43,8 +43,14 @@ export interface SharedDoorDeps {
   readonly onWaited: (words: readonly Label[]) => void
 }
 
+/** `elsewhere`: the answer of another server that a stream has told of; null where none is known. */
+export interface How {
+  readonly mode: Mode
+  readonly elsewhere: string | null
+}
+
 export interface SharedDoor {
-  admit(transaction: Transaction, exchange: Exchange, mode: Mode): void
+  admit(transaction: Transaction, exchange: Exchange, how: How): void
 }
 
 export function createSharedDoor(deps: SharedDoorDeps): SharedDoor {
@@ -77,7 +83,7 @@ export function createSharedDoor(deps: SharedDoorDeps): SharedDoor {
     facts.decidedElsewhere = body
     facts.decidedAtMs = order.nowMs()
     inFlight.vectors.fill(NaN, context.vectorAt, context.vectorAt + deps.catalogue.size)
-    context.replayed = true
+    context.replayed = exchange?.source === null
     deps.record(context)
   }
 
@@ -108,19 +114,21 @@ export function createSharedDoor(deps: SharedDoorDeps): SharedDoor {
   }
 
   return {
-    admit(transaction, exchange, mode) {
+    admit(transaction, exchange, { mode, elsewhere }) {
       if (exchange.source !== null && deps.decided.has(exchange.source)) {
-        deps.refuse(exchange, 'ASSAY_DECISION_UNKNOWN', 'its place in the stream was decided before')
+        if (elsewhere !== null) exchange.answer(200, elsewhere, true, 0)
+        else deps.refuse(exchange, 'ASSAY_DECISION_UNKNOWN', 'its place in the stream was decided before')
         return
       }
       const context = deps.enter(exchange, mode)
       if (context === null) return
       deps.begin(context, transaction, exchange)
       context.facts.decidedElsewhere = null
+      deps.wake()
+      if (elsewhere !== null) return answer(context, elsewhere, false)
       const startMs = clock.monoMs()
       const peeks = mode === 'evaluate' || !context.logged
       const to = { out: inFlight.vectors, at: context.vectorAt, clockMs: order.nowMs(), peeks }
-      deps.wake()
       if (peeks) {
         stage.peek(transaction, to, (flags, isAlone) => {
           const alone = isAlone ? FEATURE_FLAGS.local : 0
