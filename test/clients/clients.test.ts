@@ -2,8 +2,8 @@
 // timeout, is full.ts; its output is bench/results/clients.txt.
 import t from 'tap'
 import { QUICK_SERVE } from '../flow/quick.js'
+import { openProxy } from '../redis/proxy.js'
 import { buildClients, startServer } from './clients.js'
-import { openDelayProxy } from './delay-proxy.js'
 
 t.setTimeout(240_000)
 
@@ -16,7 +16,7 @@ void t.test('clients of other languages are served through a slow proxy and acro
     else t.comment(`SKIPPED: ${name} is not installed`)
   }
   const server = await startServer(QUICK_SERVE)
-  const proxy = await openDelayProxy(server.port, 20)
+  const proxy = await openProxy(server.port, 20)
   const url = `http://127.0.0.1:${proxy.port}`
   for (const client of clients) {
     for (const phase of ['burst', 'expect'] as const) {
@@ -41,7 +41,7 @@ void t.test('clients of other languages are served through a slow proxy and acro
     t.equal(result.answered, result.requests)
   }
   await Promise.all(restarts)
-  await proxy.close()
+  proxy.close()
   await server.close()
   await close()
 })

@@ -3,8 +3,8 @@
 // the README of transport/http does not name. node dist/test/clients/full.js > bench/results/clients.txt
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { openProxy } from '../redis/proxy.js'
 import { buildClients, type Mode, type Phase, startServer } from './clients.js'
-import { openDelayProxy } from './delay-proxy.js'
 
 const README = readFileSync(join(import.meta.dirname, '../../../src/scoring/transport/http/README.md'), 'utf8')
 /** What stands in the README's table of errors, in code spans. */
@@ -22,7 +22,7 @@ const PHASES: readonly (readonly [Phase, string])[] = [
 const { clients, missing, close } = await buildClients()
 if (missing.length > 0) throw new Error(`not installed: ${missing.join(', ')}`)
 const server = await startServer()
-const proxy = await openDelayProxy(server.port, 20)
+const proxy = await openProxy(server.port, 20)
 const url = `http://127.0.0.1:${proxy.port}`
 let unnamed = 0
 console.log('client, mode, phase: requests, answered, retries of the application, replayed answers, errors')
@@ -46,7 +46,7 @@ for (const client of clients) {
 console.log(
   unnamed === 0 ? 'every error is one that the README names' : `${unnamed} errors that the README does not name`,
 )
-await proxy.close()
+proxy.close()
 await server.close()
 await close()
 process.exitCode = unnamed === 0 ? 0 : 1

@@ -15,7 +15,7 @@ const BANNED_NAMES = /^(utils?|helpers?|common|managers?|services?|misc|index)$/
 /** What stands on one level may be imported by the levels after it. */
 const LEVELS: readonly (readonly string[])[] = [
   ['contract', 'stats', 'limits', 'errors', 'config'],
-  ['runtime', 'telemetry', 'kafka', 'access'],
+  ['runtime', 'telemetry', 'kafka', 'access', 'redis'],
   ['features', 'models', 'decision', 'decision-log'],
   ['scoring', 'governance', 'simulate'],
   ['serve', 'govern', 'cli'],
@@ -29,6 +29,7 @@ const AT_HOME: readonly (readonly [RegExp, readonly string[]])[] = [
   [/^onnxruntime-/, ['src/models/']],
   [/^opossum/, ['src/scoring/lane/']],
   [/^(kafkajs|@platformatic\/kafka)/, ['src/kafka/', 'src/scoring/transport/kafka/', 'src/governance/publish/']],
+  [/^ioredis/, ['src/redis/']],
   [/^@duckdb\//, ['src/governance/store/']],
 ]
 
