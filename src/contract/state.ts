@@ -79,8 +79,10 @@ export function stateFaults({ kind, redis }: StateConfig): InputFault[] {
   if (tls !== null && (tls.cert_file === null) !== (tls.key_file === null))
     refuse('tls', 'cert_file and key_file belong together')
   const isRemote = nodes.some((node) => !isSocket(node) && !isLoopback(hostOf(node)))
-  if (isRemote && password !== null && tls === null)
-    refuse('password_file', 'beyond loopback only with tls: the password would go in the clear')
+  for (const key of ['password_file', 'sentinel_password_file'] as const) {
+    if (isRemote && tls === null && redis[key] !== null)
+      refuse(key, 'beyond loopback only with tls: the password would go in the clear')
+  }
   return faults
 }
 
@@ -88,7 +90,7 @@ export function isSocket(node: string): boolean {
   return node.startsWith('unix:')
 }
 
-/** Of host:port. */
+/** Of host:port, without the brackets of IPv6. */
 export function hostOf(node: string): string {
-  return node.slice(0, node.lastIndexOf(':'))
+  return node.slice(0, node.lastIndexOf(':')).replace(/^\[(.*)\]$/, '$1')
 }

@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { type RedisConfig, STATE_DEFAULTS } from '../../src/contract/state.js'
+import { connectRedis, type RedisConnection } from '../../src/redis/connection.js'
 import { freePort } from '../clients/clients.js'
 
 /** Ends what was started. */
@@ -86,6 +87,27 @@ export function skipWithoutRedis(): string | false {
   const why = `${missing} is not there`
   if (process.env.CI === 'true') t.fail(why)
   return why
+}
+
+/** A connection that ends with the test, and what it said of itself: `up`, or why it is not. */
+export function openConnection(owner: Owner, config: RedisConfig): { connection: RedisConnection; states: string[] } {
+  const states: string[] = []
+  const connection = connectRedis(config, { onState: (isUp, detail) => void states.push(isUp ? 'up' : detail) })
+  owner.teardown(() => connection.close())
+  return { connection, states }
+}
+
+/** Asks twenty times a second until it is answered. */
+export async function answered<T>(ask: () => Promise<T>): Promise<T> {
+  const endMs = Date.now() + CHANGE_MS_MAX
+  for (;;) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (Date.now() > endMs) throw error
+      await delay(50)
+    }
+  }
 }
 
 /** One Redis; it takes commands when this resolves. */
