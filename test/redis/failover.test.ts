@@ -77,7 +77,7 @@ void t.test('what the sentinels name is served, before and after a failover', { 
     failed.filter(({ code }) => code !== 'ASSAY_STATE_UNAVAILABLE'),
     [],
   )
-  await connection.run(PUT, ['assay:k'], ['last'])
+  await answered(() => connection.run(PUT, ['assay:k'], ['last']))
   t.equal(await next.cli('-n', '3', 'get', 'assay:k'), 'last', 'in the same database')
   t.equal(states[0], 'up')
   t.equal(states.at(-1), 'up')
