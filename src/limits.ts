@@ -298,6 +298,8 @@ export interface Limits {
   readonly directRowsMax: number
   /** Milliseconds that a direct call may wait for payments, its model and the log. */
   readonly directWaitMs: number
+  /** Changes of the routes that a fleet keeps: a server that was away longer goes from its own to the newest 64. */
+  readonly routesHeldMax: number
   /** Rows of the route name that are remembered by their transaction_id: some 400 bytes each. */
   readonly rowIdsMax: number
 }
@@ -318,7 +320,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ sharedEntitiesMax: 200_000, wordsWaitingBytesMax: 4 << 10 },
   ...{ buildLabelsMax: 5_000_000, checkBytesMax: 1 << 30, historyRowsMax: 50_000_000 },
   ...{ clockAheadMsMax: 300_000, repliesMax: 65_536, replyEntriesMax: 256, gapsMax: 10_000, factsBytesMax: 256 << 20 },
-  ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8, approvalsMax: 16 },
+  ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8, approvalsMax: 16, routesHeldMax: 64 },
   ...{ modelBytesMax: 512 << 20, bundleJsonBytesMax: 16 << 20, scoreTableMax: 1024, goldenRowsMax: 1024 },
   ...{ bundlesMax: 1024, gateMeasureMs: 30, onboardBytesMax: 4 * 2 ** 30 },
   ...{ metricModelsMax: 64, metricRulesMax: 512 },
@@ -364,9 +366,8 @@ export const TINY: Limits = Object.freeze({
   ...{ entitiesMax: 16, eventsPerEntityMax: 8, featureEventsMax: 64, lateMsMax: 60_000, bucketsMax: 64 },
   ...{ labelsUnmatchedMax: 4, labelsHeldMax: 8, sharedEntitiesMax: 4, wordsWaitingBytesMax: 256 },
   ...{ buildLabelsMax: 8, checkBytesMax: 2 << 10, historyRowsMax: 64 },
-  ...{ repliesMax: 16, replyEntriesMax: 4, gapsMax: 100 },
-  factsBytesMax: 64 << 10,
-  ...{ bucketsHeldMax: 16, rampStepsMax: 4, auditHeldMax: 4, warmUpRows: 500 },
+  ...{ repliesMax: 16, replyEntriesMax: 4, gapsMax: 100, factsBytesMax: 64 << 10 },
+  ...{ bucketsHeldMax: 16, rampStepsMax: 4, auditHeldMax: 4, warmUpRows: 500, routesHeldMax: 4 },
   ...{ metricModelsMax: 3, metricRulesMax: 3 },
   ...{ driftWindowRows: 50, driftProvisionalRows: 40, driftRowsMin: 10, driftModelsMax: 2 },
   ...{ driftSegmentsMax: 2, segmentValuesMax: 4, driftCategoriesMax: 4 },

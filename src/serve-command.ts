@@ -14,7 +14,7 @@ const HELP = `assay serve [--config FILE] [--routes-from-file] [--policy-from-fi
   --config FILE        YAML or JSON; ASSAY_CONFIG names it too, ASSAY_PROCESS__HTTP__PORT and the like override keys
   --routes-from-file   take the routes of the configuration as a new revision; without it the routes that the decision
                        log ends with stand, and a difference is shown (event RoutesDiffered, /v1/status,
-                       assay_routes_differ_from_config)
+                       assay_routes_differ_from_config). Not for routes that servers share (process.state.kind: redis)
   --policy-from-file   take rules, lists, segments, cuts and guards of the configuration as a new revision; without it
                        those that operators have set live stand, and a difference is shown (event PolicyDiffered)
   --take-over          follow the server that runs on this directory and these addresses: load, fold its log and warm up

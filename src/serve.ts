@@ -36,6 +36,7 @@ import type { HeldServer } from './scoring/history/into-log.js'
 import { noteHistory } from './scoring/history/source.js'
 import { createOrder, type Order } from './scoring/order.js'
 import type { Serving } from './scoring/serving.js'
+import { openShared, type Shared } from './scoring/shared/open.js'
 import { createStatus, isServing, type Status } from './scoring/status.js'
 import { createAdmit } from './scoring/transport/http/auth.js'
 import type { Listener } from './scoring/transport/http/listener.js'
@@ -101,18 +102,22 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
       () => score.close(0),
       () => Promise.resolve(port.refuse()),
     )
+    const shared = await openShared(config, base)
+    if (shared !== null) ends.push(() => Promise.resolve(shared.close()))
     if (prepared !== null) {
       port.hold()
       await askForLock(logDirectoryOf(config))
     }
     const asked = createSignal()
-    const state = await openState(config, base, { threads: deps.threads, prepared, onAsked: asked.give })
+    const fleet = shared?.routes.start ?? null
+    const state = await openState(config, base, { threads: deps.threads, prepared, fleet, onAsked: asked.give })
     ends.push(
       () => state.log.close(LOG_CLOSE_MS),
       () => state.loaded.close(),
     )
     if (prepared === null) await warm(base, { ...state, identity: state.state.identity, isBeside: false })
-    const running = join(base, state)
+    const running = join(base, state, shared)
+    await shared?.routes.join(running.control, state.loaded.baseline.reference, operations.port)
     if (deps.fill !== undefined && state.log.recovery.nextSequence === 1) await deps.fill(heldOf(running))
     shown = { ...running, status: statusOf(config, running) }
     starting.phase = 'ready'
@@ -156,6 +161,7 @@ export interface Running {
   readonly control: Control
   readonly trials: Trials
   readonly order: Order
+  readonly shared: Shared | null
 }
 
 interface Warmed extends Pick<Prepared, 'serving' | 'loaded'> {
@@ -198,7 +204,7 @@ async function warm(base: Base, { serving, loaded, identity, isBeside }: Warmed)
 }
 
 /** Joins the real parts. */
-export function join(base: Base, state: OpenState): Running {
+export function join(base: Base, state: OpenState, shared: Shared | null = null): Running {
   const { fixed, starting, relay, logger } = base
   const { loaded, log, fold, audit } = state
   const { lanes } = loaded
@@ -208,6 +214,7 @@ export function join(base: Base, state: OpenState): Running {
       ...fixed,
       ...{ loaded, log, order, audit, onStanding: (standing) => state.onStanding(standing) },
       bucketsHeldMax: fixed.limits.bucketsHeldMax,
+      fleet: shared?.routes.fleet ?? null,
       onHistory: (history, sequence) => noteHistory(history, sequence, state.state),
       makeKey: () => randomBytes(32),
       onChanged: (changed) => changeEvent(logger, changed),
@@ -222,7 +229,7 @@ export function join(base: Base, state: OpenState): Running {
     control.progress()
     assembly.progress()
   }
-  return { base, state, assembly, control, order, trials: createTrials(state, fixed.limits) }
+  return { base, state, assembly, control, order, shared, trials: createTrials(state, fixed.limits) }
 }
 
 /** What history is taken into. */
@@ -230,13 +237,13 @@ export function heldOf({ base, state, control, order }: Running): HeldServer {
   return { fixed: base.fixed, live: { ...state.state, order, log: state.log }, control, progress: state.progress }
 }
 
-function statusOf(config: Config, { base, state, assembly, control }: Running): Status {
+function statusOf(config: Config, { base, state, assembly, control, shared }: Running): Status {
   const { loaded, log, audit } = state
   return createStatus({
     ...base.fixed,
     ...state.state,
     ...{ loaded, control, audit, starting: base.starting, log: watchLog(log, base.fixed.clock) },
-    ...{ hangs: base.hangs, refused: base.refused },
+    ...{ hangs: base.hangs, refused: base.refused, fleet: shared?.routes.view ?? null },
     logUnreadyMs: config.process.log.unready_ms,
     build: { version: base.version, http_binding: base.binding.name },
     load: () => ({ rows_in_flight: assembly.rowsInFlight(), loop_lag_ms: assembly.lagMs() }),
@@ -374,6 +381,7 @@ async function drain(running: Draining, drainMs: number, how: 'drain' | 'leave')
   const endMs = fixed.clock.monoMs() + drainMs
   while (assembly.pending() > 0 && fixed.clock.monoMs() < endMs) await delay(1)
   assembly.close()
+  running.shared?.close()
   const lost = await state.log.close(LOG_CLOSE_MS).then(
     () => null,
     (error: unknown) => errorOf(error),

@@ -53,6 +53,8 @@ export interface Routing {
   /** What a rollback returns to; null where there is nothing. */
   previous: LiveRoutes | null
   forced: Forced
+  /** The part of `forced` that is this server's alone, since its fleet could not be told; null: nothing is. */
+  forced_here?: Forced | null
   ramp: Ramp | null
   /** name@version of what operators loaded beside the models of the routes: a start loads it as well. */
   loaded: string[]
@@ -76,8 +78,9 @@ export interface ControlState extends Partial<Omit<Routing, 'routes'>> {
  * was ever changed: nothing forced, no ramp, nothing to return to.
  */
 export function routingOf(state: Pick<ControlState, keyof Routing>): Routing {
-  const { routes, previous = null, forced = { baseline: false, open: [] }, ramp = null } = state
-  return { routes, previous, forced, ramp, loaded: state.loaded ?? [], approvals: state.approvals ?? [] }
+  const { routes, previous = null, forced = { baseline: false, open: [] }, ramp = null, forced_here: here } = state
+  const { loaded = [], approvals = [] } = state
+  return { routes, previous, forced, ...(here !== undefined && { forced_here: here }), ramp, loaded, approvals }
 }
 
 /** Routes as anybody may see them: without the experiment's key, which would let one choose ids for a bucket. */
@@ -113,13 +116,14 @@ export function withoutPolicy(text: string): string {
 /** What the text of a control record says of the routing, without keys. */
 export function shownControl(text: string): object {
   const { change, ...state } = JSON.parse(text) as ControlRecordState
-  const { routes, previous, forced, ramp, loaded, approvals, policy_fingerprint: fingerprint } = state
+  const { routes, previous, forced, forced_here, ramp, loaded, approvals, policy_fingerprint: fingerprint } = state
   return {
     ...(fingerprint !== undefined && { policy: fingerprint, policy_revision: state.policy_standing?.revision }),
     ...(change !== undefined && { change }),
     ...(routes !== undefined && { routes: withoutKey(routes) }),
     ...(previous !== undefined && { previous: previous === null ? null : withoutKey(previous) }),
     ...(forced !== undefined && { forced }),
+    ...(forced_here !== undefined && { forced_here }),
     ...(ramp !== undefined && { ramp }),
     ...(loaded !== undefined && { loaded }),
     ...(approvals !== undefined && { approvals }),

@@ -32,6 +32,8 @@ const CHANGE: readonly ErrorCode[] = [
   'ASSAY_LOG_UNAVAILABLE',
 ]
 const NEW_ROUTES: readonly ErrorCode[] = ['ASSAY_REVISION_MISSING', 'ASSAY_MODEL_NOT_APPROVED']
+/** Where servers share their routes. */
+const SHARED: readonly ErrorCode[] = ['ASSAY_STATE_UNAVAILABLE', 'ASSAY_STATE_REFUSED']
 const REVISED: readonly ErrorCode[] = ['ASSAY_REVISION_MISSING']
 const MODEL: readonly ErrorCode[] = ['ASSAY_BUNDLE_REFUSED', 'ASSAY_MODEL_FAILED']
 const TRANSACTION: readonly ErrorCode[] = [
@@ -75,8 +77,32 @@ function scoreSchemas(policy: Policy): Json {
   }
 }
 
+/** Servers that share their routes; absent where a server has its own. */
+const FleetShown = Type.Object(
+  {
+    server: Type.String({ description: 'id of the one that answers' }),
+    redis_seen: Type.Boolean({ description: 'else the last routes are kept' }),
+    seen_at: Type.Union([Type.String(), Type.Null()]),
+    newest_revision: Type.Union([Type.Integer(), Type.Null()]),
+    held_back: Type.Union([Type.Object({ revision: Type.Integer(), why: Type.String() }), Type.Null()], {
+      description: 'the newest routes, where this server cannot serve them and keeps its last ones',
+    }),
+    forced_here: Type.Union([Type.Object({ baseline: Type.Boolean(), open: Type.Array(Type.String()) }), Type.Null()], {
+      description: 'on this server alone, since Redis did not answer',
+    }),
+    servers: Type.Array(
+      Type.Object({
+        ...{ id: Type.String(), operations: Type.String(), revision: Type.Integer() },
+        ...{ version: Type.String(), started_at: Type.String() },
+      }),
+    ),
+  },
+  { description: 'the servers that share these routes' },
+)
+
 function operationsSchemas(): Json {
-  const shown = Type.Composite([Routes, Type.Object({ revision: Type.Integer({ minimum: 0 }) })])
+  const Revision = Type.Integer({ minimum: 0 })
+  const shown = Type.Composite([Routes, Type.Object({ revision: Revision, fleet: Type.Optional(FleetShown) })])
   const changes = {
     RoutesChange: plain(RoutesChange),
     PlainChange: plain(PlainChange),
@@ -211,22 +237,24 @@ function operationsPaths(): Json {
         ok: { 200: { description: 'routes', headers: TAG, content: json(ref('RoutesShown')) } },
       }),
       put: change('Other champion, challenger, share or experiment, with a ramp or without', 'RoutesChange', {
-        codes: NEW_ROUTES,
+        codes: [...NEW_ROUTES, ...SHARED],
         needsRevision: true,
       }),
     },
-    '/v1/routes:rollback': { post: change('Back to the routes before the last change, at once', 'PlainChange') },
-    '/v1/routes:resume': { post: change('Let a paused ramp go on', 'PlainChange') },
+    '/v1/routes:rollback': {
+      post: change('Back to the routes before the last change, at once', 'PlainChange', { codes: SHARED }),
+    },
+    '/v1/routes:resume': { post: change('Let a paused ramp go on', 'PlainChange', { codes: SHARED }) },
     '/v1/routes:force': {
       post: change('Hold the breaker of a model open, or let the baseline answer everything, at once', 'ForceChange'),
     },
-    '/v1/routes:release': { post: change('Give back what was forced, at once', 'ForceChange') },
+    '/v1/routes:release': { post: change('Give back what was forced, at once', 'ForceChange', { codes: SHARED }) },
     '/v1/models/{name}/{version}:load': { post: modelChange('Load a model beside those that serve', 'PlainChange') },
     '/v1/models/{name}/{version}:unload': {
       post: modelChange('Take out a model that neither the routes nor a rollback need', 'PlainChange'),
     },
     '/v1/models/{name}/{version}:approve': {
-      post: modelChange('Say of a loaded bundle that it may be routed to (role approver)', 'ApprovalChange'),
+      post: modelChange('Say of a loaded bundle that it may be routed to (role approver)', 'ApprovalChange', SHARED),
     },
     '/v1/history': {
       post: change('Say that history was observed from its first transaction to its last', 'HistoryChange'),
@@ -273,7 +301,12 @@ function change(summary: string, schema: string, parts: ChangeParts = {}): Json 
     requestBody: { required: true, content: json(ref(schema)) },
     ok: {
       200: { description: 'done, and on disk', ...answer },
-      202: { description: 'taken, not on disk yet; acts then, where it does not act at once', ...answer },
+      202: {
+        description:
+          'taken, not on disk yet; acts then, where it does not act at once. Of servers that share their routes also ' +
+          'what acts here alone (change.shared: false), and what acts there and not here (fleet.held_back)',
+        ...answer,
+      },
     },
   })
 }
@@ -282,7 +315,7 @@ function policyChange(summary: string, schema: string, path: readonly Json[] = [
   return change(summary, schema, { codes: REVISED, needsRevision: true, path, shown: 'PolicyShown' })
 }
 
-function modelChange(summary: string, schema: string): Json {
+function modelChange(summary: string, schema: string, codes: readonly ErrorCode[] = []): Json {
   const path = ['name', 'version'].map(pathParameter)
-  return change(summary, schema, { codes: MODEL, path, shown: 'ModelsShown' })
+  return change(summary, schema, { codes: [...MODEL, ...codes], path, shown: 'ModelsShown' })
 }

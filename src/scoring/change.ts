@@ -8,7 +8,7 @@ import type { RoutesChange } from '../contract/routes-change.js'
 import { faultsText, type InputFault, reject, type Rejection } from '../errors.js'
 import type { Limits } from '../limits.js'
 
-/** What is asked: of operators, but for the last three, which are the ramp's. Stands in the control record. */
+/** What is asked: of operators, but for the last four, a fleet's and a ramp's. Stands in the control record. */
 export type Change =
   | { readonly kind: 'set'; readonly wanted: RoutesChange }
   | { readonly kind: 'rollback' | 'resume' }
@@ -18,8 +18,23 @@ export type Change =
   | { readonly kind: 'load' | 'unload'; readonly model: string }
   | { readonly kind: 'approve'; readonly model: string; readonly digest: string }
   | { readonly kind: 'history'; readonly history: ImportedHistory }
+  /** The first routes of a fleet, or the fleet's under a revision above a server's own. */
+  | { readonly kind: 'join' }
   | { readonly kind: 'ramp_step' | 'ramp_end' | 'ramp_trip' }
 export type ChangeKind = Change['kind']
+
+/** What servers with the same routes agree upon; each has models and windows of its own. */
+export type SharedChange = Exclude<Change, { readonly kind: 'load' | 'unload' | 'history' }>
+
+const SHARED: Readonly<Record<SharedChange['kind'], true>> = {
+  ...{ set: true, rollback: true, resume: true, force: true, release: true, approve: true, join: true },
+  ...{ ramp_step: true, ramp_end: true, ramp_trip: true },
+}
+
+/** By its kind; what such a change carries is of this release where its kind is. */
+export function isShared(change: { readonly kind: string }): change is SharedChange {
+  return Object.hasOwn(SHARED, change.kind)
+}
 
 /** Changes that act at once, their record appended first; the others act once their record is durable (semantics 8). */
 export const AT_ONCE: ReadonlySet<ChangeKind> = new Set(['rollback', 'force', 'release', 'ramp_trip'])
@@ -57,6 +72,7 @@ export function applyChange(held: Routing, change: Change, facts: ChangeFacts): 
     case 'approve':
       return approve(held, change, facts)
     case 'history':
+    case 'join':
       return held
     case 'ramp_step':
       return held.ramp === null ? conflict('no ramp runs') : step(held, held.ramp)

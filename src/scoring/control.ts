@@ -3,9 +3,10 @@
 // Invariants: a change is served only once its record is durable, or, where it acts at once, was appended before any
 // decision made under it; revisions served never fall; what a transaction began with it keeps (serving.ts).
 // It refuses what applyChange refuses, a revision that is no longer the newest, and whatever the log has no room for.
-// A model is loaded before its record is written, and taken out once the record that says so is durable.
+// A model is loaded before its record is written, and taken out once the record that says so is durable. Where the
+// routes are a fleet's, it is asked first, and what it has agreed upon is adopted here.
 import { digestText } from '../contract/canonical-json.js'
-import type { ImportedHistory } from '../contract/control-state.js'
+import type { ImportedHistory, Routing } from '../contract/control-state.js'
 import { policyDifferences } from '../contract/policy.js'
 import { isRejection } from '../contract/problem.js'
 import type { RecordCodecs } from '../contract/record.js'
@@ -15,7 +16,7 @@ import { AssayError, errorOf, reject, type Rejection } from '../errors.js'
 import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
 import type { Audit } from './audit.js'
-import { applyChange, AT_ONCE, type Change, type ChangeFacts } from './change.js'
+import { applyChange, AT_ONCE, type Change, type ChangeFacts, isShared, type SharedChange } from './change.js'
 import { describeModels } from './control-state.js'
 import type { ModelPool } from './model-pool.js'
 import { inRoles, type LoadedModel, routable, undecided } from './models.js'
@@ -39,7 +40,20 @@ export interface Outcome {
   readonly effective: boolean
   /** Its record is durable; else it will be, and what waits for that acts then. */
   readonly durable: boolean
+  /** Of a fleet alone: every server of it obeys, or will. */
+  readonly shared?: boolean
 }
+
+/** Several servers with the same routes: they agree on a change before it is adopted. */
+export interface Fleet {
+  /** The newest that is known of. */
+  revision(): number
+  /** Who takes the steps of the ramp; `nowhere`: nobody, until an operator resumes it. */
+  ramp(): 'here' | 'elsewhere' | 'nowhere'
+  change(asked: SharedChange, by: By, done: Done): void
+}
+
+export type Done = (result: Outcome | Rejection) => void
 
 /** What is asked of the routing, or of the policy. */
 export type Asked = Exclude<Change, { kind: 'load' }> | PolicyAsked
@@ -50,20 +64,26 @@ export interface Control {
   /** The newest revision asked for, durable or not: of the routes, and of the policy. */
   revision(): number
   policyRevision(): number
-  /** Null: taken, and `done` hears of it once; else why it was not. */
-  change(asked: Asked, by: By, done: (outcome: Outcome) => void): Rejection | null
+  /** Null: taken, or asked of the fleet, and `done` hears of it once; else why it was not. */
+  change(asked: Asked, by: By, done: Done): Rejection | null
+  /** Takes a routing over, as it is, by the record of the change that has made it; as `change`. */
+  adopt(routing: Routing, asked: Change, by: By, done: (outcome: Outcome) => void): Rejection | null
+  /** What stands once everything is durable. */
+  standing(): Standing
+  /** What changes are judged by. */
+  facts(actor: string): ChangeFacts
   /** What a change of the policy would make of it; nothing is changed. */
   preview(asked: PolicyAsked, by: By): Standing | Rejection
   /** Pieces of work to be done before `change` or `preview`, which would do them all at once. */
   prepare(asked: PolicyAsked): Iterator<void>
   /** The same for a model, name@version, that is to be loaded first: until then it may still be refused. */
-  load(model: string, by: By, done: (result: Outcome | Rejection) => void): Rejection | null
+  load(model: string, by: By, done: Done): Rejection | null
   /** The durable sequence moved. */
   progress(): void
   /** Ten times a second, by a timer of its own: the ramp, and answers that wait too long. */
   tick(): void
   /** The ramp as status shows it, null where there is none. */
-  ramp(): object | null
+  ramp(): { readonly state: string } | null
   close(): void
 }
 
@@ -84,6 +104,8 @@ export interface ControlDeps extends ServingDeps {
   readonly clock: Clock
   readonly audit: Audit
   readonly makeKey: () => Buffer
+  /** Null: the routes are this server's own. */
+  readonly fleet: Fleet | null
   /** History was imported: in its place in the order of state, by the record of this sequence. */
   readonly onHistory: (history: ImportedHistory, sequence: number) => void
   /** What later segments begin with. */
@@ -115,7 +137,7 @@ interface Waiting {
 
 /** Starts from what a start serves; the models held open by that are held from here on. */
 export function createControl(deps: ControlDeps, start: Serving): Control {
-  const { log, codecs, order, clock, limits, loaded, makeKey } = deps
+  const { log, codecs, order, clock, limits, loaded, makeKey, fleet } = deps
   let serving = start
   let served = 0
   /** With what is not durable yet. */
@@ -157,24 +179,31 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     return sequence
   }
 
+  function revision(): number {
+    return fleet?.revision() ?? newest.routing.routes.revision
+  }
+
+  function facts(actor: string): ChangeFacts {
+    const there = new Map([...routable(loaded)].filter(([model]) => !leaving.has(model)))
+    const { policy } = newest
+    return { policy, loaded: there, undecided: undecided(loaded, policy), limits, makeKey, actor }
+  }
+
   function standingAfter(asked: Change | PolicyAsked, by: By): Numbered | Rejection {
-    const [revision, what] = isOfPolicy(asked)
-      ? [newest.live.revision, 'policy']
-      : [newest.routing.routes.revision, 'routes']
-    if (by.revision !== null && by.revision !== revision) {
-      return reject('ASSAY_REVISION_STALE', `the newest revision is ${revision}: read the ${what}, then decide again`)
+    const [newestOf, what] = isOfPolicy(asked) ? [newest.live.revision, 'policy'] : [revision(), 'routes']
+    if (by.revision !== null && by.revision !== newestOf) {
+      return reject('ASSAY_REVISION_STALE', `the newest revision is ${newestOf}: read the ${what}, then decide again`)
     }
     const number = newest.number + 1
     if (isOfPolicy(asked)) {
       const standing = applyPolicyChange(newest, asked, loaded)
       return isRejection(standing) ? standing : { ...standing, number }
     }
-    const there = new Map([...routable(loaded)].filter(([model]) => !leaving.has(model)))
-    const { policy } = newest
-    const served = { policy, loaded: there, undecided: undecided(loaded, policy) }
-    const facts: ChangeFacts = { ...served, limits, makeKey, actor: by.actor }
-    const routing = applyChange(newest.routing, asked, facts)
-    return isRejection(routing) ? routing : { ...newest, routing, number }
+    const after = applyChange(newest.routing, asked, facts(by.actor))
+    if (isRejection(after)) return after
+    // What changes here alone leaves the fleet's revision as it is.
+    const routing = fleet === null ? after : { ...newest.routing, loaded: after.loaded }
+    return { ...newest, routing, number }
   }
 
   /** The text of a control record: the members that changed. */
@@ -192,9 +221,21 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     })
   }
 
-  function change(asked: Change | PolicyAsked, by: By, done: (outcome: Outcome) => void): Rejection | null {
+  function change(asked: Change | PolicyAsked, by: By, done: Done): Rejection | null {
+    if (fleet !== null && isShared(asked)) {
+      fleet.change(asked, by, done)
+      return null
+    }
     const standing = standingAfter(asked, by)
-    if (isRejection(standing)) return standing
+    return isRejection(standing) ? standing : take(asked, by, standing, done)
+  }
+
+  function take(
+    asked: Change | PolicyAsked,
+    by: By,
+    standing: Numbered,
+    done: (outcome: Outcome) => void,
+  ): Rejection | null {
     const state = stateOf(asked, standing)
     if (waiting.length >= WAITING_MAX || !log.reserve(roomFor(state))) {
       return reject('ASSAY_LOG_UNAVAILABLE', 'nothing was changed; retry')
@@ -204,6 +245,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     const announce = (): void => {
       serve(standing)
       if (asked.kind === 'unload') letGo(asked.model)
+      if (asked.kind === 'load') holdOpen(asked.model)
       deps.onChanged({ change: asked, actor: by.actor, reason: by.reason, standing: standingOf(standing) })
     }
     const isAtOnce = asked.kind === 'policy_rollback' || (!isOfPolicy(asked) && AT_ONCE.has(asked.kind))
@@ -220,12 +262,18 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     return null
   }
 
+  /** A model may be forced before it is loaded. */
+  function holdOpen(model: string): void {
+    const added = loaded.models.get(model)
+    if (added !== undefined) holdLane(added, [], serving.routing.forced.open)
+  }
+
   function letGo(model: string): void {
     leaving.delete(model)
     void loaded.drop(model)
   }
 
-  function load(model: string, by: By, done: (result: Outcome | Rejection) => void): Rejection | null {
+  function load(model: string, by: By, done: Done): Rejection | null {
     const asked = { kind: 'load', model } as const
     const standing = standingAfter(asked, by)
     if (isRejection(standing)) return standing
@@ -257,6 +305,7 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
     const { watch, routing, policy } = serving
     const guards = policy.ramp_guards
     if (ramp === null || watch === null || guards === undefined || routing !== newest.routing) return
+    if (fleet !== null && fleet.ramp() !== 'here') return
     const own = (kind: 'ramp_step' | 'ramp_end' | 'ramp_trip', reason: string): void => {
       change({ kind }, { actor: RAMP, reason, revision: null, remoteAddress: null }, () => undefined)
     }
@@ -283,9 +332,12 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
   timer.unref()
   return {
     serving: () => serving,
-    revision: () => newest.routing.routes.revision,
+    revision,
     policyRevision: () => newest.live.revision,
     change,
+    adopt: (routing, asked, by, done) => take(asked, by, { ...newest, routing, number: newest.number + 1 }, done),
+    standing: () => standingOf(newest),
+    facts,
     preview: standingAfter,
     prepare: (asked) => preparePolicyChange(newest, asked),
     load,
@@ -297,7 +349,9 @@ export function createControl(deps: ControlDeps, start: Serving): Control {
       const leftMs = Math.max(0, Math.round(ramp.every_ms - (clock.monoMs() - stepAtMs)))
       const running = { state: 'running', next_in_ms: leftMs, ...(serving.watch !== null && serving.watch.shown()) }
       const { paused, ...shown } = ramp
-      return { ...shown, ...(paused ? { state: 'paused' } : running) }
+      const taker = fleet?.ramp() ?? 'here'
+      if (paused || taker === 'nowhere') return { ...shown, state: 'paused' }
+      return { ...shown, ...(taker === 'here' ? running : { state: 'elsewhere' }) }
     },
     close: () => clearInterval(timer),
   }

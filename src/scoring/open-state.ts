@@ -44,9 +44,18 @@ export interface Threads {
   readonly lane?: SpawnLane
 }
 
+/** What a start takes from the servers that it joins. */
+export interface FleetStart {
+  /** Models that their routes name. */
+  readonly models: readonly string[]
+  /** What an empty log begins with: theirs, or where they have none its own. Rejects where they do not answer. */
+  routing(own: Routing): Promise<Routing>
+}
+
 export interface OpenStateDeps {
   readonly threads?: Threads | undefined
   readonly prepared?: Prepared | null
+  readonly fleet?: FleetStart | null
   readonly onAsked?: () => void
 }
 
@@ -115,7 +124,7 @@ export async function catchUp(config: Config, { fixed }: Base, prepared: Prepare
 export async function openState(
   config: Config,
   base: Base,
-  { threads = {}, prepared = null, onAsked }: OpenStateDeps,
+  { threads = {}, prepared = null, fleet = null, onAsked }: OpenStateDeps,
 ): Promise<OpenState> {
   const { fixed, logger } = base
   const { policy, limits, codecs } = fixed
@@ -140,14 +149,17 @@ export async function openState(
     controlState: () => control().state,
     async onRecovered({ epoch, findings, nextSequence }) {
       for (const finding of findings.filter(isDamage)) logger.event('LogRecovered', { ...finding })
-      const standing = startStanding(lastControlState(directory, { known: prepared?.control ?? null }), base)
-      const { routing } = standing
+      const last = lastControlState(directory, { known: prepared?.control ?? null })
+      const own = startStanding(last, base)
+      const routing = last === null && fleet !== null ? await fleet.routing(own.routing) : own.routing
+      const standing = { ...own, routing }
+      const wanted = { ...routing, loaded: [...routing.loaded, ...(fleet?.models ?? [])] }
       const fits = prepared !== null && isOf(prepared.folded, directory, nextSequence - 1)
       // Read while the models are admitted in their threads.
       const restoring = fits ? prepared.folded : restore(config.process.data_dir, base, nextSequence - 1)
       enter(base, 'models')
-      const loaded = prepared?.loaded ?? (await loadModels(config, base, routing, { threads, isBeside: false }))
-      await loaded.ensure(modelsToLoad(routing, policy.routes, limits.modelsMax), routing.approvals)
+      const loaded = prepared?.loaded ?? (await loadModels(config, base, wanted, { threads, isBeside: false }))
+      await loaded.ensure(modelsToLoad(wanted, policy.routes, limits.modelsMax), routing.approvals)
       tellUndecided(loaded, standing, base)
       const { bucketsHeldMax } = limits
       const serving = createServing(standing, { ...fixed, loaded, bucketsHeldMax }, prepared?.serving ?? null)

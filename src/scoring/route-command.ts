@@ -13,12 +13,14 @@ const SERVER = `  --url URL            operations listener (ASSAY_OPERATIONS_URL
   --json               print the answer of the server
 
 exit codes: 0 done, and on disk · 1 refused, with the code on stderr · 2 the command line is not valid
-            3 taken, but not on disk yet: a rollback or a forced model acts, other changes will (route status says)
+            3 taken, but not on disk yet: a rollback or a forced model acts, other changes will (route status says);
+              or of a fleet by this server alone, which Redis does not answer: the answer says so
 `
 const ROUTE_HELP = `assay route show
     champion, challenger, share and revision that serve now
 assay route status [--url URL]…
-    for each server: its revision, what is forced, the ramp and what it has counted, who changed the routes last
+    for each server: its revision, what is forced, the ramp and what it has counted, who changed the routes last; of a
+    fleet (process.state.kind: redis) also whether Redis is seen, and every server with the revision that it serves
 assay route set [--champion M] [--challenger M|none] [--share S] [--experiment E] --reason TEXT [--revision N]
 assay route set [--champion M] [--challenger M] --to S --then S [--then S]… --every DURATION --reason TEXT
     change what is named, leave the rest. M is name@version of a loaded model, S a percentage (5%) or 1/10,000 (500);
@@ -28,6 +30,8 @@ assay route rollback --reason TEXT
     back to the routes before the last change, at once; ends a ramp
 assay route resume --reason TEXT
     let a ramp go on that a restart or a forced model has paused
+
+Servers that share their routes (process.state.kind: redis) are asked through any one of them.
 
   --reason TEXT        stands in the decision log, for good
   --revision N         refuse unless N is the newest revision; default: the one that the command has just read
@@ -39,7 +43,9 @@ assay breaker panic --reason TEXT
 assay breaker release [NAME@VERSION] --reason TEXT
     give a model back, or everything that is forced; its breaker closes once golden rows match
 
-All of it is recorded like a change of routes, kept over restarts and shown by \`assay route status\`.
+All of it is recorded like a change of routes, kept over restarts and shown by \`assay route status\`. Of servers that
+share their routes all obey; where Redis does not answer, \`open\` and \`panic\` act on the asked one alone (code 3) until
+they are released there.
   --reason TEXT        stands in the decision log, for good
 ${SERVER}`
 

@@ -42,7 +42,11 @@ export function routesText(body: Body): string {
 }
 
 function pendingText(body: Body): string[] {
+  const alone = 'on this server alone, since Redis does not answer: ask the others as well'
+  if (at(body, 'change', 'shared') === false) return [alone]
   if (at(body, 'change', 'durable') !== false) return []
+  const heldBack = at(body, 'fleet', 'held_back', 'why')
+  if (heldBack !== undefined) return [`for the fleet, not here: ${nameOf(heldBack)}`]
   return [`not on disk yet: revision ${nameOf(at(body, 'change', 'revision'))}`]
 }
 
@@ -78,8 +82,23 @@ export function statusText(body: Body): string {
     `changed     ${isBody(change) ? last.join(' ') : 'never'}`,
     ...(differ.length > 0 ? [`differs     ${differ.join('; ')}`] : []),
     ...(typeof body.pending_revision === 'number' ? [`pending     revision ${body.pending_revision}`] : []),
+    ...(isBody(body.fleet) ? fleetText(body.fleet) : []),
     '',
   ].join('\n')
+}
+
+/** Redis as this server sees it, and every server with the revision that it serves. */
+function fleetText(fleet: Body): string[] {
+  const { newest_revision: newest, held_back: heldBack, server } = fleet
+  const seen = fleet.redis_seen === true ? 'Redis is seen' : `Redis is not seen since ${nameOf(fleet.seen_at)}`
+  const here = at(fleet, 'forced_here') === null ? [] : [`  forced on this server alone: ${forcedText(fleet.forced_here)}`]
+  const servers = listOf(fleet.servers).map((one) => {
+    const own = at(one, 'id') === server ? ', this one' : ''
+    const since = `${nameOf(at(one, 'version'))} since ${nameOf(at(one, 'started_at'))}`
+    return `  ${nameOf(at(one, 'operations')).padEnd(24)} revision ${nameOf(at(one, 'revision'))}, ${since}${own}`
+  })
+  const kept = isBody(heldBack) ? [`  not served here: revision ${nameOf(heldBack.revision)}: ${nameOf(heldBack.why)}`] : []
+  return [`fleet       newest revision ${nameOf(newest)}, ${seen}`, ...kept, ...here, ...servers]
 }
 
 function forcedText(forced: unknown): string {

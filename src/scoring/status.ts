@@ -40,7 +40,16 @@ export interface LogView {
   readonly facts: () => Readonly<Record<string, unknown>>
 }
 
+/** The servers with the same routes, as status sees them. */
+export interface FleetView {
+  shown(): object
+  /** What somebody should know of, each a short sentence. */
+  reasons(): string[]
+}
+
 export interface StatusDeps {
+  /** Null: the routes are this server's own. */
+  readonly fleet: FleetView | null
   readonly policy: Policy
   readonly clock: Clock
   readonly catalogue: CompiledCatalogue
@@ -106,7 +115,7 @@ export function createStatus(deps: StatusDeps): Status {
 }
 
 /** The routes that serve, what stands around them, and who changed them last. */
-function shownRoutes({ control, policy, loaded, audit }: StatusDeps): object {
+function shownRoutes({ control, policy, loaded, audit, fleet }: StatusDeps): object {
   const { routes, previous, forced } = control.serving().routing
   const differences = routeDifferences(routes, policy.routes)
   return {
@@ -117,6 +126,7 @@ function shownRoutes({ control, policy, loaded, audit }: StatusDeps): object {
     last_change: audit.last(),
     /** A newer one that is not durable yet. */
     pending_revision: control.revision() > routes.revision ? control.revision() : null,
+    ...(fleet !== null && { fleet: fleet.shown() }),
   }
 }
 
@@ -168,10 +178,11 @@ function reasonsOf(deps: StatusDeps, logRefuses: boolean): string[] {
   else if (starting.phase !== 'ready') reasons.push(`starting: ${starting.phase}`)
   if (logRefuses) reasons.push('the decision log refuses records')
   else if (!log.healthy()) reasons.push('the decision log is failing')
-  const { forced, ramp } = deps.control.serving().routing
+  reasons.push(...(deps.fleet?.reasons() ?? []))
+  const { forced } = deps.control.serving().routing
   if (forced.baseline) reasons.push('forced: the baseline answers everything')
   for (const model of forced.open) reasons.push(`${model}: breaker held open`)
-  if (ramp?.paused === true) reasons.push('a ramp is paused: assay route resume')
+  if (deps.control.ramp()?.state === 'paused') reasons.push('a ramp is paused: assay route resume')
   for (const model of laneModels(deps)) {
     if (forced.open.includes(model.reference)) continue
     const state = model.lane === null ? 'not_loaded' : model.lane.state()
@@ -345,7 +356,7 @@ function registerRoutes({ metrics, control, policy, loaded, audit }: StatusDeps)
   metrics.gauge({
     name: 'assay_ramp_state',
     help: 'Ramp of the routes: 0 none, 1 running, 2 paused',
-    read: () => (routing().ramp === null ? 0 : routing().ramp?.paused === true ? 2 : 1),
+    read: () => (routing().ramp === null ? 0 : control.ramp()?.state === 'paused' ? 2 : 1),
   })
   metrics.counter({
     name: 'assay_routes_changes_total',

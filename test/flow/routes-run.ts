@@ -211,7 +211,8 @@ interface Live {
   previous: object | null
 }
 
-const ROUTES_OPERATOR: Operator = {
+/** Draws changes of the routes. */
+export const ROUTES_OPERATOR: Operator = {
   path: '/v1/routes',
   draw(random, read: Live) {
     const { verb, body } = drawRoutes(random, read)

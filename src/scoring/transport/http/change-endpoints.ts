@@ -218,7 +218,7 @@ function carryOut(changes: Changes, exchange: HttpExchange, { asked, change, by 
   const done: Parameters<Control['load']>[2] = (result) => {
     if ('code' in result) return exchange.reject(result)
     const body = JSON.stringify({ ...changes[asked.shows](), change: result })
-    answer(exchange, result.durable ? 200 : 202, body, result.revision)
+    answer(exchange, result.durable && result.shared !== false ? 200 : 202, body, result.revision)
   }
   const rejection = change.kind === 'load' ? changes.load(change.model, by, done) : changes.change(change, by, done)
   if (rejection !== null) exchange.reject(rejection)

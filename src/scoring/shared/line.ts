@@ -1,0 +1,34 @@
+// A connection that answers in time or is replaced: a Redis that hangs holds nobody up, and what was asked of it does
+// not pile up. Invariant: whoever asks hears within the time that was given, and nothing is asked twice.
+import { AssayError } from '../../errors.js'
+import type { RedisConnection } from '../../redis/connection.js'
+
+export interface Line {
+  /** Rejects as the connection does, and with ASSAY_STATE_UNAVAILABLE where there is no answer within `msMax`. */
+  ask<Answer>(msMax: number, asked: (connection: RedisConnection) => Promise<Answer>): Promise<Answer>
+  close(): void
+}
+
+/** One beside another, of the same kind. It connects in the background; until that is done whoever asks is refused. */
+export function createLine(beside: Pick<RedisConnection, 'duplicate'>): Line {
+  let connection = beside.duplicate()
+  return {
+    async ask(msMax, asked) {
+      const held = connection
+      let timer: NodeJS.Timeout | undefined
+      const late = new Promise<never>((_, fail) => {
+        timer = setTimeout(() => {
+          if (held === connection) connection = beside.duplicate()
+          held.close()
+          fail(new AssayError('ASSAY_STATE_UNAVAILABLE', `no answer within ${msMax} ms`))
+        }, msMax)
+      })
+      try {
+        return await Promise.race([asked(held), late])
+      } finally {
+        clearTimeout(timer)
+      }
+    },
+    close: () => connection.close(),
+  }
+}
