@@ -12,8 +12,17 @@ import type { Clock } from '../../runtime/clock.js'
 import type { Logger } from '../../telemetry/logger.js'
 import { applyChange, isShared, type SharedChange } from '../change.js'
 import type { By, Control, Done, Fleet, Outcome } from '../control.js'
-import { both, forcedLess, forcedMore, isForcedHere, obstacleTo, onlyForced, ownOf, runnerAfter } from './routes-rules.js'
-import { sharedOf } from './routes-rules.js'
+import {
+  both,
+  forcedLess,
+  forcedMore,
+  isForcedHere,
+  obstacleTo,
+  onlyForced,
+  ownOf,
+  runnerAfter,
+  sharedOf,
+} from './routes-rules.js'
 import type { Found, RoutesStream } from './routes-stream.js'
 
 export interface FleetRoutes extends Fleet {
@@ -167,7 +176,7 @@ export function createFleetRoutes(deps: FleetDeps): FleetRoutes {
     const { revision } = mine.routing.routes
     if (found === null || (newest !== null && found.revision < revision)) {
       // A fleet that begins, or a Redis that has lost its newest entries.
-      if ((await stream.write(mine, found?.revision ?? -1)) === null) newest = mine
+      if ((await stream.write(mine, found?.revision ?? -1)) === null) newest ??= mine
       return
     }
     if (found.revision > revision) return take(newest === null ? [found] : await stream.after(known()))
@@ -256,8 +265,9 @@ export function createFleetRoutes(deps: FleetDeps): FleetRoutes {
     const { forced_here: here = null } = own().standing().routing
     if (asked.kind === 'force') return forceHere(one, asked.model)
     if (asked.kind === 'release' && isForcedHere(here, asked.model)) return releaseHere(one, asked.model, false)
-    if (thrown instanceof AssayError) return done(reject(thrown.code, `${thrown.message}; read the routes before you decide again`))
-    done(reject('ASSAY_INTERNAL', errorOf(thrown).message))
+    const { message } = errorOf(thrown)
+    const code = thrown instanceof AssayError ? thrown.code : 'ASSAY_INTERNAL'
+    done(reject(code, `${message}; read the routes before you decide again`))
   }
 
   function rampAt(): ReturnType<Fleet['ramp']> {
