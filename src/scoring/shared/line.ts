@@ -11,16 +11,27 @@ export interface Line {
 
 /** One beside another, of the same kind. It connects in the background; until that is done whoever asks is refused. */
 export function createLine(beside: Pick<RedisConnection, 'duplicate'>): Line {
-  let connection = beside.duplicate()
+  let connection: RedisConnection | null = beside.duplicate()
+
+  function replace(held: RedisConnection): void {
+    held.close()
+    if (held !== connection) return
+    try {
+      connection = beside.duplicate()
+    } catch {
+      // A file that it needs is gone: whoever asks next hears of it.
+      connection = null
+    }
+  }
+
   return {
     async ask(msMax, asked) {
-      const held = connection
+      const held = (connection ??= beside.duplicate())
       let timer: NodeJS.Timeout | undefined
       const late = new Promise<never>((_, fail) => {
         timer = setTimeout(() => {
-          if (held === connection) connection = beside.duplicate()
-          held.close()
           fail(new AssayError('ASSAY_STATE_UNAVAILABLE', `no answer within ${msMax} ms`))
+          replace(held)
         }, msMax)
       })
       try {
@@ -29,6 +40,6 @@ export function createLine(beside: Pick<RedisConnection, 'duplicate'>): Line {
         clearTimeout(timer)
       }
     },
-    close: () => connection.close(),
+    close: () => connection?.close(),
   }
 }
