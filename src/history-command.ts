@@ -184,6 +184,10 @@ function prepareAtRest(config: Config): AtRest {
 /** To the server that is named or that holds the directory, else into the directory. */
 async function send(config: Config, values: Values, preparing: AtRest | null, run: Run): Promise<ImportReport> {
   if (preparing === null) return run(running(config, values))
+  if (config.process.state.kind === 'redis') {
+    await preparing.close()
+    throw new AssayError('ASSAY_USAGE', 'windows that servers share are filled through one that runs: --url URL')
+  }
   try {
     return await atRest(config, preparing, run)
   } catch (error) {

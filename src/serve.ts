@@ -37,6 +37,7 @@ import { noteHistory } from './scoring/history/source.js'
 import { createOrder, type Order } from './scoring/order.js'
 import type { Serving } from './scoring/serving.js'
 import { openShared, type Shared } from './scoring/shared/open.js'
+import type { AttachedState } from './scoring/shared/state.js'
 import { createStatus, isServing, type Status } from './scoring/status.js'
 import { createAdmit } from './scoring/transport/http/auth.js'
 import type { Listener } from './scoring/transport/http/listener.js'
@@ -118,7 +119,8 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
     if (prepared === null) await warm(base, { ...state, identity: state.state.identity, isBeside: false })
     const running = join(base, state, shared)
     await shared?.routes.join(running.control, state.loaded.baseline.reference, operations.port)
-    if (deps.fill !== undefined && state.log.recovery.nextSequence === 1) await deps.fill(heldOf(running))
+    if (deps.fill !== undefined && shared === null && state.log.recovery.nextSequence === 1)
+      await deps.fill(heldOf(running))
     shown = { ...running, status: statusOf(config, running) }
     starting.phase = 'ready'
     port.give(running.assembly.scoring)
@@ -162,6 +164,7 @@ export interface Running {
   readonly trials: Trials
   readonly order: Order
   readonly shared: Shared | null
+  readonly attached: AttachedState | null
 }
 
 interface Warmed extends Pick<Prepared, 'serving' | 'loaded'> {
@@ -223,13 +226,15 @@ export function join(base: Base, state: OpenState, shared: Shared | null = null)
   )
   const serving = (): Serving => control.serving()
   const isOpen = (): boolean => isServing(starting)
-  const assembly = assemble(fixed, { ...state.state, serving, loaded, lanes, log, order, open: isOpen })
+  const attached = shared?.state.attach(state, order) ?? null
+  const parts = { serving, loaded, lanes, log, order, shared: attached, open: isOpen }
+  const assembly = assemble(fixed, { ...state.state, ...parts })
   relay.target = assembly.listener
   state.progress.call = () => {
     control.progress()
     assembly.progress()
   }
-  return { base, state, assembly, control, order, shared, trials: createTrials(state, fixed.limits) }
+  return { base, state, assembly, control, order, shared, attached, trials: createTrials(state, fixed.limits) }
 }
 
 /** What history is taken into. */
@@ -242,6 +247,7 @@ function statusOf(config: Config, { base, state, assembly, control, shared }: Ru
   return createStatus({
     ...base.fixed,
     ...state.state,
+    features: shared?.state.features ?? state.state.features,
     ...{ loaded, control, audit, starting: base.starting, log: watchLog(log, base.fixed.clock) },
     ...{ hangs: base.hangs, refused: base.refused, fleet: shared?.routes.view ?? null },
     logUnreadyMs: config.process.log.unready_ms,
@@ -381,6 +387,7 @@ async function drain(running: Draining, drainMs: number, how: 'drain' | 'leave')
   const endMs = fixed.clock.monoMs() + drainMs
   while (assembly.pending() > 0 && fixed.clock.monoMs() < endMs) await delay(1)
   assembly.close()
+  running.attached?.close()
   running.shared?.close()
   const lost = await state.log.close(LOG_CLOSE_MS).then(
     () => null,

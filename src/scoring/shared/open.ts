@@ -1,11 +1,12 @@
 // What a server shares with others through Redis, put together: the connection, its name among them, the keys, the
-// routes. Invariant: with `process.state.kind: memory` nothing of it is loaded.
+// windows, the routes. Invariant: with `process.state.kind: memory` nothing of it is loaded.
 import { randomUUID } from 'node:crypto'
 import type { Config } from '../../config.js'
 import { AssayError } from '../../errors.js'
 import type { RedisConnection } from '../../redis/connection.js'
 import type { Base } from '../base.js'
 import type { SharedRoutes } from './routes-open.js'
+import type { SharedState } from './state.js'
 
 export interface Shared {
   readonly connection: RedisConnection
@@ -14,6 +15,8 @@ export interface Shared {
   /** A key of this fleet. */
   key(name: string): string
   readonly routes: SharedRoutes
+  /** Windows and decisions. */
+  readonly state: SharedState
   close(): void
 }
 
@@ -32,10 +35,11 @@ export async function openShared(config: Config, base: Base): Promise<Shared | n
   if (base.fromFile.routes) {
     throw new AssayError('ASSAY_USAGE', '--routes-from-file is for routes of its own: `assay route set` changes a fleet')
   }
-  const [{ checkRedis, connectRedis }, { createLine }, { openRoutes }] = await Promise.all([
+  const [{ checkRedis, connectRedis }, { createLine }, { openRoutes }, { joinState }] = await Promise.all([
     import('../../redis/connection.js'),
     import('./line.js'),
     import('./routes-open.js'),
+    import('./state.js'),
   ])
   const connection = connectRedis(redis, { onState: () => undefined })
   const [asking, waiting] = [createLine(connection), createLine(connection)]
@@ -46,12 +50,13 @@ export async function openShared(config: Config, base: Base): Promise<Shared | n
   const key = (name: string): string => `${redis.key_prefix}:${name}`
   try {
     await asking.ask(2 * START_MS_MAX, (line) => checkRedis(line, redis, START_MS_MAX)).catch(unlessAway)
+    const state = await joinState({ config, base, connection, waitMs: START_MS_MAX })
     const routes = await openRoutes({ config, base, server, key, asking, waiting, waitMs: START_MS_MAX })
     const close = (): void => {
       routes.close()
       setTimeout(end, LEAVE_MS)
     }
-    return { connection, server, key, routes, close }
+    return { connection, server, key, routes, state, close }
   } catch (error) {
     end()
     throw error

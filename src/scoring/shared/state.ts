@@ -1,5 +1,6 @@
 // The shared state of a server, put together: joined before the log is opened, attached to the log once that is there.
 import { randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '../../config.js'
 import type { Fleet } from '../../contract/fleet.js'
 import type { Label } from '../../contract/label.js'
@@ -23,7 +24,15 @@ export interface SharedState {
   /** The windows that are held here, for status. */
   readonly features: OpenWindows
   readonly stage: Stage
-  attach(state: OpenState, order: Order, wake: () => void): AttachedState
+  attach(state: OpenState, order: Order): AttachedState
+}
+
+export interface JoinDeps {
+  readonly config: Config
+  readonly base: Base
+  readonly connection: RedisConnection
+  /** For the Redis to answer. */
+  readonly waitMs: number
 }
 
 export interface AttachedState extends SharedParts {
@@ -35,12 +44,12 @@ export interface AttachedState extends SharedParts {
  * Joins the fleet of the prefix. Throws ASSAY_STATE_REFUSED, and ASSAY_STATE_UNAVAILABLE where the Redis does not answer
  * and this server was never part of the fleet: it does not know under which key its hashes are.
  */
-export async function joinState(config: Config, base: Base, connection: RedisConnection): Promise<SharedState> {
+export async function joinState({ config, base, connection, waitMs }: JoinDeps): Promise<SharedState> {
   const { fixed, logger } = base
   const { policy, catalogue, limits, clock, metrics } = fixed
   const { data_dir: dataDir, state } = config.process
   const keys = createKeys(state.redis.key_prefix, catalogue.digest)
-  const fleet = await joinOrRemember(connection, keys.fleet, dataDir, clock.nowMs())
+  const fleet = await joinOrRemember(() => joinFleet(connection, keys.fleet, clock.nowMs()), dataDir, waitMs)
   const hashKey = Buffer.from(fleet.hash_key, 'hex')
   const features = createOpenWindows(catalogue, { limits, hashKey, observedSinceMs: fleet.observed_since_ms })
   const entityNames = policy.schema.fields.filter(({ entity }) => entity === true).map(({ name }) => name)
@@ -59,12 +68,12 @@ export async function joinState(config: Config, base: Base, connection: RedisCon
   return {
     features,
     stage,
-    attach({ directory, log }, order, wake) {
+    attach({ directory, log }, order) {
       const isUp = (): boolean => connection.isUp() && !stage.isOpen()
       const onSuperseded = (): void => metrics.state.superseded()
       const behind = createBehind({
         ...{ dataDir, directory, log, logged: policy.durability, stage, words, onSuperseded, onFault },
-        supersede: createSupersede({ log, codecs: fixed.codecs, order, wake }),
+        supersede: createSupersede({ log, codecs: fixed.codecs, order, wake: () => log.flush() }),
         isUp,
         onLook(records) {
           metrics.state.up(isUp())
@@ -88,15 +97,22 @@ export async function joinState(config: Config, base: Base, connection: RedisCon
   }
 }
 
-async function joinOrRemember(connection: RedisConnection, key: string, dataDir: string, nowMs: number): Promise<Fleet> {
-  try {
-    const fleet = await joinFleet(connection, key, nowMs)
-    keepFleet(dataDir, fleet)
-    return fleet
-  } catch (error) {
-    const last = lastFleet(dataDir)
-    if (last === null || !(error instanceof AssayError) || error.code !== 'ASSAY_STATE_UNAVAILABLE') throw error
-    return last
+async function joinOrRemember(join: () => Promise<Fleet>, dataDir: string, waitMs: number): Promise<Fleet> {
+  const untilMs = performance.now() + waitMs
+  for (;;) {
+    try {
+      const fleet = await join()
+      keepFleet(dataDir, fleet)
+      return fleet
+    } catch (error) {
+      if (!(error instanceof AssayError) || error.code !== 'ASSAY_STATE_UNAVAILABLE') throw error
+      const last = lastFleet(dataDir)
+      if (performance.now() > untilMs) {
+        if (last === null) throw error
+        return last
+      }
+      await delay(20)
+    }
   }
 }
 
