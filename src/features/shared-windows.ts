@@ -121,8 +121,9 @@ export class SharedWindows {
   }
 
   /** What is to be asked of the store for this transaction; `clockMs` as for a fold. */
-  ask(tx: Transaction, clockMs: number): EntityAsked[] {
-    const frontierMs = this.#state.advance(Math.min(tx.occurredAtMs, clockMs))
+  ask(tx: Transaction, { clockMs, peeks }: Pick<VectorPlace, 'clockMs' | 'peeks'>): EntityAsked[] {
+    const untilMs = Math.min(tx.occurredAtMs, clockMs)
+    const frontierMs = peeks ? Math.max(untilMs, this.#state.observedUntilMs()) : this.#state.advance(untilMs)
     const { current, present, low, high } = this.#state.read(tx)
     const entry = this.#codec.encode(tx.transactionId, current, frontierMs)
     const asked: EntityAsked[] = []
@@ -162,7 +163,7 @@ export class SharedWindows {
 
   /** The same without the store: from what was read of it before, the transaction folded for those that follow. */
   takeAlone(tx: Transaction, to: VectorPlace): number {
-    const asked = this.ask(tx, to.clockMs)
+    const asked = this.ask(tx, to)
     const told = asked.map(
       ({ known }): EntityTold => ({
         ...{ isFolded: false, from: known, isWhole: known === 0, floorMs: -Infinity },

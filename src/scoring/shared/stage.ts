@@ -203,7 +203,7 @@ export function createStage(deps: StageDeps): Stage {
       const own = claimOf(tx, becomes)
       let asked: EntityAsked[] = []
       const call = (): Promise<Reply[]> => {
-        asked = windows.ask(tx, to.clockMs)
+        asked = windows.ask(tx, to)
         return Promise.all([claim(own), ...asked.map((entity) => fold(entity, to.clockMs, true))])
       }
       const hear = ([first, ...rest]: Reply[]): 'done' | 'again' | 'soon' => {
@@ -234,7 +234,7 @@ export function createStage(deps: StageDeps): Stage {
       if (!admits()) return alone()
       let asked: EntityAsked[] = []
       const call = (): Promise<Reply[]> => {
-        asked = windows.ask(tx, to.clockMs)
+        asked = windows.ask(tx, to)
         return Promise.all(asked.map((entity) => fold(entity, to.clockMs, false)))
       }
       const hear = (replies: Reply[]): 'done' | 'again' => {
@@ -261,7 +261,7 @@ export function createStage(deps: StageDeps): Stage {
       const [kind, other] = listOf(await claim(own))
       if (String(kind) === 'B') return 'claimed'
       if (String(kind) !== 'N') return { kind: 'lost', body: String(kind) === 'R' ? null : String(other) }
-      await Promise.all(windows.ask(tx, clockMs).map((entity) => fold(entity, clockMs, true)))
+      await Promise.all(windows.ask(tx, { clockMs, peeks: false }).map((entity) => fold(entity, clockMs, true)))
       const [outcome, winner] = listOf(await commit(own, body))
       if (String(outcome) === 'B') return 'claimed'
       return String(outcome) === 'K' ? { kind: 'kept' } : { kind: 'lost', body: String(winner) }

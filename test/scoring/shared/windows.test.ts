@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { compileCatalogue, type CompiledCatalogue } from '../../../src/features/compile.js'
 import { createFeatureState } from '../../../src/features/state.js'
 import type { Limits } from '../../../src/limits.js'
-import { openConnection, skipWithoutRedis, startRedis } from '../../redis/rig.js'
+import { answered, openConnection, skipWithoutRedis, startRedis } from '../../redis/rig.js'
 import {
   apply,
   BUCKETED,
@@ -58,6 +58,7 @@ async function agrees(steps: readonly Step[], { catalogue, limits }: Case, membe
 async function check(t: Test, of: Case, entities: number): Promise<void> {
   const redis = await startRedis(t)
   const { connection } = openConnection(t, redis.config())
+  await answered(() => connection.call('ping'))
   let run = 0
   await fc.assert(
     fc.asyncProperty(streams(entities), async (steps) => {
@@ -85,6 +86,7 @@ void t.test('servers that hold the windows of two entities only', { skip }, asyn
 void t.test('entities at their bound say so, on whichever server', { skip }, async (t) => {
   const redis = await startRedis(t)
   const { connection } = openConnection(t, redis.config())
+  await answered(() => connection.call('ping'))
   const of = { catalogue: compiled, limits: { ...ROOMY, eventsPerEntityMax: 16 } }
   const [first, second] = [createMember(connection, 'bound', of), createMember(connection, 'bound', of)]
   const out = new Float64Array(compiled.size)
@@ -102,6 +104,7 @@ void t.test('entities at their bound say so, on whichever server', { skip }, asy
 void t.test('what a fail-over has lost is read again from the start', { skip }, async (t) => {
   const redis = await startRedis(t)
   const { connection } = openConnection(t, redis.config())
+  await answered(() => connection.call('ping'))
   const of = { catalogue: compiled, limits: ROOMY }
   const [first, second] = [createMember(connection, 'lost', of), createMember(connection, 'lost', of)]
   const out = new Float64Array(compiled.size)
