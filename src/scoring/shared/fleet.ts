@@ -1,7 +1,7 @@
 // What the servers of a fleet agree on before any of them scores: the key of their hashes, and since when they watch.
 // The first one makes it; each keeps a copy beside its log, so that it starts without the Redis, too.
 import { randomBytes } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Fleet, fleetFromText } from '../../contract/fleet.js'
 import { AssayError } from '../../errors.js'
@@ -36,6 +36,7 @@ export function lastFleet(dataDir: string): Fleet | null {
 
 /** It holds the key of the hashes: whoever reads it could choose ids that meet. */
 export function keepFleet(dataDir: string, fleet: Fleet): void {
+  mkdirSync(dataDir, { recursive: true, mode: 0o750 })
   writeFileSync(join(dataDir, FILE), `${JSON.stringify(fleet)}\n`, { mode: 0o600 })
 }
 
