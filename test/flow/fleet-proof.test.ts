@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { skipWithoutRedis, startRedis } from '../redis/rig.js'
-import { judgeFleet, readFleetLogs, runFleet } from './fleet-run.js'
+import { judgeFleet, readFleetLogs, runFleet } from './fleet-routes-run.js'
 import type { RoutesLog } from './routes-judge.js'
 
 t.setTimeout(300_000)
