@@ -54,6 +54,8 @@ export interface AnswerDeps {
   readonly metrics: Metrics
   /** Null: what is durable here stands. */
   readonly confirm: Confirm | null
+  /** Another server has decided it: that answer is to be given. */
+  readonly onLost: (context: Context, body: string) => void
   /** It will be durable later than it was waited for. */
   readonly onLeftBehind: (sequence: number) => void
   /** Called after each answer of many, so that deadlines do not wait for the last. */
@@ -138,10 +140,11 @@ export function createAnswers(deps: AnswerDeps): Answers {
       return
     }
     const body = render(facts, context.transactionId, durable)
-    deps.confirm({ claim, body, sequence }, ({ body: standing, replayed }) => {
-      if (exchange !== null && standing === null) unconfirmed(exchange)
-      else if (exchange !== null && standing !== null) {
-        exchange.answer(statusOf(facts), standing, replayed, 0)
+    deps.confirm({ claim, body, sequence }, (confirmed) => {
+      if (confirmed.kind === 'lost') return deps.onLost(context, confirmed.body)
+      if (exchange !== null && confirmed.kind === 'unknown') unconfirmed(exchange)
+      else if (exchange !== null) {
+        exchange.answer(statusOf(facts), body, false, 0)
         metrics.request((clock.monoMs() - exchange.receivedAtMs) * 1000)
       }
       inFlight.give(context)

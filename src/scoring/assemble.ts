@@ -17,7 +17,7 @@ import type { Recall, StreamScoring } from './exchange.js'
 import { createHeartbeat } from './heartbeat.js'
 import type { IdIndex } from './id-index.js'
 import type { Identity } from './identity.js'
-import { createInFlight } from './in-flight.js'
+import { type Context, createInFlight } from './in-flight.js'
 import { createDirect } from './inference/direct.js'
 import { createInference } from './inference/create.js'
 import { createRouted } from './inference/routed.js'
@@ -101,7 +101,9 @@ export function assemble(fixed: Fixed, live: Live): Assembly {
     shared === null
       ? null
       : createConfirm({ stage: shared.stage, supersede, onLeftBehind, onSuperseded: () => shared.superseded() })
-  const answers = createAnswers({ ...fixed, ...live, inFlight, confirm, onLeftBehind, beat: () => heartbeat.beat() })
+  const onLost = (context: Context, body: string): void => pipeline.lose(context, body)
+  const answering = { inFlight, confirm, onLost, onLeftBehind, beat: () => heartbeat.beat() }
+  const answers = createAnswers({ ...fixed, ...live, ...answering })
   const direct = loaded === null ? null : createDirect({ ...fixed, ...live, loaded, wake })
   const tick = (): void => {
     pipeline.tick()

@@ -70,6 +70,8 @@ export interface Pipeline extends LaneListener {
   submitValue(value: unknown, exchange: Exchange): void
   /** Features in place of a transaction: decided and logged, folded into nothing. */
   submitRow(row: FeatureRow, exchange: Exchange): void
+  /** What was decided here does not stand: the other server's answer is given. */
+  lose(context: Context, body: string): void
   /** Hands over what this turn has gathered: rows to the lanes, records to the log. */
   flush(): void
   /** Once a millisecond: rows whose lane is given up go on to the next model. */
@@ -343,6 +345,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     submit: (bytes, exchange) => take(validator.parse(bytes, clock.nowMs()), exchange),
     submitValue: (value, exchange) => take(validator.check(value, clock.nowMs()), exchange),
     submitRow,
+    lose: (context, body) => shared?.lose(context, body),
     onScore(lane, ticket, score, raw) {
       const context = inFlight.byTicket(ticket)
       if (context === null || context.lane === null || context.lane.lane !== lane) return

@@ -77,10 +77,13 @@ void t.test('without their Redis they answer alone, and are one again when it is
 /** Changes the evidence of a good run in each way that bad servers would, and returns what is not found. */
 function missed(good: Evidence): string[] {
   const { told, settled, superseded, lists } = good
-  const [id, [one]] = [...settled].find(([id]) => good.sent.get(id)?.customer_id !== undefined) ?? ['', []]
-  const own = good.decisions.find(({ isOwn, text }) => isOwn && text === one.text)
-  const observed = good.decisions.find(({ isOwn, transactionId }) => !isOwn && told.has(transactionId))
+  const wasTold = ({ transactionId, server, text }: Evidence['decisions'][number]): boolean =>
+    (told.get(transactionId) ?? []).some((each) => each.server === server && each.text === text)
+  const own = good.decisions.find((each) => each.isOwn && wasTold(each))
+  const observed = good.decisions.find((each) => !each.isOwn && wasTold(each))
   if (own === undefined || observed === undefined) throw new Error('nothing to spoil')
+  const id = own.transactionId
+  const [one] = settled.get(id) ?? []
   const other = `d_${'a'.repeat(32)}`
   const text = one.text.replace(own.decisionId, other)
   const as = (book: Book, all: readonly Told[]): Book => new Map([...book, [id, all]])
@@ -119,11 +122,12 @@ function missedIn(good: FeatureEvidence): string[] {
   const isExact = ({ isOwn, flags }: (typeof logs.decisions)[number]): boolean =>
     isOwn && (flags & (FEATURE_FLAGS.local | FEATURE_FLAGS.folded)) === 0
   const exact = new Set(logs.decisions.filter(isExact).map(({ transactionId }) => transactionId))
+  const timeOf = (id: string): number => logs.transactions.get(id)?.occurredAtMs ?? 0
+  const latestOf = (ids: readonly string[]): string => [...ids].sort((a, b) => timeOf(b) - timeOf(a))[0]
   const [list, ...lists] = held.lists.filter(({ field, transactionIds: ids }) => {
-    return field === 'customer_id' && ids.length > 1 && ids.every((id) => exact.has(id))
+    return field === 'customer_id' && ids.every((id) => exact.has(id)) && latestOf(ids) !== ids[0]
   })
-  const times = (id: string): number => logs.transactions.get(id)?.occurredAtMs ?? 0
-  const id = [...list.transactionIds].sort((a, b) => times(a) - times(b))[list.transactionIds.length - 1]
+  const id = latestOf(list.transactionIds)
   const moved = (more: number, flag: number): Partial<FeatureEvidence> => {
     const decisions = logs.decisions.map((decision) => {
       if (decision.transactionId !== id || !decision.isOwn) return decision

@@ -51,6 +51,8 @@ export interface How {
 
 export interface SharedDoor {
   admit(transaction: Transaction, exchange: Exchange, how: How): void
+  /** A decision made here is superseded: the answer is that of another server. */
+  lose(context: Context, body: string): void
 }
 
 export function createSharedDoor(deps: SharedDoorDeps): SharedDoor {
@@ -138,6 +140,13 @@ export function createSharedDoor(deps: SharedDoorDeps): SharedDoor {
         const becomes = mode === 'observe' ? 'O' : 'D'
         stage.begin(transaction, becomes, to, (begun) => hear(context, begun, startMs))
       }
+    },
+    lose(context, body) {
+      context.claim = null
+      context.entry = -1
+      context.logged = log.reserve()
+      if (context.logged) answer(context, body, decisionIdOf(body) === null)
+      else refuse(context, 'ASSAY_DECISION_UNCONFIRMED', `another server has decided it; ${RETRY_ADVICE}`)
     },
   }
 }

@@ -4,11 +4,13 @@ import type { Supersede } from '../supersede.js'
 import { decisionIdOf } from './admit.js'
 import type { Claim, Stage } from './stage.js'
 
-/** What is answered: null where nobody knows yet. */
-export interface Confirmed {
-  readonly body: string | null
-  readonly replayed: boolean
-}
+export type Confirmed =
+  /** It is answered as it is. */
+  | { readonly kind: 'stands' }
+  /** Another server has decided it, and this is its answer. */
+  | { readonly kind: 'lost'; readonly body: string }
+  /** Another server decides it: nobody knows the answer yet. */
+  | { readonly kind: 'unknown' }
 
 export type Confirm = (committing: Committing, done: (confirmed: Confirmed) => void) => void
 
@@ -30,17 +32,21 @@ export interface ConfirmDeps {
 export function createConfirm({ stage, supersede, onLeftBehind, onSuperseded }: ConfirmDeps): Confirm {
   return ({ claim, body, sequence }, done) => {
     stage.commit(claim, body, (committed) => {
-      if (committed.kind === 'kept') return done({ body, replayed: false })
+      if (committed.kind === 'kept') return done({ kind: 'stands' })
       if (committed.kind === 'unconfirmed') {
         onLeftBehind(sequence)
-        return done({ body, replayed: false })
+        return done({ kind: 'stands' })
       }
       const own = decisionIdOf(body)
+      // It was written back under another claim meanwhile.
+      if (own !== null && committed.body !== null && decisionIdOf(committed.body) === own) {
+        return done({ kind: 'stands' })
+      }
       if (own !== null) {
         onSuperseded()
         if (!supersede(own, 'another server has decided it')) onLeftBehind(sequence)
       }
-      done({ body: committed.body, replayed: true })
+      done(committed.body === null ? { kind: 'unknown' } : { kind: 'lost', body: committed.body })
     })
   }
 }
