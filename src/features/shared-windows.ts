@@ -161,12 +161,15 @@ export class SharedWindows {
     return flags
   }
 
-  /** The same without the store: from what was read of it before, the transaction folded for those that follow. */
-  takeAlone(tx: Transaction, to: VectorPlace): number {
+  /**
+   * The same without the store: from what was read of it before, the transaction folded for those that follow, unless
+   * it was folded here before.
+   */
+  takeAlone(tx: Transaction, to: VectorPlace, isFolded: boolean): number {
     const asked = this.ask(tx, to)
     const told = asked.map(
       ({ known }): EntityTold => ({
-        ...{ isFolded: false, from: known, isWhole: known === 0, floorMs: -Infinity },
+        ...{ isFolded, from: known, isWhole: known === 0, floorMs: -Infinity },
         entries: NO_MARK,
       }),
     )

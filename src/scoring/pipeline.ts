@@ -116,7 +116,10 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const shared =
     deps.shared === null
       ? null
-      : createSharedDoor({ ...deps, ...deps.shared, onWaited: deps.shared.waited, enter, begin, resume, record, refuse })
+      : createSharedDoor({
+          ...{ ...deps, ...deps.shared, onWaited: deps.shared.waited },
+          ...{ enter, begin, repeat, resume, record, refuse },
+        })
 
   function admit(transaction: Transaction, exchange: Exchange): void {
     const elsewhere = exchange.decidedElsewhere?.get(transaction.transactionId)?.body ?? null

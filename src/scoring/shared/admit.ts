@@ -6,13 +6,16 @@ import type { Mode, Transaction } from '../../contract/transaction.js'
 import type { DecisionLog } from '../../decision-log/port.js'
 import type { ErrorCode } from '../../errors.js'
 import type { CompiledCatalogue } from '../../features/compile.js'
+import type { VectorPlace } from '../../features/shared-windows.js'
 import type { Clock } from '../../runtime/clock.js'
 import type { Metrics } from '../../telemetry/metrics.js'
 import { RETRY_ADVICE } from '../answers.js'
 import type { DecidedOffsets } from '../decided.js'
 import type { Exchange } from '../exchange.js'
+import type { Identity } from '../identity.js'
 import type { Context, InFlight } from '../in-flight.js'
 import type { Order } from '../order.js'
+import type { Repetition } from '../repeat.js'
 import { clearDecision, noteUnfolded } from '../row.js'
 import type { Begun, Stage } from './stage.js'
 
@@ -27,6 +30,7 @@ export interface Folded {
 export interface SharedDoorDeps {
   readonly stage: Stage
   readonly clock: Clock
+  readonly identity: Identity
   readonly order: Order
   readonly log: DecisionLog
   readonly inFlight: InFlight
@@ -35,12 +39,19 @@ export interface SharedDoorDeps {
   readonly catalogue: Pick<CompiledCatalogue, 'size'>
   readonly enter: (exchange: Exchange, mode: Mode) => Context | null
   readonly begin: (context: Context, transaction: Transaction, exchange: Exchange) => void
+  readonly repeat: (hashes: Uint32Array, exchange: Exchange, mode: Mode) => Repetition
   readonly resume: (context: Context, folded: Folded) => void
   readonly record: (context: Context) => void
   readonly refuse: (exchange: Exchange, code: ErrorCode, detail: string) => void
   readonly wake: () => void
   /** Words of labels have waited for it. */
   readonly onWaited: (words: readonly Label[]) => void
+}
+
+/** When it began, and where its vector goes. */
+interface Beginning {
+  readonly startMs: number
+  readonly to: VectorPlace
 }
 
 /** `elsewhere`: the answer of another server that a stream has told of; null where none is known. */
@@ -94,18 +105,28 @@ export function createSharedDoor(deps: SharedDoorDeps): SharedDoor {
     return id !== null && parseDecisionId(id)?.logId.equals(log.logId) === true
   }
 
-  function hear(context: Context, begun: Begun, startMs: number): void {
+  /** Nobody else can be asked: what this server has decided before is its answer, all else it decides. */
+  function decideAlone(context: Context, { startMs, to }: Beginning): void {
+    const { exchange, personal, facts } = context
+    if (exchange === null) return letGo(context)
+    deps.identity.of(personal.transaction)
+    const known = deps.repeat(deps.identity.hashes, exchange, facts.mode)
+    if (known === 'answered') return letGo(context)
+    context.withoutState = true
+    deps.metrics.state.decidedLocally()
+    const flags = stage.foldAlone(personal.transaction, to, known === 'folded')
+    deps.resume(context, { flags: flags | FEATURE_FLAGS.shared | FEATURE_FLAGS.local, folds: true, startMs })
+  }
+
+  function hear(context: Context, begun: Begun, beginning: Beginning): void {
     switch (begun.kind) {
-      case 'folded': {
-        const isAlone = begun.claim === null
+      case 'alone':
+        return decideAlone(context, beginning)
+      case 'folded':
         context.claim = begun.claim
-        context.withoutState = isAlone
-        if (isAlone) deps.metrics.state.decidedLocally()
-        const flags = begun.flags | FEATURE_FLAGS.shared | (isAlone ? FEATURE_FLAGS.local : 0)
-        deps.resume(context, { flags, folds: true, startMs })
+        deps.resume(context, { flags: begun.flags | FEATURE_FLAGS.shared, folds: true, startMs: beginning.startMs })
         if (begun.words.length > 0) deps.onWaited(begun.words)
         return
-      }
       case 'answered':
         return answer(context, begun.body, begun.isObserved)
       case 'reused':
@@ -138,7 +159,7 @@ export function createSharedDoor(deps: SharedDoorDeps): SharedDoor {
         })
       } else {
         const becomes = mode === 'observe' ? 'O' : 'D'
-        stage.begin(transaction, becomes, to, (begun) => hear(context, begun, startMs))
+        stage.begin(transaction, becomes, to, (begun) => hear(context, begun, { startMs, to }))
       }
     },
     lose(context, body) {

@@ -31,8 +31,10 @@ export interface Claim {
 
 /** Where a transaction stands after `begin`. */
 export type Begun =
-  /** Its vector is written; `flags` are bits of FEATURE_FLAGS. Without a claim it is of local windows. */
-  | { readonly kind: 'folded'; readonly flags: number; readonly claim: Claim | null; readonly words: Labels }
+  /** Its vector is written; `flags` are bits of FEATURE_FLAGS. */
+  | { readonly kind: 'folded'; readonly flags: number; readonly claim: Claim; readonly words: Labels }
+  /** The shared state does not answer in time: `foldAlone`, unless this server has decided it before. */
+  | { readonly kind: 'alone' }
   /** Another decided it, or took it in: this is the answer. */
   | { readonly kind: 'answered'; readonly body: string; readonly isObserved: boolean }
   | { readonly kind: 'reused' }
@@ -68,6 +70,8 @@ export interface StageDeps {
 export interface Stage {
   readonly onUnavailable: StatePolicy['on_unavailable']
   begin(tx: Transaction, becomes: Claim['becomes'], to: VectorPlace, done: (begun: Begun) => void): void
+  /** Writes the vector of local windows and folds it into them, unless it `isFolded` there; returns flags. */
+  foldAlone(tx: Transaction, to: VectorPlace, isFolded: boolean): number
   /** The vector alone; nothing is left behind. */
   peek(tx: Transaction, to: VectorPlace, done: (flags: number, isAlone: boolean) => void): void
   commit(claim: Claim, body: string, done: (committed: Committed) => void): void
@@ -197,8 +201,7 @@ export function createStage(deps: StageDeps): Stage {
   return {
     onUnavailable,
     begin(tx, becomes, to, done) {
-      const alone = (): void =>
-        done({ kind: 'folded', flags: windows.takeAlone(tx, to), claim: null, words: [] })
+      const alone = (): void => done({ kind: 'alone' })
       if (!admits()) return alone()
       const own = claimOf(tx, becomes)
       let asked: EntityAsked[] = []
@@ -229,8 +232,9 @@ export function createStage(deps: StageDeps): Stage {
       }
       ask('fold', call, hear, (wasHeard) => (wasHeard ? done({ kind: 'claimed' }) : alone()))
     },
+    foldAlone: (tx, to, isFolded) => windows.takeAlone(tx, to, isFolded),
     peek(tx, to, done) {
-      const alone = (): void => done(windows.takeAlone(tx, to), true)
+      const alone = (): void => done(windows.takeAlone(tx, to, false), true)
       if (!admits()) return alone()
       let asked: EntityAsked[] = []
       const call = (): Promise<Reply[]> => {

@@ -70,7 +70,7 @@ export function createMember(connection: RedisConnection, prefix: string, option
     ...{ features, words, stage, begin },
     async fold(tx, clockMs, out) {
       const begun = await begin(tx, clockMs, out)
-      if (begun.kind !== 'folded' || begun.claim === null) throw new Error(`${tx.transactionId}: ${begun.kind}`)
+      if (begun.kind !== 'folded') throw new Error(`${tx.transactionId}: ${begun.kind}`)
       await words.deliverWaiting(begun.words)
       return begun.flags & ~FEATURE_FLAGS.shared
     },
