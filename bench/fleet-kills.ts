@@ -105,13 +105,14 @@ async function stopRedis(owner: Owner): Promise<void> {
       } else {
         await redis.kill()
         await fleet.answered(away)
+        await fleet.killServers(1)
         await redis.restart()
       }
       await fleet.answered(perSecond)
       console.error(`${outage + 1} outages of the Redis`)
     }
   })
-  await judged(`${outages} outages of the Redis, paused and killed in turn, every write on its disk`, run, true)
+  await judged(`${outages} outages of the Redis, paused and killed in turn, a server with it; every write on its disk`, run, true)
 }
 
 async function failOver(owner: Owner, round: number): Promise<void> {

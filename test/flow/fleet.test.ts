@@ -60,6 +60,7 @@ void t.test('without their Redis they answer alone, and are one again when it is
   await fleet.answered(300)
   await redis.kill()
   await fleet.answered(300)
+  await fleet.killServers(1)
   await redis.restart()
   await fleet.answered(300)
   const run = await fleet.end()
