@@ -27,7 +27,6 @@ export interface Told {
 export type Book = ReadonlyMap<string, readonly Told[]>
 
 export interface ClientOptions {
-  readonly ports: readonly number[]
   /** To each server. */
   readonly connections: number
   /** New transactions, to all servers together. */
@@ -46,6 +45,10 @@ export interface Clients {
   readonly findings: readonly string[]
   /** Answers with a decision so far. */
   answers(): number
+  /** Connects to a server that is ready. */
+  join(server: number, port: number): Promise<void>
+  /** Of a server that died: what it had goes to others. A closed port is not tried, a connection could meet itself there. */
+  leave(server: number): void
   /** New transactions from now on. */
   go(): void
   /** No new ones; resolves when every copy of each has its decision. */
@@ -79,16 +82,17 @@ const LATER_MS_MAX = 4_000
 const RETRY_MS = 20
 const TICK_MS = 2
 /** Nobody new is sent while so many wait: all servers may be down. */
-const OPEN_MAX = 2_000
+const OPEN_MAX = 1_000
 const ANSWER_MS_MAX = 300_000
 const LOGGED = /"logged":"[a-z]+",/
 const CODE = /"code":"(ASSAY_[A-Z_]+)"/
 /** "Not now" of a server. */
-const PATIENCE = ['ASSAY_DUPLICATES_WAITING', 'ASSAY_DECISION_UNCONFIRMED', 'ASSAY_OVERLOADED', 'ASSAY_NOT_READY']
+const PATIENCE = ['ASSAY_DUPLICATES_WAITING', 'ASSAY_DECISION_UNCONFIRMED', 'ASSAY_OVERLOADED', 'ASSAY_NOT_READY', 'ASSAY_LOG_UNAVAILABLE']
 
-/** Opens the connections; servers may die and come back on their ports. */
-export async function openClients(options: ClientOptions): Promise<Clients> {
-  const { ports, connections, perSecond, random } = options
+/** Clients without a server; each that joins gets its share. */
+export function createClients(options: ClientOptions): Clients {
+  const { connections, perSecond, random } = options
+  const lines = new Map<number, Line>()
   const sent = new Map<string, Sent>()
   const told = new Map<string, Told[]>()
   const refused = new Map<string, number>()
@@ -113,7 +117,12 @@ export async function openClients(options: ClientOptions): Promise<Clients> {
     }
   }
 
-  async function openLine(port: number, server: number): Promise<Line> {
+  function lose(copy: Copy): void {
+    count(refused, 'connection lost')
+    waiting.push(copy)
+  }
+
+  async function openLine(server: number, port: number): Promise<Line> {
     const free = Array.from({ length: connections }, (_, connection) => connection)
     const out = new Map<number, Copy>()
     const take = (connection: number): Copy | undefined => {
@@ -130,26 +139,22 @@ export async function openClients(options: ClientOptions): Promise<Clients> {
       const at = free.indexOf(connection)
       if (at >= 0) free.splice(at, 1)
       const copy = take(connection)
-      if (copy === undefined) return
-      count(refused, 'connection lost')
-      waiting.push(copy)
+      if (copy !== undefined) lose(copy)
     }
     const onOpen = (connection: number): void => void free.push(connection)
     const client = await openClient({ port, connections, bodies: true }, { onReply, onLost, onOpen })
     return { client, free, out }
   }
 
-  const lines = await Promise.all(ports.map(openLine))
-
   /** To another server than the last, where one has a free connection. */
   function send(copy: Copy): boolean {
-    const free = lines.flatMap((line, server) => (line.free.length > 0 ? [server] : []))
-    const others = free.filter((server) => server !== copy.last)
+    const free = [...lines].filter(([, line]) => line.free.length > 0)
+    const others = free.filter(([server]) => server !== copy.last)
     const among = others.length > 0 ? others : free
     if (among.length === 0) return false
-    copy.last = among[random.integer(among.length)]
-    const line = lines[copy.last]
+    const [server, line] = among[random.integer(among.length)]
     const connection = line.free.pop() ?? 0
+    copy.last = server
     line.out.set(connection, copy)
     line.client.send(connection, copy.bytes)
     return true
@@ -179,29 +184,41 @@ export async function openClients(options: ClientOptions): Promise<Clients> {
     while (waiting.length > 0 && send(waiting[0])) waiting.shift()
   }, TICK_MS)
 
+  const waitUntil = (holds: () => boolean): Promise<void> =>
+    until(holds, 'every transaction is answered', { msMax: ANSWER_MS_MAX, everyMs: 5 })
+
   async function rest(): Promise<void> {
     isGoing = false
-    await until(() => open === 0, 'every transaction is answered', { msMax: ANSWER_MS_MAX, everyMs: 10 })
+    await waitUntil(() => open === 0)
   }
 
   return {
     ...{ sent, told, refused, findings, rest },
     answers: () => answers,
+    async join(server, port) {
+      lines.set(server, await openLine(server, port))
+    },
+    leave(server) {
+      const line = lines.get(server)
+      lines.delete(server)
+      line?.client.close()
+      for (const copy of line?.out.values() ?? []) lose(copy)
+    },
     go: () => void (isGoing = true),
     async ask(transactionIds) {
       book = new Map()
       for (const id of transactionIds) {
         const transaction = sent.get(id)
         if (transaction === undefined) throw new RangeError(`${id} was never sent`)
-        open++
-        waiting.push(copyOf(transaction))
+        put(copyOf(transaction))
+        await waitUntil(() => open < OPEN_MAX)
       }
       await rest()
       return book
     },
     close() {
       clearInterval(timer)
-      for (const { client } of lines) client.close()
+      for (const { client } of lines.values()) client.close()
     },
   }
 }

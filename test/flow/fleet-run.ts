@@ -8,8 +8,7 @@ import { type RunningServer, startServer } from '../../bench/server.js'
 import { scrape } from '../../bench/scrape.js'
 import type { RedisConfig } from '../../src/contract/state.js'
 import { createRandom } from '../../src/simulate/random.js'
-import { freePort } from '../clients/clients.js'
-import { type Book, type Clients, openClients } from './fleet-clients.js'
+import { type Book, type Clients, createClients } from './fleet-clients.js'
 import { fleetCatalogue, type Held, readHeld, readLogs } from './fleet-evidence.js'
 import type { FeatureEvidence } from './fleet-features.js'
 import type { Evidence } from './fleet-judge.js'
@@ -78,19 +77,21 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const random = createRandom(options.seed)
   const places = Array.from({ length: options.servers }, (_, server) => server)
   const dataDirs = await Promise.all(places.map(() => mkdtemp(join(folder, 'assay-fleet-'))))
-  const ports: number[] = []
-  for (const _ of places) ports.push(await freePort())
-  const start = (server: number): Promise<RunningServer> =>
-    startServer({
+  const clients = createClients({ connections, perSecond, random, stepMs })
+  const start = async (server: number): Promise<RunningServer> => {
+    const started = await startServer({
       ...{ dataDir: dataDirs[server], ...(options.command !== undefined && { command: options.command }) },
-      env: { ...FLEET_ENVIRONMENT, ...redisEnv(redis), ASSAY_PROCESS__HTTP__PORT: String(ports[server]) },
+      env: { ...FLEET_ENVIRONMENT, ...redisEnv(redis) },
     })
+    await clients.join(server, started.scorePort)
+    return started
+  }
   const servers = await Promise.all(places.map(start))
-  const clients = await openClients({ ports, connections, perSecond, random, stepMs })
   clients.go()
 
   async function killOne(server: number, downMs: number): Promise<void> {
     await servers[server].kill()
+    clients.leave(server)
     await delay(downMs)
     servers[server] = await start(server)
   }
