@@ -1,0 +1,71 @@
+// What the parts of the fleet's bench share: how much is asked, servers on a Redis, and what one of them has done.
+import { join } from 'node:path'
+import { median } from '../interval.js'
+import { scrape } from '../scrape.js'
+import { type RunningServer, startServer } from '../server.js'
+
+export interface Bench {
+  /** On the volume to be measured. */
+  readonly folder: string
+  readonly turns: number
+  /** Of a turn. */
+  readonly seconds: number
+  /** Under load, before anything is measured. */
+  readonly warmUpSeconds: number
+  readonly ratePerSecond: number
+  /** How it goes on, while it does. */
+  readonly say: (line: string) => void
+}
+
+/** A part's figures as text, and as data. */
+export interface Part<Data> {
+  readonly lines: readonly string[]
+  readonly data: Data
+}
+
+export interface MemberOptions {
+  /** Its folder's. */
+  readonly name: string
+  /** Where its state is, as `nodes` has it; null: in its own memory. */
+  readonly node: string | null
+  /** Servers of the same are one fleet. */
+  readonly prefix: string
+  readonly env?: Readonly<Record<string, string>>
+}
+
+export function startMember({ folder }: Bench, { name, node, prefix, env }: MemberOptions): Promise<RunningServer> {
+  const shared = node === null ? {} : stateEnv(node, prefix)
+  return startServer({ dataDir: join(folder, name), env: { ...shared, ...env } })
+}
+
+function stateEnv(node: string, prefix: string): Record<string, string> {
+  return {
+    ASSAY_PROCESS__STATE__KIND: 'redis',
+    ASSAY_PROCESS__STATE__REDIS__NODES: JSON.stringify([node]),
+    ASSAY_PROCESS__STATE__REDIS__KEY_PREFIX: prefix,
+  }
+}
+
+export async function endMember(server: RunningServer): Promise<void> {
+  const code = await server.stop()
+  if (code !== 0) throw new Error(`the server ended with ${code}:\n${server.output()}`)
+}
+
+/** Decisions that it made from its own windows, the Redis not having answered in time. */
+export async function decidedLocally(server: RunningServer): Promise<number> {
+  return (await scrape(server)).get('assay_decisions_local_total') ?? 0
+}
+
+export function medianOf<Key extends string>(list: readonly Readonly<Record<Key, number>>[], key: Key): number {
+  return median(list.map((one) => one[key]))
+}
+
+/** Numbers in columns behind a name; what is not a number is a dash. */
+export function row(name: string, figures: readonly number[], digits = 2): string {
+  const cells = figures.map((figure) => (Number.isNaN(figure) ? '-' : figure.toFixed(digits)).padStart(10))
+  return `  ${name.padEnd(30)}${cells.join('')}`
+}
+
+export function heads(name: string, columns: readonly string[]): string {
+  return `  ${name.padEnd(30)}${columns.map((column) => column.padStart(10)).join('')}`
+}
