@@ -74,7 +74,9 @@ function linesOf(title: string, run: FleetRun, { figures }: Verdict, features: F
   ]
 }
 
-const lines: string[] = [`seed ${seed}: three servers under ${perSecond} transactions/s of 400 customers, 200 terminals`]
+const lines: string[] = [
+  `seed ${seed}: three servers under ${perSecond} transactions/s of 400 customers, 200 terminals`,
+]
 const findings: string[] = []
 
 async function judged(title: string, run: FleetRun, wasAway: boolean): Promise<void> {
@@ -112,7 +114,11 @@ async function stopRedis(owner: Owner): Promise<void> {
       console.error(`${outage + 1} outages of the Redis`)
     }
   })
-  await judged(`${outages} outages of the Redis, paused and killed in turn, a server with it; every write on its disk`, run, true)
+  await judged(
+    `${outages} outages of the Redis, paused and killed in turn, a server with it; every write on its disk`,
+    run,
+    true,
+  )
 }
 
 async function failOver(owner: Owner, round: number): Promise<void> {

@@ -35,9 +35,7 @@ import {
 import type { HeldServer } from './scoring/history/into-log.js'
 import { noteHistory } from './scoring/history/source.js'
 import { createOrder, type Order } from './scoring/order.js'
-import type { Serving } from './scoring/serving.js'
 import { openShared, type Shared } from './scoring/shared/open.js'
-import type { AttachedState } from './scoring/shared/state.js'
 import { createStatus, isServing, type Status } from './scoring/status.js'
 import { createAdmit } from './scoring/transport/http/auth.js'
 import type { Listener } from './scoring/transport/http/listener.js'
@@ -99,24 +97,22 @@ export async function serve(config: Config, deps: ServeDeps): Promise<Server> {
     ends.push(() => operations.close(0))
     const { http } = config.process
     const score = await openScore({ ...http, ...beside }, base, port)
-    ends.push(
-      () => score.close(0),
-      () => Promise.resolve(port.refuse()),
-    )
+    ends.push(() => score.close(0))
+    ends.push(() => Promise.resolve(port.refuse()))
     const shared = await openShared(config, base)
-    if (shared !== null) ends.push(() => Promise.resolve(shared.close()))
+    ends.push(() => Promise.resolve(shared?.close()))
     if (prepared !== null) {
       port.hold()
       await askForLock(logDirectoryOf(config))
     }
     const asked = createSignal()
-    const fleet = shared?.routes.start ?? null
-    const state = await openState(config, base, { threads: deps.threads, prepared, fleet, onAsked: asked.give })
+    const opening = { threads: deps.threads, prepared, fleet: shared?.routes.start ?? null, onAsked: asked.give }
+    const state = await openState(config, base, opening)
     ends.push(
       () => state.log.close(LOG_CLOSE_MS),
       () => state.loaded.close(),
     )
-    if (prepared === null) await warm(base, { ...state, identity: state.state.identity, isBeside: false })
+    if (prepared === null) await warm(base, { ...state, identity: state.state.identity, isBeside: false, shared })
     const running = join(base, state, shared)
     await shared?.routes.join(running.control, state.loaded.baseline.reference, operations.port)
     if (deps.fill !== undefined && shared === null && state.log.recovery.nextSequence === 1)
@@ -164,12 +160,12 @@ export interface Running {
   readonly trials: Trials
   readonly order: Order
   readonly shared: Shared | null
-  readonly attached: AttachedState | null
 }
 
 interface Warmed extends Pick<Prepared, 'serving' | 'loaded'> {
   readonly identity: Prepared['folded']['identity']
   readonly isBeside: boolean
+  readonly shared: Shared | null
 }
 
 interface Shown extends Running {
@@ -180,7 +176,7 @@ interface Shown extends Running {
 async function prepare(config: Config, base: Base, threads: Threads | undefined): Promise<Prepared> {
   const prepared = await prepareState(config, base, threads)
   try {
-    await warm(base, { ...prepared, identity: prepared.folded.identity, isBeside: true })
+    await warm(base, { ...prepared, identity: prepared.folded.identity, isBeside: true, shared: null })
     // Again, until little is left: what was written meanwhile is folded while nobody waits.
     for (let i = 0; i < CATCH_UPS; i++) await catchUp(config, base, prepared)
     return prepared
@@ -191,12 +187,12 @@ async function prepare(config: Config, base: Base, threads: Threads | undefined)
 }
 
 /** Warms the code up, over listeners and windows of its own. */
-async function warm(base: Base, { serving, loaded, identity, isBeside }: Warmed): Promise<void> {
+async function warm(base: Base, { serving, loaded, identity, isBeside, shared }: Warmed): Promise<void> {
   const { fixed, relay, logger } = base
   const startedMs = fixed.clock.monoMs()
   enter(base, 'warm_up')
   await warmUp(fixed, {
-    live: { serving: () => serving, loaded, lanes: loaded.lanes, identity },
+    live: { serving: () => serving, loaded, lanes: loaded.lanes, identity, shared: shared?.state.forWarmUp() ?? null },
     isBeside,
     aim: (listener) => void (relay.target = listener),
     listen: (scoring) =>
@@ -224,17 +220,17 @@ export function join(base: Base, state: OpenState, shared: Shared | null = null)
     },
     state.serving,
   )
-  const serving = (): Serving => control.serving()
-  const isOpen = (): boolean => isServing(starting)
-  const attached = shared?.state.attach(state, order) ?? null
-  const parts = { serving, loaded, lanes, log, order, shared: attached, open: isOpen }
-  const assembly = assemble(fixed, { ...state.state, ...parts })
+  const assembly = assemble(fixed, {
+    ...{ ...state.state, loaded, lanes, log, order, shared: shared?.state.attach(state, order) ?? null },
+    serving: () => control.serving(),
+    open: () => isServing(starting),
+  })
   relay.target = assembly.listener
   state.progress.call = () => {
     control.progress()
     assembly.progress()
   }
-  return { base, state, assembly, control, order, shared, attached, trials: createTrials(state, fixed.limits) }
+  return { base, state, assembly, control, order, shared, trials: createTrials(state, fixed.limits) }
 }
 
 /** What history is taken into. */
@@ -387,7 +383,6 @@ async function drain(running: Draining, drainMs: number, how: 'drain' | 'leave')
   const endMs = fixed.clock.monoMs() + drainMs
   while (assembly.pending() > 0 && fixed.clock.monoMs() < endMs) await delay(1)
   assembly.close()
-  running.attached?.close()
   running.shared?.close()
   const lost = await state.log.close(LOG_CLOSE_MS).then(
     () => null,

@@ -81,7 +81,9 @@ async function writeLists({ connection }: BenchRedis, { lengths, customers }: Co
     const names = lengths
       .filter((length) => event < length)
       .flatMap((length) => Array.from({ length: customers }, (_, at) => nameOf(length, at)))
-    await inBatches(names.length, (at) => writer.fold(transactionOf(`${names[at]}-${event}`, timeMs, [names[at], null])))
+    await inBatches(names.length, (at) =>
+      writer.fold(transactionOf(`${names[at]}-${event}`, timeMs, [names[at], null])),
+    )
   }
 }
 

@@ -87,7 +87,12 @@ export async function measureEntities(bench: Bench, sizes: EntitySizes): Promise
 /** What a server answers to a payment: the index keeps it. */
 async function oneAnswer(bench: Bench): Promise<string> {
   const server: RunningServer = await startMember(bench, { name: 'one', node: null, prefix: 'one' })
-  const payment = { transaction_id: 'one-1', occurred_at: new Date().toISOString(), amount_minor: 1_250, currency: 'EUR' }
+  const payment = {
+    transaction_id: 'one-1',
+    occurred_at: new Date().toISOString(),
+    amount_minor: 1_250,
+    currency: 'EUR',
+  }
   const wire = JSON.stringify({ ...payment, customer_id: 'c1', terminal_id: 't1' })
   const headers = { 'content-type': 'application/json' }
   const url = `http://127.0.0.1:${server.scorePort}/v1/score`

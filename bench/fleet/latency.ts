@@ -43,7 +43,12 @@ export async function measureLatency(bench: Bench): Promise<Part<LatencyData>> {
   const far = await openDelayedWay(redis.port, DELAY_MS)
   const servers = new Map<Way, RunningServer>()
   try {
-    const nodes = { memory: null, 'Redis, unix socket': redis.socket, 'Redis, TCP': redis.tcp, 'Redis, 1 ms away': far.node }
+    const nodes = {
+      memory: null,
+      'Redis, unix socket': redis.socket,
+      'Redis, TCP': redis.tcp,
+      'Redis, 1 ms away': far.node,
+    }
     const start = async (way: Way, at: number): Promise<void> => {
       // Each is a fleet of its own.
       servers.set(way, await startMember(bench, { name: `latency-${at}`, node: nodes[way], prefix: `way${at}` }))
@@ -89,7 +94,15 @@ async function runTurns(
     const pool = createRequestPool({ seed: pools, size: 20_000, prefix: `f${pools}-`, ...POPULATION })
     const [from, localFrom] = [await redis.look(), await decidedLocally(server)]
     const measured = await measure({
-      ...{ kind: 'open', port: server.scorePort, pid: server.pid, folder: bench.folder, connections: 64, seconds, pool },
+      ...{
+        kind: 'open',
+        port: server.scorePort,
+        pid: server.pid,
+        folder: bench.folder,
+        connections: 64,
+        seconds,
+        pool,
+      },
       ratePerSecond: bench.ratePerSecond,
     })
     const [until, localUntil] = [await redis.look(), await decidedLocally(server)]
@@ -162,7 +175,9 @@ function linesOf(turns: readonly Turn[]): string[] {
 function voidLines(turns: readonly Turn[]): string[] {
   const named = WAYS.flatMap((way) =>
     of(turns, way).flatMap((turn, at) =>
-      isValid(turn) ? [] : [`  void: ${way}, turn ${at + 1}, ${(100 * turn.measured.leftOutShare).toFixed(2)} % left out`],
+      isValid(turn)
+        ? []
+        : [`  void: ${way}, turn ${at + 1}, ${(100 * turn.measured.leftOutShare).toFixed(2)} % left out`],
     ),
   )
   return named.length > 0 ? named : ['  no turn is void']

@@ -13,7 +13,11 @@ import { type Bench, decidedLocally, endMember, heads, medianOf, type Part, row,
 const CONNECTIONS = 24
 /** Replies a second that there is room for. */
 const RATE_MAX = 50_000
-const ENV = { ASSAY_POLICY__BUDGETS__DEADLINE_MS: '200', ASSAY_POLICY__STATE__WAIT_MS: '100', ASSAY_POLICY__STATE__ON_UNAVAILABLE: 'local' }
+const ENV = {
+  ASSAY_POLICY__BUDGETS__DEADLINE_MS: '200',
+  ASSAY_POLICY__STATE__WAIT_MS: '100',
+  ASSAY_POLICY__STATE__ON_UNAVAILABLE: 'local',
+}
 
 interface Run {
   readonly name: string
@@ -37,10 +41,15 @@ export async function measureRate(bench: Bench, counts: readonly number[]): Prom
       return server
     }
     const alone = await start('memory', null)
-    const fleet = await Promise.all(Array.from({ length: Math.max(...counts) }, (_, at) => start(`${at}`, redis.socket)))
+    const fleet = await Promise.all(
+      Array.from({ length: Math.max(...counts) }, (_, at) => start(`${at}`, redis.socket)),
+    )
     const states = [
       { name: 'memory, 1 server', servers: [alone] },
-      ...counts.map((count) => ({ name: `Redis, ${count} server${count > 1 ? 's' : ''}`, servers: fleet.slice(0, count) })),
+      ...counts.map((count) => ({
+        name: `Redis, ${count} server${count > 1 ? 's' : ''}`,
+        servers: fleet.slice(0, count),
+      })),
     ]
     const load = createLoad(redis)
     for (const state of states) await load(state, bench.warmUpSeconds)

@@ -102,3 +102,10 @@ function quote(text: string): string {
   }
   return `"${text}"`
 }
+
+const DECISION_ID = /"decision_id":"(d_[a-z2-7]{32})"/
+
+/** That of the body of an answer; null where it is none of a decision. */
+export function decisionIdOf(body: string): string | null {
+  return DECISION_ID.exec(body)?.[1] ?? null
+}

@@ -98,7 +98,13 @@ export class EntryCodec {
 
   decodeWord(entries: Buffer, at: number): MarkedWord {
     const [was, marks] = [entries[at + WAS], entries[at + MARKS]]
-    return { of: entries[at] === OF_EVENT ? 'event' : 'bucket', kind: KINDS[entries[at + KIND]], id: hashAt(entries, at + ID), was, marks }
+    return {
+      of: entries[at] === OF_EVENT ? 'event' : 'bucket',
+      kind: KINDS[entries[at + KIND]],
+      id: hashAt(entries, at + ID),
+      was,
+      marks,
+    }
   }
 
   /**

@@ -167,12 +167,10 @@ export class SharedWindows {
    */
   takeAlone(tx: Transaction, to: VectorPlace, isFolded: boolean): number {
     const asked = this.ask(tx, to)
-    const told = asked.map(
-      ({ known }): EntityTold => ({
-        ...{ isFolded, from: known, isWhole: known === 0, floorMs: -Infinity },
-        entries: NO_MARK,
-      }),
-    )
+    const told = asked.map(({ known }): EntityTold => ({
+      ...{ isFolded, from: known, isWhole: known === 0, floorMs: -Infinity },
+      entries: NO_MARK,
+    }))
     return this.take(tx, asked, told, to)
   }
 

@@ -1,7 +1,7 @@
 // Joins state, log and models into one running pipeline. Called twice at a start: with throw-away parts to warm the
 // code up, then with the real ones.
 import type { Policy } from '../contract/policy.js'
-import type { Label, LabelValidator } from '../contract/label.js'
+import type { LabelValidator } from '../contract/label.js'
 import type { RecordCodecs } from '../contract/record.js'
 import type { TransactionValidator } from '../contract/validate.js'
 import type { DecisionLog } from '../decision-log/port.js'
@@ -27,7 +27,7 @@ import type { Order } from './order.js'
 import { createPipeline, type Pipeline } from './pipeline.js'
 import type { Serving } from './serving.js'
 import { createConfirm } from './shared/confirm.js'
-import type { Stage } from './shared/stage.js'
+import type { SharedParts } from './shared/parts.js'
 import { createSupersede } from './supersede.js'
 
 /** What no transaction changes. */
@@ -59,18 +59,6 @@ export interface Live {
   readonly shared: SharedParts | null
   /** False before readiness and after the drain: the gate then refuses. */
   readonly open: () => boolean
-}
-
-/** The shared state as the pipeline uses it. */
-export interface SharedParts {
-  readonly stage: Stage
-  /** The record of this sequence is to be written back. */
-  leftBehind(sequence: number): void
-  superseded(): void
-  /** What a label says, logged in the record of this sequence. */
-  label(label: Label, sequence: number): void
-  /** Words of labels that have waited for a transaction which is folded now. */
-  waited(words: readonly Label[]): void
 }
 
 export interface Assembly {
@@ -129,7 +117,17 @@ export function assemble(fixed: Fixed, live: Live): Assembly {
   const gate = (rows: number) => scoring.gate(rows)
   const inference =
     loaded === null || direct === null ? null : createInference({ ...fixed, ...live, loaded, direct, routed, gate })
-  const scoring = createDoor({ ...fixed, ...live, pipeline, inference, inFlight, answers, heartbeat, durable, supersede })
+  const scoring = createDoor({
+    ...fixed,
+    ...live,
+    pipeline,
+    inference,
+    inFlight,
+    answers,
+    heartbeat,
+    durable,
+    supersede,
+  })
   return {
     scoring,
     pipeline,

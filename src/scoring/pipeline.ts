@@ -2,12 +2,7 @@
 // decide → log → respond. It is the only place that knows this order; each stage lives in a file of its own.
 // Invariant: after `reserve` nothing can refuse the record any more; before the fold nothing was changed.
 import assert from 'node:assert'
-import {
-  ACTIONS,
-  FEATURE_FLAGS,
-  type Reason,
-  ROLES,
-} from '../contract/decision.js'
+import { ACTIONS, FEATURE_FLAGS, type Reason, ROLES } from '../contract/decision.js'
 import type { Policy } from '../contract/policy.js'
 import type { RecordCodecs } from '../contract/record.js'
 import { type Mode, MODES, type Transaction } from '../contract/transaction.js'
@@ -22,7 +17,6 @@ import type { Limits } from '../limits.js'
 import type { Clock } from '../runtime/clock.js'
 import { type Metrics, STAGE } from '../telemetry/metrics.js'
 import { type Answers, answerRejection, RETRY_ADVICE } from './answers.js'
-import type { SharedParts } from './assemble.js'
 import type { DecidedOffsets } from './decided.js'
 import type { Exchange } from './exchange.js'
 import { isBehind } from './behind.js'
@@ -38,6 +32,7 @@ import { isChallenged } from './route.js'
 import { clearDecision, type FeatureRow, noteUnfolded } from './row.js'
 import type { Serving } from './serving.js'
 import { createSharedDoor, type Folded } from './shared/admit.js'
+import type { SharedParts } from './shared/parts.js'
 
 export interface PipelineDeps {
   readonly policy: Policy
@@ -109,17 +104,11 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   }
 
   const isBaselineAlone = deps.shared?.stage.onUnavailable === 'baseline'
-  const rung = createInfer({ ...{ policy, clock, inFlight, metrics }, wake: deps.wake, isBaselineAlone, conclude })
+  const rung = createInfer({ ...deps, isBaselineAlone, conclude })
   const repeat = createRepeat({ limits, index, codecs, answers, refuse, wake: deps.wake })
 
-  const stage = deps.shared?.stage ?? null
-  const shared =
-    deps.shared === null
-      ? null
-      : createSharedDoor({
-          ...{ ...deps, ...deps.shared, onWaited: deps.shared.waited },
-          ...{ enter, begin, repeat, resume, record, refuse },
-        })
+  const stages = { enter, begin, repeat, resume, record, refuse }
+  const shared = deps.shared === null ? null : createSharedDoor({ ...deps, ...deps.shared, ...stages })
 
   function admit(transaction: Transaction, exchange: Exchange): void {
     const elsewhere = exchange.decidedElsewhere?.get(transaction.transactionId)?.body ?? null
@@ -364,7 +353,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       log.flush()
     },
     tick() {
-      stage?.tick()
+      deps.shared?.stage.tick()
       rung.tick()
     },
   }

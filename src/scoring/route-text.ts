@@ -91,13 +91,16 @@ export function statusText(body: Body): string {
 function fleetText(fleet: Body): string[] {
   const { newest_revision: newest, held_back: heldBack, server } = fleet
   const seen = fleet.redis_seen === true ? 'Redis is seen' : `Redis is not seen since ${nameOf(fleet.seen_at)}`
-  const here = at(fleet, 'forced_here') === null ? [] : [`  forced on this server alone: ${forcedText(fleet.forced_here)}`]
+  const here =
+    at(fleet, 'forced_here') === null ? [] : [`  forced on this server alone: ${forcedText(fleet.forced_here)}`]
   const servers = listOf(fleet.servers).map((one) => {
     const own = at(one, 'id') === server ? ', this one' : ''
     const since = `${nameOf(at(one, 'version'))} since ${nameOf(at(one, 'started_at'))}`
     return `  ${nameOf(at(one, 'operations')).padEnd(24)} revision ${nameOf(at(one, 'revision'))}, ${since}${own}`
   })
-  const kept = isBody(heldBack) ? [`  not served here: revision ${nameOf(heldBack.revision)}: ${nameOf(heldBack.why)}`] : []
+  const kept = isBody(heldBack)
+    ? [`  not served here: revision ${nameOf(heldBack.revision)}: ${nameOf(heldBack.why)}`]
+    : []
   return [`fleet       newest revision ${nameOf(newest)}, ${seen}`, ...kept, ...here, ...servers]
 }
 

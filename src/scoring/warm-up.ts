@@ -21,7 +21,7 @@ const SCRATCH_IDS = 16_384
 
 export interface WarmUpDeps {
   /** The parts that are real in the warm-up too. */
-  readonly live: Pick<Live, 'identity' | 'serving' | 'lanes' | 'loaded'>
+  readonly live: Pick<Live, 'identity' | 'serving' | 'lanes' | 'loaded' | 'shared'>
   /** Sends the lanes' results to this pipeline from now on. */
   readonly aim: (listener: LaneListener) => void
   /** Another server needs the cores. */
@@ -45,7 +45,6 @@ export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
     recall: () => Promise.resolve(new Map()),
     order: createOrder(clock, { ordinal: 0, ms: 0 }),
     log: createScratchLog(limits.recordBytesMax, () => scratch.progress()),
-    shared: null,
     open: () => true,
   })
   deps.aim(scratch.listener)

@@ -89,6 +89,9 @@ void t.test('the short form comes to its end', { skip: skipWithoutRedis(), timeo
   t.match(told.out, /projection to 50000\/s .*\n[^]*\n {2}money a month: [1-9]/)
   // On a busy machine the one turn may be void.
   const judged = told.out.split('\n').filter((line) => !line.endsWith('void'))
-  t.same(judged.filter((line) => /NaN|Infinity|undefined/.test(line)), [])
+  t.same(
+    judged.filter((line) => /NaN|Infinity|undefined/.test(line)),
+    [],
+  )
   t.same(readdirSync(folder), [], 'nothing is left')
 })

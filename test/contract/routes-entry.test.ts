@@ -25,7 +25,12 @@ void t.test('an entry is read as it was written', (t) => {
 void t.test('what is of another format, revision or application is not', (t) => {
   const { routing } = ENTRY
   const others: unknown[] = [
-    ...[{ ...ENTRY, format: 2 }, { ...ENTRY, id: 7 }, { ...ENTRY, change: 'set' }, { ...ENTRY, routing: null }],
+    ...[
+      { ...ENTRY, format: 2 },
+      { ...ENTRY, id: 7 },
+      { ...ENTRY, change: 'set' },
+      { ...ENTRY, routing: null },
+    ],
     { ...ENTRY, routing: { ...routing, routes: { ...ROUTES, revision: 5 } } },
     { ...ENTRY, routing: { ...routing, routes: { ...ROUTES, share: 10_001 } } },
     { ...ENTRY, routing: { ...routing, routes: { ...ROUTES, experiment_key: 'short' } } },

@@ -87,7 +87,13 @@ const ANSWER_MS_MAX = 300_000
 const LOGGED = /"logged":"[a-z]+",/
 const CODE = /"code":"(ASSAY_[A-Z_]+)"/
 /** "Not now" of a server. */
-const PATIENCE = ['ASSAY_DUPLICATES_WAITING', 'ASSAY_DECISION_UNCONFIRMED', 'ASSAY_OVERLOADED', 'ASSAY_NOT_READY', 'ASSAY_LOG_UNAVAILABLE']
+const PATIENCE = [
+  'ASSAY_DUPLICATES_WAITING',
+  'ASSAY_DECISION_UNCONFIRMED',
+  'ASSAY_OVERLOADED',
+  'ASSAY_NOT_READY',
+  'ASSAY_LOG_UNAVAILABLE',
+]
 
 /** Clients without a server; each that joins gets its share. */
 export function createClients(options: ClientOptions): Clients {

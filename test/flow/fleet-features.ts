@@ -76,7 +76,7 @@ function createReplay(field: Field, { features, catalogue, held, logs }: Feature
   )
   const out = new Float64Array(catalogue.size)
   const bytes = Buffer.alloc(catalogue.vectorBytes)
-  let vector = out
+  let vector: Float64Array = out
   let ordinal = 0
   const write = (transactionId: string, take: (transaction: Transaction) => number): boolean => {
     const transaction = logs.transactions.get(transactionId)

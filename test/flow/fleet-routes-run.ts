@@ -185,7 +185,9 @@ interface Shown extends Record<string, unknown> {
 
 /** What is wrong in the logs of a fleet, one line each. */
 export function judgeFleet(logs: readonly RoutesLog[], members: readonly Pick<Member, 'told' | 'decided'>[]): string[] {
-  const findings = logs.flatMap((log, at) => judgeRoutes(log, members[at], { isFleet: true }).map((one) => `${at}: ${one}`))
+  const findings = logs.flatMap((log, at) =>
+    judgeRoutes(log, members[at], { isFleet: true }).map((one) => `${at}: ${one}`),
+  )
   const said = new Map<number, string>()
   for (const [at, { routings }] of logs.entries()) {
     for (const [revision, { routes, previous, forced, approvals }] of routings) {

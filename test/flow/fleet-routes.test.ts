@@ -88,15 +88,16 @@ void t.test('what one server is asked every server serves', { skip }, async (t) 
   t.match(await shown(b), { challenger: 'trees@1', share: 2_000, last_change: { kind: 'set', actor: 'local', reason } })
   t.equal((await b.operations('/v1/routes')).headers.get('etag'), '"1"')
 
-  const both = await Promise.all([
-    change(a, 'set', { share: 3_000 }, 1),
-    change(b, 'set', { share: 4_000 }, 1),
-  ])
+  const both = await Promise.all([change(a, 'set', { share: 3_000 }, 1), change(b, 'set', { share: 4_000 }, 1)])
   t.same(both.map(({ status }) => status).sort(), [200, 412], 'of two at once one is told of the conflict')
   t.equal(both.find(({ status }) => status === 412)?.body.code, 'ASSAY_REVISION_STALE')
   const models = ['linear@1', 'trees@1', 'flat@1', undefined]
   const all = await Promise.all(models.map((model, at) => change([a, b][at % 2], 'force', { model })))
-  t.same(all.map(({ status }) => status), [200, 200, 200, 200], 'what names no revision is asked for again')
+  t.same(
+    all.map(({ status }) => status),
+    [200, 200, 200, 200],
+    'what names no revision is asked for again',
+  )
   t.same(all.map(({ body }) => body.change.revision).sort(), [3, 4, 5, 6])
   await Promise.all([untilRevision(a, 6), untilRevision(b, 6)])
   t.match(await shown(b), { forced: { baseline: true } })
@@ -106,8 +107,10 @@ void t.test('what one server is asked every server serves', { skip }, async (t) 
   await untilRevision(a, 8)
   t.match(await change(a, 'rollback'), { status: 409, body: { code: 'ASSAY_CHANGE_CONFLICT' } })
 
-  await untilShown(a, 'both are there', ({ fleet }) =>
-    fleet.servers.length === 2 && fleet.servers.every((one: { revision: number }) => one.revision === 8),
+  await untilShown(
+    a,
+    'both are there',
+    ({ fleet }) => fleet.servers.length === 2 && fleet.servers.every((one: { revision: number }) => one.revision === 8),
   )
   t.equal((await a.metric('assay_fleet_servers')).get(''), 2)
   t.equal((await a.metric('assay_fleet_routes_revision')).get(''), 8)
@@ -140,7 +143,11 @@ void t.test('while Redis is away the last routes are kept, and the panic button 
   t.equal((await a.metric('assay_fleet_seen')).get(''), 0)
   t.ok(a.events.some(({ name }) => name === 'FleetLost'))
   t.equal(await roleFor(a), 'champion')
-  for (const [verb, body] of [['set', { share: 1 }], ['rollback', {}], ['release', {}]] as const) {
+  for (const [verb, body] of [
+    ['set', { share: 1 }],
+    ['rollback', {}],
+    ['release', {}],
+  ] as const) {
     t.match(await change(a, verb, body, 1), { status: 503, body: { code: 'ASSAY_STATE_UNAVAILABLE' } }, verb)
   }
   const panic = await change(a, 'force')
@@ -162,14 +169,20 @@ void t.test('while Redis is away the last routes are kept, and the panic button 
   t.ok(alone.events.some(({ name }) => name === 'FleetReached'))
   t.equal((await change(b, 'force', { model: 'linear@1' })).body.change.shared, true)
   await untilRevision(alone, 2)
-  t.match(await shown(alone), { forced: { baseline: true, open: ['linear@1'] }, fleet: { forced_here: { baseline: true } } })
+  t.match(await shown(alone), {
+    forced: { baseline: true, open: ['linear@1'] },
+    fleet: { forced_here: { baseline: true } },
+  })
   t.equal(await roleFor(alone), 'baseline', 'what a hand has forced stays forced')
   t.match(await change(alone, 'release'), { status: 200, body: { change: { revision: 3, shared: true } } })
   t.match(await shown(alone), { forced: { baseline: false, open: [] }, fleet: { forced_here: null } })
   await untilRevision(b, 3)
 
   await redis.cli('flushall')
-  await until(async () => (await redis.cli('xlen', 'assay:routes')) === '1', 'a Redis that lost the routes gets them again')
+  await until(
+    async () => (await redis.cli('xlen', 'assay:routes')) === '1',
+    'a Redis that lost the routes gets them again',
+  )
   t.match(await change(b, 'set', { share: 0 }, 3), { status: 409 }, 'these are the routes')
   t.match(await change(alone, 'set', { share: 7 }, 3), { status: 200, body: { revision: 4 } })
 
@@ -221,7 +234,11 @@ void t.test('routes that a server cannot serve it passes by, and says so', { ski
     t.match(await change(a, 'rollback'), { status: 500, body: { code: 'ASSAY_STATE_REFUSED' } })
     t.match(await change(a, 'force'), { status: 202, body: { change: { shared: false } } })
     t.equal(await redis.cli('xlen', 'assay:routes'), '5', 'nothing is written over them')
-    await t.rejects(start(t, redis, t.testdir()), { code: 'ASSAY_STATE_REFUSED' }, 'who has no routes of its own cannot start')
+    await t.rejects(
+      start(t, redis, t.testdir()),
+      { code: 'ASSAY_STATE_REFUSED' },
+      'who has no routes of its own cannot start',
+    )
     await b.stop()
     const again = await start(t, redis, b.dataDir)
     t.match(await shown(again), { revision: 3, challenger: 'trees@1' }, 'who has some can')
@@ -242,7 +259,11 @@ void t.test('one server takes the steps of a ramp, and another only by an operat
   t.ok((await b.operations('/v1/status')).body.reasons.includes('a ramp is paused: assay route resume'))
   t.match(await change(b, 'resume'), { status: 200, body: { revision: 2, ramp: { state: 'running', step: 0 } } })
   const again = await start(t, redis, a.dataDir)
-  await untilShown(again, 'the other one has taken over', (body) => body.revision === 2 && body.ramp.state === 'elsewhere')
+  await untilShown(
+    again,
+    'the other one has taken over',
+    (body) => body.revision === 2 && body.ramp.state === 'elsewhere',
+  )
 })
 
 void t.test('a start that cannot join its fleet says why', { skip }, async (t) => {
@@ -261,23 +282,27 @@ void t.test('a start that cannot join its fleet says why', { skip }, async (t) =
   await t.rejects(file, { code: 'ASSAY_USAGE' })
 })
 
-void t.test('a server with routes of its own gives them to a fleet, or gets those of the fleet', { skip }, async (t) => {
-  const redis = await startRedis(t)
-  const memory: Edit = ({ process }) => void (process.state.kind = 'memory')
-  const old = await start(t, redis, undefined, memory)
-  t.notOk('fleet' in (await shown(old)), 'alone nothing of it is there')
-  t.equal((await load(old, 'trees@1')).status, 200)
-  t.equal((await change(old, 'set', { challenger: 'trees@1', share: 50 }, 1)).status, 200)
-  await old.stop()
-  const other = await start(t, redis)
-  t.match(await shown(other), { revision: 0, share: 0 })
-  const joined = await start(t, redis, old.dataDir)
-  t.match(await shown(joined), { revision: 3, challenger: null, share: 0 }, 'theirs, above every revision of its own')
-  await untilRevision(other, 3)
-  t.match(await shown(other), { last_change: { kind: 'join' } })
-  await Promise.all([joined.stop(), other.stop()])
-  await redis.cli('del', 'assay:routes')
-  const first = await start(t, redis, joined.dataDir)
-  t.match(await shown(first), { revision: 3 })
-  t.match(await redis.cli('xrange', 'assay:routes', '-', '+'), /^3-1\n/, 'an empty stream begins with what it has')
-})
+void t.test(
+  'a server with routes of its own gives them to a fleet, or gets those of the fleet',
+  { skip },
+  async (t) => {
+    const redis = await startRedis(t)
+    const memory: Edit = ({ process }) => void (process.state.kind = 'memory')
+    const old = await start(t, redis, undefined, memory)
+    t.notOk('fleet' in (await shown(old)), 'alone nothing of it is there')
+    t.equal((await load(old, 'trees@1')).status, 200)
+    t.equal((await change(old, 'set', { challenger: 'trees@1', share: 50 }, 1)).status, 200)
+    await old.stop()
+    const other = await start(t, redis)
+    t.match(await shown(other), { revision: 0, share: 0 })
+    const joined = await start(t, redis, old.dataDir)
+    t.match(await shown(joined), { revision: 3, challenger: null, share: 0 }, 'theirs, above every revision of its own')
+    await untilRevision(other, 3)
+    t.match(await shown(other), { last_change: { kind: 'join' } })
+    await Promise.all([joined.stop(), other.stop()])
+    await redis.cli('del', 'assay:routes')
+    const first = await start(t, redis, joined.dataDir)
+    t.match(await shown(first), { revision: 3 })
+    t.match(await redis.cli('xrange', 'assay:routes', '-', '+'), /^3-1\n/, 'an empty stream begins with what it has')
+  },
+)

@@ -147,7 +147,9 @@ function missedIn(good: FeatureEvidence): string[] {
     'a vector that is moved': moved(1, 0),
     'one of no moment': moved(1_000, FEATURE_FLAGS.folded),
     'another order': reordered,
-    'windows that are not shared': { logs: { ...logs, decisions: logs.decisions.map((each) => ({ ...each, flags: 0 })) } },
+    'windows that are not shared': {
+      logs: { ...logs, decisions: logs.decisions.map((each) => ({ ...each, flags: 0 })) },
+    },
   }
   return Object.keys(wrong).filter((name) => compareFeatures({ ...good, ...wrong[name] }).findings.length === 0)
 }

@@ -46,7 +46,11 @@ void t.test('what is forced on one server alone is added to what the fleet says,
     [true, true, false, false],
   )
   const waiting = onlyForced(own, { baseline: true, open: [] }, null)
-  t.same([waiting.routes, waiting.forced.baseline], [own.routes, true], 'routes that wait hold back nothing that is forced')
+  t.same(
+    [waiting.routes, waiting.forced.baseline],
+    [own.routes, true],
+    'routes that wait hold back nothing that is forced',
+  )
   t.end()
 })
 
@@ -80,14 +84,17 @@ void t.test('a server names what stands between it and the routes of its fleet',
   t.end()
 })
 
-void t.test('who is asked to begin or resume a ramp takes its steps, whoever is asked for something else does not', (t) => {
-  const ramp = { steps: [1, 2], step: 0, every_ms: 1_000, paused: false }
-  const held = { runner: 'a', asked: 'b' }
-  const wanted = { kind: 'set', wanted: { reason: 'r' } } as const
-  t.equal(runnerAfter(wanted, { ramp }, held), 'b')
-  t.equal(runnerAfter({ kind: 'resume' }, { ramp }, held), 'b')
-  t.equal(runnerAfter({ kind: 'force', model: null }, { ramp }, held), 'a')
-  t.equal(runnerAfter({ kind: 'ramp_step' }, { ramp }, { runner: 'a', asked: 'a' }), 'a')
-  t.equal(runnerAfter(wanted, { ramp: null }, held), null)
-  t.end()
-})
+void t.test(
+  'who is asked to begin or resume a ramp takes its steps, whoever is asked for something else does not',
+  (t) => {
+    const ramp = { steps: [1, 2], step: 0, every_ms: 1_000, paused: false }
+    const held = { runner: 'a', asked: 'b' }
+    const wanted = { kind: 'set', wanted: { reason: 'r' } } as const
+    t.equal(runnerAfter(wanted, { ramp }, held), 'b')
+    t.equal(runnerAfter({ kind: 'resume' }, { ramp }, held), 'b')
+    t.equal(runnerAfter({ kind: 'force', model: null }, { ramp }, held), 'a')
+    t.equal(runnerAfter({ kind: 'ramp_step' }, { ramp }, { runner: 'a', asked: 'a' }), 'a')
+    t.equal(runnerAfter(wanted, { ramp: null }, held), null)
+    t.end()
+  },
+)

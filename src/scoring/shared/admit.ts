@@ -1,6 +1,7 @@
 // Where state is shared, the stages from replay to fold: a transaction is claimed for the fleet and folded there, then
 // goes on as any other; what another server has decided is answered with that decision, which is logged here in full.
 import { parseDecisionId, FEATURE_FLAGS } from '../../contract/decision.js'
+import { decisionIdOf } from '../../contract/decision-answer.js'
 import type { Label } from '../../contract/label.js'
 import type { Mode, Transaction } from '../../contract/transaction.js'
 import type { DecisionLog } from '../../decision-log/port.js'
@@ -45,7 +46,7 @@ export interface SharedDoorDeps {
   readonly refuse: (exchange: Exchange, code: ErrorCode, detail: string) => void
   readonly wake: () => void
   /** Words of labels have waited for it. */
-  readonly onWaited: (words: readonly Label[]) => void
+  readonly waited: (words: readonly Label[]) => void
 }
 
 /** When it began, and where its vector goes. */
@@ -125,7 +126,7 @@ export function createSharedDoor(deps: SharedDoorDeps): SharedDoor {
       case 'folded':
         context.claim = begun.claim
         deps.resume(context, { flags: begun.flags | FEATURE_FLAGS.shared, folds: true, startMs: beginning.startMs })
-        if (begun.words.length > 0) deps.onWaited(begun.words)
+        if (begun.words.length > 0) deps.waited(begun.words)
         return
       case 'answered':
         return answer(context, begun.body, begun.isObserved)
@@ -170,11 +171,4 @@ export function createSharedDoor(deps: SharedDoorDeps): SharedDoor {
       else refuse(context, 'ASSAY_DECISION_UNCONFIRMED', `another server has decided it; ${RETRY_ADVICE}`)
     },
   }
-}
-
-const DECISION_ID = /"decision_id":"(d_[a-z2-7]{32})"/
-
-/** That of an answer; null where it is none of a decision. */
-export function decisionIdOf(body: string): string | null {
-  return DECISION_ID.exec(body)?.[1] ?? null
 }

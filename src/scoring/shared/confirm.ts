@@ -1,7 +1,7 @@
 // The last step where state is shared: what is durable here is committed for the fleet, and answered once it stands
 // there. Where another server has decided the same transaction, its decision is the answer, and ours is superseded.
+import { decisionIdOf } from '../../contract/decision-answer.js'
 import type { Supersede } from '../supersede.js'
-import { decisionIdOf } from './admit.js'
 import type { Claim, Stage } from './stage.js'
 
 export type Confirmed =

@@ -12,8 +12,8 @@ const FORMAT = 1
 const FILE = 'fleet.json'
 
 /**
- * The fleet under that key. Throws ASSAY_STATE_REFUSED where the key holds something else or what a later release wrote,
- * and what the connection throws.
+ * The fleet under that key. Throws ASSAY_STATE_REFUSED where the key holds something else, or what a later release
+ * wrote, and what the connection throws.
  */
 export async function joinFleet(connection: RedisConnection, key: string, nowMs: number): Promise<Fleet> {
   const own = { application: 'assay', format: FORMAT, hash_key: randomBytes(16).toString('hex') }

@@ -33,7 +33,10 @@ export async function openShared(config: Config, base: Base): Promise<Shared | n
   const { kind, redis } = config.process.state
   if (kind === 'memory') return null
   if (base.fromFile.routes) {
-    throw new AssayError('ASSAY_USAGE', '--routes-from-file is for routes of its own: `assay route set` changes a fleet')
+    throw new AssayError(
+      'ASSAY_USAGE',
+      '--routes-from-file is for routes of its own: `assay route set` changes a fleet',
+    )
   }
   const [{ checkRedis, connectRedis }, { createLine }, { openRoutes }, { joinState }] = await Promise.all([
     import('../../redis/connection.js'),
@@ -54,6 +57,7 @@ export async function openShared(config: Config, base: Base): Promise<Shared | n
     const routes = await openRoutes({ config, base, server, key, asking, waiting, waitMs: START_MS_MAX })
     const close = (): void => {
       routes.close()
+      state.close()
       setTimeout(end, LEAVE_MS)
     }
     return { connection, server, key, routes, state, close }

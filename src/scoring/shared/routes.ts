@@ -254,7 +254,8 @@ export function createFleetRoutes(deps: FleetDeps): FleetRoutes {
       if (said === 'again') continue
       const { asked, done } = one
       const here = own().standing().routing.forced_here ?? null
-      const isHere = asked.kind === 'release' && said.code === 'ASSAY_CHANGE_CONFLICT' && isForcedHere(here, asked.model)
+      const isHere =
+        asked.kind === 'release' && said.code === 'ASSAY_CHANGE_CONFLICT' && isForcedHere(here, asked.model)
       return isHere ? releaseHere(one, asked.model, true) : done(said)
     }
     one.done(reject('ASSAY_REVISION_STALE', 'others change the routes at this moment: read them, then decide again'))

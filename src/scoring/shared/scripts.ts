@@ -1,6 +1,6 @@
-// What runs inside the Redis: one script a key, each whole or not at all. Times of leases are those of the Redis.
+// What runs inside the Redis: one script a key, each whole or not at all. Leases run by the clock of the Redis.
 //
-//   entity:       | ASY1 | entries trimmed so far (u32) | newest event time dropped by the bound (f64) | entry | entry … |
+//   entity:       | ASY1 | entries trimmed so far (u32) | newest event time that a bound has dropped (f64) | entry … |
 //   transaction:  | kind | content hash (8) | token (16) | lease until, ms (f64) | refs (u16 length) | body |
 //                   kind: C claimed, O observed, D decided; body: of O and D
 //
@@ -97,7 +97,8 @@ end
 
 /**
  * KEYS transaction, words of labels that wait for it. ARGV content hash, token, lease (ms), ttl (ms), D or O for what it
- * is to become, refs. Returns [N new or taken over, waiting words] · [R other content] · [B claimed, ms left] · [O|D, body].
+ * is to become, refs. Returns [N new or taken over, waiting words] · [R other content] · [B claimed, ms left] ·
+ * [O|D, body].
  */
 export const CLAIM = script(`${TRANSACTION}
 local content, token, ttl = ARGV[1], ARGV[2], ARGV[4]

@@ -62,6 +62,8 @@ export interface StageDeps {
   readonly identity: Identity
   /** 8 bytes of this start of this server. */
   readonly owner: Buffer
+  /** After which every key is gone at the latest, ms; absent: as long as it is needed. */
+  readonly ttlMsMax?: number
   readonly onReply: (op: 'fold' | 'commit', micros: number) => void
   readonly onFailure: (reason: 'timeout' | 'unavailable' | 'open') => void
   readonly onFault: (error: AssayError) => void
@@ -100,7 +102,7 @@ export function createStage(deps: StageDeps): Stage {
   const { wait_ms: waitMs, on_unavailable: onUnavailable } = policy.state ?? STATE_POLICY_DEFAULTS
   const othersMs = policy.budgets.deadline_ms + policy.budgets.log_wait_ms
   const leaseMs = othersMs + LEASE_SLACK_MS
-  const windowMs = policy.idempotency.window_ms
+  const windowMs = Math.min(policy.idempotency.window_ms, deps.ttlMsMax ?? Infinity)
   const breaker = createStateBreaker(clock)
   const waiting = new Set<Waiting>()
   let tokens = 0
@@ -193,7 +195,7 @@ export function createStage(deps: StageDeps): Stage {
 
   function fold(asked: EntityAsked, clockMs: number, appends: boolean): Promise<Reply> {
     const { entry, known, mark, heldFromMs } = asked
-    const ttlMs = Math.ceil(clockMs - heldFromMs + windowMs)
+    const ttlMs = Math.min(Math.ceil(clockMs - heldFromMs + windowMs), deps.ttlMsMax ?? Infinity)
     const args = [entry, known, mark, heldFromMs, ttlMs, limits.eventsPerEntityMax, appends ? '1' : '0']
     return connection.run(FOLD, [keys.entity(asked)], args)
   }

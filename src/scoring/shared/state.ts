@@ -4,11 +4,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '../../config.js'
 import type { Fleet } from '../../contract/fleet.js'
 import type { Label } from '../../contract/label.js'
+import { STATE_POLICY_DEFAULTS } from '../../contract/state.js'
 import { AssayError, errorOf } from '../../errors.js'
 import { SharedWindows } from '../../features/shared-windows.js'
 import { createOpenWindows, type OpenWindows } from '../../features/state.js'
 import type { RedisConnection } from '../../redis/connection.js'
-import type { SharedParts } from '../assemble.js'
+import type { StateFailure } from '../../telemetry/state-metrics.js'
 import type { Base } from '../base.js'
 import { createIdentity } from '../identity.js'
 import type { OpenState } from '../open-state.js'
@@ -17,14 +18,18 @@ import { createSupersede } from '../supersede.js'
 import { type Behind, createBehind } from './behind.js'
 import { joinFleet, keepFleet, lastFleet } from './fleet.js'
 import { createKeys } from './keys.js'
-import { createStage, type Stage } from './stage.js'
+import type { SharedParts } from './parts.js'
+import { createStage } from './stage.js'
 import { createWords } from './words.js'
 
 export interface SharedState {
   /** The windows that are held here, for status. */
   readonly features: OpenWindows
-  readonly stage: Stage
-  attach(state: OpenState, order: Order): AttachedState
+  /** For rows that are thrown away: the same ways, to keys of their own that are gone soon. */
+  forWarmUp(): SharedParts
+  /** From here on, until `close`, what was decided alone is written back. */
+  attach(state: OpenState, order: Order): SharedParts
+  close(): void
 }
 
 export interface JoinDeps {
@@ -33,11 +38,6 @@ export interface JoinDeps {
   readonly connection: RedisConnection
   /** For the Redis to answer. */
   readonly waitMs: number
-}
-
-export interface AttachedState extends SharedParts {
-  readonly behind: Behind
-  close(): void
 }
 
 /**
@@ -51,28 +51,40 @@ export async function joinState({ config, base, connection, waitMs }: JoinDeps):
   const keys = createKeys(state.redis.key_prefix, catalogue.digest)
   const fleet = await joinOrRemember(() => joinFleet(connection, keys.fleet, clock.nowMs()), dataDir, waitMs)
   const hashKey = Buffer.from(fleet.hash_key, 'hex')
-  const features = createOpenWindows(catalogue, { limits, hashKey, observedSinceMs: fleet.observed_since_ms })
   const entityNames = policy.schema.fields.filter(({ entity }) => entity === true).map(({ name }) => name)
-  const windows = new SharedWindows(catalogue, { state: features, entityNames, hashKey, limits })
+  const identity = createIdentity(policy.schema, hashKey, limits.recordBytesMax)
   const onFault = createTell(base)
-  const stage = createStage({
-    ...{ policy, limits, clock, connection, windows, keys },
-    identity: createIdentity(policy.schema, hashKey, limits.recordBytesMax),
-    owner: randomBytes(8),
-    onReply: (op, micros) => metrics.state.request(op, micros),
-    onFailure: (reason) => metrics.state.failed(reason),
-    onFault,
-  })
+  const openWindows = (): { windows: SharedWindows; features: OpenWindows } => {
+    const features = createOpenWindows(catalogue, { limits, hashKey, observedSinceMs: fleet.observed_since_ms })
+    return { features, windows: new SharedWindows(catalogue, { state: features, entityNames, hashKey, limits }) }
+  }
+  const common = {
+    ...{ policy, limits, clock, connection, identity, owner: randomBytes(8), onFault },
+    onReply: (op: 'fold' | 'commit', micros: number): void => metrics.state.request(op, micros),
+    onFailure: (reason: StateFailure): void => metrics.state.failed(reason),
+  }
+  const { features, windows } = openWindows()
+  const stage = createStage({ ...common, windows, keys })
   const ttlMs = catalogue.plan.spanMs + limits.lateMsMax + policy.idempotency.window_ms
   const words = createWords({ connection, windows, keys, limits, ttlMs })
+  let behind: Behind | null = null
   return {
     features,
-    stage,
+    forWarmUp() {
+      const apart = createKeys(`${state.redis.key_prefix}:warm-up`, catalogue.digest)
+      const patient = { ...policy, state: { ...STATE_POLICY_DEFAULTS, wait_ms: WARM_UP_WAIT_MS } }
+      const warming = { ...common, policy: patient, keys: apart, windows: openWindows().windows }
+      const nothing = (): void => undefined
+      return {
+        stage: createStage({ ...warming, ttlMsMax: WARM_UP_TTL_MS }),
+        ...{ leftBehind: nothing, superseded: nothing, label: nothing, waited: nothing },
+      }
+    },
     attach({ directory, log }, order) {
       const isUp = (): boolean => connection.isUp() && !stage.isOpen()
-      const onSuperseded = (): void => metrics.state.superseded()
-      const behind = createBehind({
-        ...{ dataDir, directory, log, logged: policy.durability, stage, words, onSuperseded, onFault },
+      const superseded = (): void => metrics.state.superseded()
+      const back = createBehind({
+        ...{ dataDir, directory, log, logged: policy.durability, stage, words, onSuperseded: superseded, onFault },
         supersede: createSupersede({ log, codecs: fixed.codecs, order, wake: () => log.flush() }),
         isUp,
         onLook(records) {
@@ -81,19 +93,24 @@ export async function joinState({ config, base, connection, waitMs }: JoinDeps):
         },
         onDone: (records) => logger.event('SharedStateHealed', { records }),
       })
+      behind = back
       return {
-        ...{ stage, behind, superseded: onSuperseded },
-        leftBehind: (sequence) => behind.leftBehind(sequence),
+        ...{ stage, superseded },
+        leftBehind: (sequence) => back.leftBehind(sequence),
         label(label: Label, sequence: number) {
-          words.deliver(label).catch((error: unknown) => {
-            behind.leftBehind(sequence)
-            onFault(faultOf(error))
-          })
+          const startMs = clock.monoMs()
+          words.deliver(label).then(
+            () => metrics.state.request('label', (clock.monoMs() - startMs) * 1000),
+            (error: unknown) => {
+              back.leftBehind(sequence)
+              onFault(faultOf(error))
+            },
+          )
         },
         waited: (labels) => void words.deliverWaiting(labels).catch((error: unknown) => onFault(faultOf(error))),
-        close: () => behind.close(),
       }
     },
+    close: () => behind?.close(),
   }
 }
 
@@ -120,6 +137,9 @@ function faultOf(error: unknown): AssayError {
   return error instanceof AssayError ? error : new AssayError('ASSAY_INTERNAL', errorOf(error).message)
 }
 
+/** Milliseconds that a row of the warm-up waits, and after which nothing is left of it. */
+const WARM_UP_WAIT_MS = 500
+const WARM_UP_TTL_MS = 10_000
 /** Milliseconds between two lines about what fails with every payment. */
 const TELL_MS = 1_000
 
