@@ -135,11 +135,11 @@ void t.test('no secret is rendered, and none is taken in values', (t) => {
 })
 
 void t.test('the network lets it reach the Redis, and nothing else of its kind', (t) => {
-  const portsOf = (objects: readonly KubeObject[]): unknown[] => {
-    const [, rule] = one(objects, 'NetworkPolicy').spec.egress
-    return rule.ports.map(({ port }: KubeObject) => port as unknown)
+  const portsOf = (objects: readonly KubeObject[]): number[] => {
+    const ports: { port: number }[] = one(objects, 'NetworkPolicy').spec.egress[1].ports
+    return ports.map(({ port }) => port)
   }
-  t.same(portsOf(fleet), [6380])
+  t.strictSame(portsOf(fleet), [6380], 'as a text it would be the name of a port')
   t.same(one(fleet, 'NetworkPolicy').spec.egress[1].to, [
     { namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'data' } } },
   ])
