@@ -120,7 +120,7 @@ return {kind, held:sub(36 + length)}
 `)
 
 /**
- * KEYS transaction. ARGV content hash, token, ttl (ms), D or O, refs, body. Returns [K kept] · [B claimed by another] ·
+ * KEYS transaction. ARGV content hash, token, ttl (ms), D or O, refs, body. Returns [K kept] · [B claimed elsewhere] ·
  * [O|D, body of another].
  */
 export const COMMIT = script(`${TRANSACTION}

@@ -41,8 +41,8 @@ export interface JoinDeps {
 }
 
 /**
- * Joins the fleet of the prefix. Throws ASSAY_STATE_REFUSED, and ASSAY_STATE_UNAVAILABLE where the Redis does not answer
- * and this server was never part of the fleet: it does not know under which key its hashes are.
+ * Joins the fleet of the prefix. Throws ASSAY_STATE_REFUSED, and ASSAY_STATE_UNAVAILABLE where the Redis does not
+ * answer and this server was never part of the fleet: it does not know under which key its hashes are.
  */
 export async function joinState({ config, base, connection, waitMs }: JoinDeps): Promise<SharedState> {
   const { fixed, logger } = base

@@ -10,7 +10,7 @@ import type { RedisConnection } from '../../../src/redis/connection.js'
 import { systemClock } from '../../../src/runtime/clock.js'
 import { createIdentity } from '../../../src/scoring/identity.js'
 import { createKeys } from '../../../src/scoring/shared/keys.js'
-import { type Begun, createStage, type Stage } from '../../../src/scoring/shared/stage.js'
+import { type Begun, type Claim, type Committed, createStage, type Stage } from '../../../src/scoring/shared/stage.js'
 import { createWords, type Words } from '../../../src/scoring/shared/words.js'
 import { SCHEMA, START } from '../../features/streams.js'
 
@@ -24,7 +24,8 @@ export interface Member {
   /** Claims and folds; rejects where it is not to be scored. */
   fold(tx: Transaction, clockMs: number, out: Float64Array): Promise<number>
   peek(step: { tx: Transaction; clockMs: number }, out: Float64Array): Promise<number>
-  begin(tx: Transaction, clockMs: number, out: Float64Array): Promise<Begun>
+  begin(tx: Transaction, clockMs: number, out: Float64Array, becomes?: 'D' | 'O'): Promise<Begun>
+  commit(claim: Claim, body: string): Promise<Committed>
 }
 
 /** Patient: what a busy machine does to a call is not asked here. */
@@ -37,12 +38,15 @@ const POLICY = {
 export interface MemberOptions {
   readonly catalogue: CompiledCatalogue
   readonly limits: Limits
-  readonly policy?: typeof POLICY
+  /** Shorter than what the budgets give. */
+  readonly leaseMs?: number | undefined
 }
 
 /** Of the fleet of that prefix. */
 export function createMember(connection: RedisConnection, prefix: string, options: MemberOptions): Member {
-  const { catalogue, limits, policy = POLICY } = options
+  const { catalogue, limits, leaseMs } = options
+  const budgets = leaseMs === undefined ? POLICY.budgets : { deadline_ms: 1, log_wait_ms: leaseMs }
+  const policy = { ...POLICY, budgets }
   const features = createOpenWindows(catalogue, { limits, hashKey: HASH_KEY, observedSinceMs: SINCE })
   const windows = new SharedWindows(catalogue, {
     ...{ state: features, entityNames: ['card', 'shop'], hashKey: HASH_KEY, limits },
@@ -64,10 +68,11 @@ export function createMember(connection: RedisConnection, prefix: string, option
         resolve(value)
       })
     })
-  const begin = (tx: Transaction, clockMs: number, out: Float64Array): Promise<Begun> =>
-    ticking((done) => stage.begin(tx, 'D', { out, at: 0, clockMs, peeks: false }, done))
+  const begin: Member['begin'] = (tx, clockMs, out, becomes = 'D') =>
+    ticking((done) => stage.begin(tx, becomes, { out, at: 0, clockMs, peeks: false }, done))
   return {
     ...{ features, words, stage, begin },
+    commit: (claim, body) => ticking((done) => stage.commit(claim, body, done)),
     async fold(tx, clockMs, out) {
       const begun = await begin(tx, clockMs, out)
       if (begun.kind !== 'folded') throw new Error(`${tx.transactionId}: ${begun.kind}`)
