@@ -60,7 +60,7 @@ const AT = '/process/state/redis'
 const REFUSALS: readonly (readonly [RegExp, string])[] = [
   [/^(WRONGPASS|NOAUTH|ERR invalid password)/, 'password_file: the Redis does not accept it'],
   [/^All sentinels .*: (WRONGPASS|NOAUTH)/, 'sentinel_password_file: the sentinels do not accept it'],
-  [/^All sentinels are unreachable(?!.*Last error)/, 'master_name: no sentinel knows it'],
+  [/^All sentinels .*: ERR No such master/, 'master_name: no sentinel knows it'],
   [/^NOPERM/, 'username: it may not do what is needed'],
   [/^ERR (invalid )?(DB index|SELECT)/, 'database: it cannot be used'],
   [/cluster support disabled/, 'topology: this is no node of a cluster'],

@@ -1,6 +1,7 @@
 // The way to one Redis: what goes out and comes back, in which order and how often it is sent, and what becomes of it
 // while the Redis is slow, full, paused, gone and back.
 import assert from 'node:assert/strict'
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import { script } from '../../src/redis/connection.js'
 import { answered, openConnection, type RedisServer, skipWithoutRedis, startRedis } from './rig.js'
@@ -101,6 +102,8 @@ void t.test('a Redis that is killed fails what is asked, and is there again by i
 
   server.pause()
   const lost = connection.call('get', 'assay:k')
+  // It is on its way then.
+  await setImmediate()
   await Promise.all([t.rejects(lost, { ...UNAVAILABLE, message: /closed|ECONNRESET/ }), server.kill()])
   await t.rejects(connection.call('get', 'assay:k'), UNAVAILABLE)
   t.equal(connection.isUp(), false)
