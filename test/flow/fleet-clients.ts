@@ -47,7 +47,9 @@ export interface Clients {
   answers(): number
   /** Connects to a server that is ready. */
   join(server: number, port: number): Promise<void>
-  /** Of a server that died: what it had goes to others. A closed port is not tried, a connection could meet itself there. */
+  /**
+   * Of a server that died: what it had goes to others. Its port is not tried, where a connection could meet itself.
+   */
   leave(server: number): void
   /** New transactions from now on. */
   go(): void

@@ -4,9 +4,9 @@
 // scripts run in slots of their own. So the single state is fed list by list, once for each entity field, and of a
 // transaction those features are compared that rest on that field.
 // A decision is compared at the transaction's place, where its windows were taken, and must be equal. Where a server
-// found the transaction in its lists already (flag `folded`: its first server died, or lost its claim), it was scored as
-// the lists stood then: its features must be those of some moment at or after its place. Features of `local` windows are
-// not compared. Event times span less than any list holds, so that no frontier of any server takes part. Pure.
+// found the transaction in its lists already (flag `folded`: its first server died, or lost its claim), it was scored
+// as the lists stood then: its features must be those of some moment at or after its place. Features of `local` windows
+// are not compared. Event times span less than any list holds, so that no frontier of any server takes part. Pure.
 import type { FeatureSpec } from '../../src/contract/catalogue.js'
 import { FEATURE_FLAGS } from '../../src/contract/decision.js'
 import type { Transaction } from '../../src/contract/transaction.js'

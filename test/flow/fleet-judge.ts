@@ -1,5 +1,5 @@
-// Whether servers that share their state have answered as one: by what clients were told, what the logs say and what the
-// Redis holds. Pure, so that the judgement itself is tested with evidence that is wrong. A finding is one line.
+// Whether servers that share their state have answered as one: by what clients were told, what the logs say and what
+// the Redis holds. Pure, so that the judgement itself is tested with evidence that is wrong. A finding is one line.
 // While the Redis does not answer, two servers may decide one transaction: then one decision stands in the end, and the
 // log of whoever made the other says that it is superseded.
 import { FEATURE_FLAGS } from '../../src/contract/decision.js'

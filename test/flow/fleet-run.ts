@@ -52,8 +52,8 @@ export interface FleetRun {
 }
 
 /**
- * What becomes of a decision is asked, not how fast a busy machine is. Half of the entities go to the other model: lanes
- * of unequal speed put ordinals out of order in the log.
+ * What becomes of a decision is asked, not how fast a busy machine is. Half of the entities go to the other model:
+ * lanes of unequal speed put ordinals out of order in the log.
  */
 export const FLEET_ENVIRONMENT: Readonly<Record<string, string>> = {
   ASSAY_POLICY__ROUTES__SHARE: '5000',
