@@ -13,6 +13,8 @@ export interface Bench {
   /** Under load, before anything is measured. */
   readonly warmUpSeconds: number
   readonly ratePerSecond: number
+  /** Of a server; the package's own where absent. */
+  readonly command?: readonly string[]
   /** How it goes on, while it does. */
   readonly say: (line: string) => void
 }
@@ -33,9 +35,10 @@ export interface MemberOptions {
   readonly env?: Readonly<Record<string, string>>
 }
 
-export function startMember({ folder }: Bench, { name, node, prefix, env }: MemberOptions): Promise<RunningServer> {
+export function startMember(bench: Bench, { name, node, prefix, env }: MemberOptions): Promise<RunningServer> {
   const shared = node === null ? {} : stateEnv(node, prefix)
-  return startServer({ dataDir: join(folder, name), env: { ...shared, ...env } })
+  const { command, folder } = bench
+  return startServer({ dataDir: join(folder, name), env: { ...shared, ...env }, ...(command && { command }) })
 }
 
 function stateEnv(node: string, prefix: string): Record<string, string> {

@@ -2,10 +2,12 @@
 // second come out, what a server pays that has just joined, and what a large fleet would need by these figures.
 //   node dist/bench/fleet/run.js [--turns 10] [--seconds 4] [--rate 2000] [--entities 1000000] [--folder DIR]
 //     [--parts latency,rate,entities,cold] [--quick]                         → bench/results/fleet.txt, .json
+// --quick tries the whole way in a minute, with servers that are run in for a moment, and writes nothing.
 // Goals are reported with what was reached. Exit code 1 where one was missed, or the runs for it were void.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { QUICK_SERVE } from '../../test/flow/quick.js'
 import { writeReport } from '../report.js'
 import { ROOT } from '../server.js'
 import { measureCold } from './cold.js'
@@ -50,6 +52,7 @@ mkdirSync(values.folder, { recursive: true })
 const folder = mkdtempSync(join(values.folder, 'assay-fleet-'))
 const bench: Bench = {
   ...{ folder, ...load, ratePerSecond: Number(values.rate) },
+  ...(quick && { command: QUICK_SERVE }),
   say: (line) => console.error(line),
 }
 const wants = (part: (typeof PARTS)[number]): boolean => parts.includes(part)
