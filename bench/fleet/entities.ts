@@ -11,9 +11,8 @@ import { inBatches, openWriter, transactionOf, type Writer } from './writer.js'
 export interface EntitySizes {
   /** Half are customers, half terminals. */
   readonly entities: number
-  /** Of as many it is seen how lists grow. */
-  readonly longEntities: number
-  readonly longEvents: readonly number[]
+  /** How lists grow, of fewer and fewer entities. */
+  readonly long: readonly { readonly entities: number; readonly events: readonly number[] }[]
   /** Transactions of the index. */
   readonly indexed: number
   /** Folds that are timed one by one. */
@@ -25,7 +24,7 @@ export interface ListSize {
   readonly entities: number
   readonly events: number
   readonly bytesEach: number
-  /** In the Redis, a fold, µs. */
+  /** In the Redis, a fold into lists of that length, µs. */
   readonly foldUs: number
 }
 
@@ -53,6 +52,7 @@ const EVENTS = [1, 2, 3, 4] as const
 /** Event time between two of a list: all of them stay in their windows. */
 const STEP_MS = 60_000
 const FEW = 100
+const TIMED_FOLDS = 500
 
 export async function measureEntities(bench: Bench, sizes: EntitySizes): Promise<Part<EntityData>> {
   const body = await oneAnswer(bench)
@@ -72,10 +72,11 @@ export async function measureEntities(bench: Bench, sizes: EntitySizes): Promise
       times.push(await timeFolds(redis, reader, { entities, timed: sizes.timed }))
       bench.say(`${entities} entities of ${EVENTS.length} events are written`)
     }
-    const writer = await openWriter(redis.connection, 'long', [FOLD])
-    const long = { entities: sizes.longEntities, events: sizes.longEvents, reads: true }
-    grown.push(...(await grow(redis, writer, long)))
-    bench.say('long lists are written')
+    for (const [at, long] of sizes.long.entries()) {
+      const writer = await openWriter(redis.connection, `long${at}`, [FOLD])
+      grown.push(...(await grow(redis, writer, { ...long, reads: true })))
+      bench.say(`lists of ${Math.max(...long.events)} events are written`)
+    }
     const index = await fillIndex(redis, body, sizes.indexed)
     const data: EntityData = { lists: grown, times, bodyBytes: Buffer.byteLength(body), ...index }
     return { lines: linesOf(data, sizes), data }
@@ -116,8 +117,11 @@ async function grow(redis: BenchRedis, writer: Writer, { entities, events, reads
   const startMs = Date.now() - STEP_MS * Math.max(...events)
   const pairs = Math.floor(entities / 2)
   const sizes: ListSize[] = []
+  // The last rounds before a look are timed: enough of them, and none that is much shorter.
+  const timedRounds = Math.ceil(TIMED_FOLDS / (2 * pairs))
   let before = start
   for (let round = 1; round <= Math.max(...events); round++) {
+    if (events.includes(round + timedRounds - 1)) before = await redis.look()
     await inBatches(pairs, (at) => {
       const tx = transactionOf(`e${round}-${at}`, startMs + round * STEP_MS, [`c${at}`, `t${at}`])
       return reads === true ? writer.fold(tx) : writer.write(tx, '')
@@ -126,7 +130,6 @@ async function grow(redis: BenchRedis, writer: Writer, { entities, events, reads
     const now = await redis.look()
     const bytesEach = (now.usedBytes - start.usedBytes) / (2 * pairs)
     sizes.push({ entities: 2 * pairs, events: round, bytesEach, foldUs: scriptMicros(before, now) })
-    before = now
   }
   return sizes
 }

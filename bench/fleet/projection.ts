@@ -3,15 +3,21 @@
 // reader: money is a number of instances times what one of them costs.
 
 export interface ProjectionFigures {
-  /** CPU a score, µs: of the Redis, and of a server. */
+  /** CPU a score, µs: of the Redis while lists are short, and of a server. */
   readonly redisUs: number
   readonly serverUs: number
-  /** Bytes of an entity by the events of its list, in rising order of events. */
-  readonly lists: readonly { readonly events: number; readonly bytesEach: number }[]
+  /** Bytes of an entity, and µs of a fold in the Redis, by the events of its list, which rise. */
+  readonly lists: readonly ListFigures[]
   /** Of a transaction in the index. */
   readonly indexBytes: number
   /** In and out of the Redis, a score. */
   readonly netBytes: number
+}
+
+export interface ListFigures {
+  readonly events: number
+  readonly bytesEach: number
+  readonly foldUs: number
 }
 
 export interface Assumptions {
@@ -42,22 +48,25 @@ const TERMINAL_DAYS = 37
 const EVENTS_MAX = 4_096
 const INDEX_HOURS = 24
 
-/** Bytes of a list of so many events: between two that were measured by proportion, beyond them by their last rise. */
-export function bytesOf(lists: ProjectionFigures['lists'], events: number): number {
+/** Events of the lists for which the CPU of a score was measured. */
+const SHORT_EVENTS = 8
+
+/** Of a list of so many events: between two that were measured by proportion, beyond them by their last rise. */
+export function figureOf(lists: readonly ListFigures[], events: number, key: 'bytesEach' | 'foldUs'): number {
   const wanted = Math.min(events, EVENTS_MAX)
-  const at = Math.max(
-    1,
-    lists.findIndex((list) => list.events >= wanted),
-  )
-  const [low, high] = wanted > (lists.at(-1)?.events ?? 0) ? lists.slice(-2) : [lists[at - 1], lists[at]]
-  const slope = (high.bytesEach - low.bytesEach) / (high.events - low.events)
-  return low.bytesEach + (wanted - low.events) * slope
+  const at = lists.findIndex((list) => list.events >= wanted)
+  const from = at === -1 ? lists.length - 2 : Math.max(0, at - 1)
+  const [low, high] = lists.slice(from, from + 2)
+  return low[key] + ((wanted - low.events) * (high[key] - low[key])) / (high.events - low.events)
 }
 
 /** One column: a fleet whose cards pay so often. */
 export interface Projected {
   readonly payments: number
   readonly meanPerSecond: number
+  readonly perTerminal: number
+  /** CPU of the Redis a score with lists of that length. */
+  readonly redisUs: number
   readonly cardsGib: number
   readonly terminalsGib: number
   readonly indexGib: number
@@ -70,15 +79,20 @@ export function projectOne(figures: ProjectionFigures, assumed: Assumptions, pay
   const { cards, terminals, busyShare, filledShare, instanceGib, copies, ratePerSecond } = assumed
   const meanPerSecond = (cards * payments) / (CARD_DAYS * DAY_S)
   const perTerminal = (meanPerSecond * TERMINAL_DAYS * DAY_S) / terminals
-  const cardsGib = (cards * bytesOf(figures.lists, payments)) / GIB
-  const terminalsGib = (terminals * bytesOf(figures.lists, perTerminal)) / GIB
+  const bytes = (events: number): number => figureOf(figures.lists, events, 'bytesEach')
+  const foldUs = (events: number): number => figureOf(figures.lists, events, 'foldUs')
+  const beyondUs = (events: number): number => Math.max(0, foldUs(events) - foldUs(SHORT_EVENTS))
+  const redisUs = figures.redisUs + beyondUs(payments) + beyondUs(perTerminal)
+  const cardsGib = (cards * bytes(payments)) / GIB
+  const terminalsGib = (terminals * bytes(perTerminal)) / GIB
   const indexGib = (meanPerSecond * INDEX_HOURS * 3_600 * figures.indexBytes) / GIB
   const memoryGib = cardsGib + terminalsGib + indexGib
-  const byCpu = Math.ceil((ratePerSecond * figures.redisUs) / 1e6 / busyShare)
+  const byCpu = Math.ceil((ratePerSecond * redisUs) / 1e6 / busyShare)
   const byMemory = Math.ceil(memoryGib / (instanceGib * filledShare))
   const shards = Math.max(byCpu, byMemory)
   return {
-    ...{ payments, meanPerSecond, cardsGib, terminalsGib, indexGib, memoryGib, shards },
+    ...{ payments, meanPerSecond, perTerminal, redisUs },
+    ...{ cardsGib, terminalsGib, indexGib, memoryGib, shards },
     instances: shards * copies,
   }
 }
@@ -88,14 +102,15 @@ export function projectionLines(figures: ProjectionFigures, assumed: Assumptions
   const { redisUs, serverUs, netBytes, indexBytes } = figures
   const columns = assumed.payments.map((payments) => projectOne(figures, assumed, payments))
   const cores = (micros: number): number => (ratePerSecond * micros) / 1e6
-  const line = (name: string, of: (column: Projected) => number): string =>
-    `  ${name.padEnd(46)}${columns.map((column) => of(column).toFixed(0).padStart(9)).join('')}`
+  const line = (name: string, of: (column: Projected) => number, digits = 0): string =>
+    `  ${name.padEnd(46)}${columns.map((column) => of(column).toFixed(digits).padStart(9)).join('')}`
   const each = columns.map(({ instances }) => `${instances} × price`).join(', ')
   return [
     `projection to ${ratePerSecond}/s at the peak and ${cards / 1e6} million cards, from the figures above;`,
     '  with a star: assumed, not measured; one Redis stands for a shard, a cluster was not measured',
-    `  CPU of the Redis: ${ratePerSecond}/s × ${redisUs.toFixed(1)} µs = ${cores(redisUs).toFixed(1)} cores; at most ` +
-      `${100 * busyShare} % busy*: ${Math.ceil(cores(redisUs) / busyShare)} shards, as one uses one core`,
+    `  CPU of the Redis: ${ratePerSecond}/s × µs a score: ${redisUs.toFixed(1)} while lists are short, more by what the folds of`,
+    `    longer lists take beyond those of ${SHORT_EVENTS} events; of one core a shard, at most ${100 * busyShare} % busy*; busy`,
+    '    terminals are paid at more often than their mean: theirs is a lower bound',
     `  CPU of the servers: ${ratePerSecond}/s × ${serverUs.toFixed(0)} µs = ${cores(serverUs).toFixed(1)} cores; at most ` +
       `${100 * busyShare} % busy*: ${Math.ceil(cores(serverUs) / busyShare)} cores`,
     `  network of the Redis: ${ratePerSecond}/s × ${netBytes.toFixed(0)} bytes = ` +
@@ -105,6 +120,9 @@ export function projectionLines(figures: ProjectionFigures, assumed: Assumptions
     `    mean rate × ${INDEX_HOURS} h × ${indexBytes.toFixed(0)} bytes of the index; mean rate = cards × payments / ${CARD_DAYS} days`,
     line(`payments of a card in ${CARD_DAYS} days*`, ({ payments }) => payments),
     line('mean rate, /s', ({ meanPerSecond }) => meanPerSecond),
+    line('events of a terminal', ({ perTerminal }) => perTerminal),
+    line('CPU of the Redis a score, µs', (column) => column.redisUs, 1),
+    line('CPU of the Redis, cores', (column) => cores(column.redisUs), 1),
     line('cards, GiB', ({ cardsGib }) => cardsGib),
     line('terminals, GiB', ({ terminalsGib }) => terminalsGib),
     line('index, GiB', ({ indexGib }) => indexGib),

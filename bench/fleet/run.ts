@@ -42,10 +42,14 @@ for (const key of ['turns', 'seconds', 'entities'] as const) {
   if (given !== undefined) sizes[key] = Number(given)
 }
 const { entities, ...load } = sizes
+const LONG = [
+  { entities: 2_000, events: [8, 16, 32, 64, 128, 256] },
+  { entities: 20, events: [1_000, 4_000] },
+]
 const counts = quick ? [1, 2] : [1, 2, 3]
 const entitySizes = quick
-  ? { longEntities: 200, longEvents: [8, 16], indexed: 2_000, timed: 200 }
-  : { longEntities: 2_000, longEvents: [8, 16, 32, 64, 128, 256], indexed: 200_000, timed: 5_000 }
+  ? { long: [{ entities: 200, events: [8, 16] }], indexed: 2_000, timed: 200 }
+  : { long: LONG, indexed: 200_000, timed: 5_000 }
 const coldSizes = quick ? { lengths: [10, 100], customers: 3 } : { lengths: [10, 100, 1_000, 4_000], customers: 20 }
 
 mkdirSync(values.folder, { recursive: true })

@@ -6,7 +6,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { ASSUMPTIONS, bytesOf, projectionLines, projectOne } from '../../bench/fleet/projection.js'
+import { ASSUMPTIONS, figureOf, projectionLines, projectOne } from '../../bench/fleet/projection.js'
 import { callsBetween, scriptMicros, usageOf } from '../../bench/fleet/redis.js'
 import { skipWithoutRedis } from '../redis/rig.js'
 
@@ -32,30 +32,40 @@ void t.test('INFO is read, and a figure that it lacks is missed', (t) => {
 
 void t.test('a projection follows from its figures', (t) => {
   const lists = [
-    { events: 1, bytesEach: 200 },
-    { events: 4, bytesEach: 500 },
-    { events: 16, bytesEach: 1_700 },
+    { events: 1, bytesEach: 200, foldUs: 6 },
+    { events: 4, bytesEach: 500, foldUs: 6 },
+    { events: 16, bytesEach: 1_700, foldUs: 18 },
   ]
-  t.equal(bytesOf(lists, 1), 200)
-  t.equal(bytesOf(lists, 2), 300, 'between two by proportion')
-  t.equal(bytesOf(lists, 10), 1_100)
-  t.equal(bytesOf(lists, 26), 2_700, 'beyond the last as it rose there')
-  t.equal(bytesOf(lists, 0.5), 150, 'and below the first')
-  t.equal(bytesOf(lists, 1e6), bytesOf(lists, 4_096), 'a list is bounded')
+  const bytesOf = (events: number): number => figureOf(lists, events, 'bytesEach')
+  t.equal(bytesOf(1), 200)
+  t.equal(bytesOf(2), 300, 'between two by proportion')
+  t.equal(bytesOf(10), 1_100)
+  t.equal(bytesOf(26), 2_700, 'beyond the last as it rose there')
+  t.equal(bytesOf(0.5), 150, 'and below the first')
+  t.equal(bytesOf(1e6), bytesOf(4_096), 'a list is bounded')
+  t.equal(figureOf(lists, 10, 'foldUs'), 12)
   const figures = { redisUs: 40, serverUs: 150, netBytes: 1_000, indexBytes: 1_024, lists }
-  // 2^28 cards of 10 payments: 2^28 × 1,100 bytes; 2^20 terminals over 37 / 30 of 2,560 payments each; the index of a
-  // day, a thirtieth of all payments.
+  // 2^28 cards of 10 payments: 2^28 × 1,100 bytes; 2^20 terminals with 37 / 30 of 2,560 payments each; the index of a
+  // day, a thirtieth of all payments. A fold takes 1 µs an event, and those of 8 events are in the 40 µs.
   const assumed = { ...ASSUMPTIONS, cards: 2 ** 28, terminals: 2 ** 20, payments: [10] }
   const one = projectOne(figures, assumed, 10)
+  const near = (value: number, wanted: number): boolean => Math.abs(value - wanted) < 1e-6
   t.equal(one.cardsGib, 275)
-  t.ok(Math.abs(one.terminalsGib - bytesOf(lists, (2_560 * 37) / 30) / 1_024) < 1e-9)
-  t.ok(Math.abs(one.indexGib - 2_560 / 30) < 1e-9)
-  t.equal(one.shards, Math.ceil((275 + one.terminalsGib + one.indexGib) / (64 * 0.6)), 'memory decides')
+  t.ok(near(one.perTerminal, (2_560 * 37) / 30))
+  t.ok(near(one.terminalsGib, bytesOf((2_560 * 37) / 30) / 1_024))
+  t.ok(near(one.indexGib, 2_560 / 30))
+  t.ok(near(one.redisUs, 40 + 2 + (2_560 * 37) / 30 + 2 - 10))
+  t.equal(one.shards, Math.ceil((50_000 * one.redisUs) / 1e6 / 0.5), 'long lists of terminals decide')
   t.equal(one.instances, 2 * one.shards)
-  const small = projectOne(figures, { ...assumed, cards: 1_000, terminals: 10 }, 10)
+  const many = projectOne(figures, { ...assumed, terminals: 2 ** 28 }, 10)
+  t.ok(near(many.perTerminal, 37 / 3))
+  t.ok(near(many.redisUs, 40 + 2 + (37 / 3 - 8)))
+  t.equal(many.shards, Math.ceil((275 + bytesOf(37 / 3) / 4 + 2_560 / 30) / (64 * 0.6)), 'memory decides')
+  const small = projectOne(figures, { ...assumed, cards: 1_000, terminals: 1_000 }, 4)
+  t.equal(small.redisUs, 40, 'short lists are no gain')
   t.equal(small.shards, 4, '50,000/s × 40 µs are two cores, half busy')
   const text = projectionLines(figures, assumed).join('\n')
-  t.match(text, '50000/s × 40.0 µs = 2.0 cores; at most 50 % busy*: 4 shards')
+  t.match(text, /events of a terminal +3157\n {2}CPU of the Redis a score, µs +3191\.3\n/)
   t.match(text, `${one.instances} × price`)
   t.end()
 })
