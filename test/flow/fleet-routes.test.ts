@@ -146,7 +146,6 @@ void t.test('while Redis is away the last routes are kept, and the panic button 
   for (const [verb, body] of [
     ['set', { share: 1 }],
     ['rollback', {}],
-    ['release', {}],
   ] as const) {
     t.match(await change(a, verb, body, 1), { status: 503, body: { code: 'ASSAY_STATE_UNAVAILABLE' } }, verb)
   }

@@ -254,9 +254,12 @@ export function createFleetRoutes(deps: FleetDeps): FleetRoutes {
       if (said === 'again') continue
       const { asked, done } = one
       const here = own().standing().routing.forced_here ?? null
-      const isHere =
-        asked.kind === 'release' && said.code === 'ASSAY_CHANGE_CONFLICT' && isForcedHere(here, asked.model)
-      return isHere ? releaseHere(one, asked.model, true) : done(said)
+      const isConflict = said.code === 'ASSAY_CHANGE_CONFLICT'
+      if (asked.kind !== 'release' || !isConflict || !isForcedHere(here, asked.model)) return done(said)
+      // Only here, as far as is known.
+      const before = newest
+      await look()
+      if (newest === before) return releaseHere(one, asked.model, true)
     }
     one.done(reject('ASSAY_REVISION_STALE', 'others change the routes at this moment: read them, then decide again'))
   }
