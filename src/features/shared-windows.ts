@@ -49,6 +49,8 @@ interface Known {
   mark: Buffer
   /** What the windows had evicted then: an entity that is missing since is not known any more. */
   evictions: number
+  /** With transactions that the list may have elsewhere, or not yet: it is to be read from its start. */
+  isAlone: boolean
 }
 
 /** One entity of a transaction: its place in the store, and how far it is known. */
@@ -132,8 +134,9 @@ export class SharedWindows {
       if (present[at] === 0) continue
       const hash = hashText(low[at], high[at])
       const known = this.#find(group, hash)
+      const isKnown = known !== undefined && !known.isAlone
       asked.push({
-        ...{ field: group.name, hash, known: known?.version ?? 0, mark: known?.mark ?? NO_MARK },
+        ...{ field: group.name, hash, known: isKnown ? known.version : 0, mark: isKnown ? known.mark : NO_MARK },
         ...{ entry, heldFromMs: frontierMs - group.heldMs },
       })
     }
@@ -147,10 +150,7 @@ export class SharedWindows {
   take(tx: Transaction, asked: readonly EntityAsked[], told: readonly EntityTold[], to: VectorPlace): number {
     for (let i = 0; i < asked.length; i++) if (!this.#catchUp(asked[i], told[i])) return -1
     const isFolded = told.some((one) => one.isFolded)
-    const state = this.#state
-    const flags = isFolded
-      ? state.revisit(tx, to.clockMs, to.out, to.at)
-      : state.evaluate(tx, to.clockMs, to.out, to.at)
+    const flags = this.#score(tx, to, isFolded)
     for (let i = 0; i < asked.length; i++) {
       const known = this.#known.get(keyOf(asked[i]))
       if (known === undefined || told[i].isFolded || to.peeks) continue
@@ -167,11 +167,15 @@ export class SharedWindows {
    */
   takeAlone(tx: Transaction, to: VectorPlace, isFolded: boolean): number {
     const asked = this.ask(tx, to)
-    const told = asked.map(({ known }): EntityTold => ({
-      ...{ isFolded, from: known, isWhole: known === 0, floorMs: -Infinity },
-      entries: NO_MARK,
-    }))
-    return this.take(tx, asked, told, to)
+    const flags = this.#score(tx, to, isFolded)
+    if (to.peeks || isFolded) return flags
+    for (const { field, hash, entry } of asked) {
+      const group = this.#groupOf(field)
+      const known = this.#find(group, hash) ?? this.#begin(group, hash, 0)
+      this.#apply(known, entry, 0)
+      known.isAlone = true
+    }
+    return flags
   }
 
   /** What labels have said of a transaction that is taken next: it counts in its own vector. */
@@ -245,15 +249,10 @@ export class SharedWindows {
 
   /** False where the entries do not begin at what is known here. */
   #catchUp({ field, hash }: EntityAsked, { from, isWhole, floorMs, entries }: EntityTold): boolean {
-    const group = this.#groups.find(({ name }) => name === field)
-    if (group === undefined) throw new RangeError(`no windows are kept by ${field}`)
+    const group = this.#groupOf(field)
     let known = this.#find(group, hash)
-    if (isWhole && (known === undefined || !this.#isOn(known, from, entries))) {
-      this.#known.delete(keyOf({ field, hash }))
-      known = { group, ...hashOf(hash), version: from, mark: NO_MARK, evictions: evictionsOf(group) }
-      this.#known.set(keyOf({ field, hash }), known)
-    }
-    if (known === undefined || known.version < from) return false
+    if (isWhole && (known === undefined || !this.#isOn(known, from, entries))) known = this.#begin(group, hash, from)
+    if (known === undefined || known.isAlone || known.version < from) return false
     for (let at = (known.version - from) * this.entryBytes; at < entries.length; at += this.entryBytes) {
       this.#apply(known, entries, at)
     }
@@ -266,8 +265,31 @@ export class SharedWindows {
     return true
   }
 
+  #groupOf(field: string): Group {
+    const group = this.#groups.find(({ name }) => name === field)
+    if (group === undefined) throw new RangeError(`no windows are kept by ${field}`)
+    return group
+  }
+
+  /** Windows of nothing, behind so many entries. */
+  #begin(group: Group, hash: string, version: number): Known {
+    const key = keyOf({ field: group.name, hash })
+    this.#known.delete(key)
+    const known: Known = {
+      ...{ group, ...hashOf(hash), version, mark: NO_MARK, evictions: evictionsOf(group), isAlone: false },
+    }
+    this.#known.set(key, known)
+    return known
+  }
+
+  #score(tx: Transaction, { out, at, clockMs }: VectorPlace, isFolded: boolean): number {
+    const state = this.#state
+    return isFolded ? state.revisit(tx, clockMs, out, at) : state.evaluate(tx, clockMs, out, at)
+  }
+
   /** What is known ends with one of these entries, of a list read from its start. */
-  #isOn({ version, mark }: Known, from: number, entries: Buffer): boolean {
+  #isOn({ version, mark, isAlone }: Known, from: number, entries: Buffer): boolean {
+    if (isAlone) return false
     const at = (version - from - 1) * this.entryBytes
     return at >= 0 && at < entries.length && mark.equals(entries.subarray(at, at + MARK_BYTES))
   }

@@ -123,3 +123,27 @@ void t.test('what a fail-over has lost is read again from the start', { skip }, 
   await first.fold(tx('v', 20), START + 20, out)
   t.equal(out[count], 6, 'a, x, y, z, u and itself: what is in Redis, and nothing else')
 })
+
+void t.test('what was folded alone gives way to the list, in whose order ever it comes there', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const { connection } = openConnection(t, redis.config())
+  await answered(() => connection.call('ping'))
+  const of = { catalogue: compiled, limits: ROOMY }
+  const [first, second] = [createMember(connection, 'alone', of), createMember(connection, 'alone', of)]
+  const out = new Float64Array(compiled.size)
+  const count = compiled.indexOf('card_count')
+  const tx = (id: string, at: number) => ({
+    ...{ transactionId: id, occurredAtMs: START + at, offsetMinutes: 0, amountMinor: 1, currency: 'EUR' },
+    ...{ amountBaseMinor: 1, fields: ['c', 's', null, null, null] },
+  })
+  await first.fold(tx('o', 0), START, out)
+  for (const [at, id] of ['a', 'b'].entries()) {
+    first.stage.foldAlone(tx(id, 1 + at), { out, at: 0, clockMs: START + 1 + at, peeks: false }, false)
+  }
+  t.equal(out[count], 3, 'those that follow see it')
+  // The last that was folded alone stands where it was folded, behind others than there.
+  await second.fold(tx('x', 5), START + 5, out)
+  for (const id of ['b', 'a']) await first.stage.writeBack(tx(id, id === 'a' ? 1 : 2), 'D', '{}', START + 5)
+  await first.fold(tx('d', 6), START + 6, out)
+  t.equal(out[count], 5, 'o, x, b, a and itself, each once')
+})
