@@ -30,9 +30,9 @@ export interface Member {
 
 /** Patient: what a busy machine does to a call is not asked here. */
 const POLICY = {
-  budgets: { deadline_ms: 1_000, log_wait_ms: 10_000 },
+  budgets: { deadline_ms: 1_000, log_wait_ms: 20_000 },
   idempotency: { window_ms: 86_400_000, ids_max: 1_000 },
-  state: { wait_ms: 1_000, on_unavailable: 'local' as const },
+  state: { wait_ms: 20_000, on_unavailable: 'local' as const },
 }
 
 export interface MemberOptions {

@@ -25,7 +25,7 @@ import {
 import { createMember, HASH_KEY, type Member, SINCE } from './member.js'
 
 const skip = skipWithoutRedis()
-const numRuns = Math.ceil(Number(process.env['ASSAY_FUZZ_RUNS'] ?? 120) / 3)
+const numRuns = Math.ceil(Number(process.env['ASSAY_FUZZ_RUNS'] ?? 60) / 3)
 const both = compileCatalogue({ format: 1, features: [...CATALOGUE.features, ...BUCKETED] }, SCHEMA, CURRENCIES)
 
 interface Case {
