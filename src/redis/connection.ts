@@ -104,6 +104,7 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
     if (isOpen) again = setTimeout(() => void client.connect().catch(() => undefined), RETRY_MS)
   })
 
+  const refreshing = refreshSlots(client)
   const gather = gatherWrites(client)
   const isUp = (): boolean => client.status === 'ready' && !isBarred
 
@@ -137,9 +138,18 @@ export function connectRedis(config: RedisConfig, deps: ConnectionDeps): RedisCo
     close() {
       isOpen = false
       clearTimeout(again)
+      clearInterval(refreshing)
       client.disconnect()
     },
   }
+}
+
+/** The timer of the client itself (ioredis 6.0.0) goes on for ever where it is closed while it asks. */
+function refreshSlots(client: Redis | Cluster): NodeJS.Timeout | undefined {
+  if (!(client instanceof Cluster)) return undefined
+  return setInterval(() => {
+    if (client.status === 'ready') client.refreshSlotsCache()
+  }, SLOTS_MS)
 }
 
 /** Commands of one turn of the loop leave in one write. The nodes of a cluster, each with its socket, write at once. */
@@ -212,8 +222,8 @@ function createClient(config: RedisConfig): Redis | Cluster {
   const retryStrategy = (times: number): number => Math.min(50 * times, RETRY_MS)
   if (topology === 'cluster') {
     return new Cluster(nodes.map(addressOf), {
-      ...{ redisOptions: common, clusterRetryStrategy: retryStrategy, slotsRefreshInterval: SLOTS_MS },
-      ...{ maxRedirections: 3, retryDelayOnFailover: 0, retryDelayOnClusterDown: 0 },
+      ...{ redisOptions: common, clusterRetryStrategy: retryStrategy, maxRedirections: 3 },
+      ...{ retryDelayOnFailover: 0, retryDelayOnClusterDown: 0 },
     })
   }
   const options = { ...common, retryStrategy, enableOfflineQueue: false, db: database }

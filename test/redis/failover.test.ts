@@ -54,8 +54,9 @@ void t.test('all slots are reached at once, and those of a dead node from its re
   await cluster.untilWhole()
   const isCopied = async () => assert.match((await before?.cli('info', 'replication')) ?? '', /master_link_status:up/)
   await answered(isCopied)
-  await before?.cli('cluster', 'failover')
-  await answered(async () => assert.equal(await cluster.primaryOf(0), before))
+  // A vote may come too late on a busy machine.
+  await before?.cli('cluster', 'failover', 'takeover')
+  await answered(async () => assert.equal((await cluster.primaryOf(0))?.node, before?.node))
   t.same(await answered(() => connection.call('get', FIRST)), Buffer.from('v'), 'and back')
   t.same(states, ['up'])
 })
