@@ -323,7 +323,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ bucketsHeldMax: 100_000, rampStepsMax: 16, auditHeldMax: 256, modelsMax: 8, approvalsMax: 16 },
   ...{ modelBytesMax: 512 << 20, bundleJsonBytesMax: 16 << 20, scoreTableMax: 1024, goldenRowsMax: 1024 },
   ...{ bundlesMax: 1024, gateMeasureMs: 30, onboardBytesMax: 4 * 2 ** 30 },
-  ...{ metricModelsMax: 64, metricRulesMax: 512 },
+  ...{ metricModelsMax: 64, metricRulesMax: 512, routesHeldMax: 64 },
   ...{ kafkaRowsMax: 512, kafkaWaitingMax: 64, kafkaTriesMax: 5, kafkaRetryMsMax: 5_000, kafkaAnswerMsMax: 60_000 },
   ...{ kafkaBatchRowsMax: 512, kafkaSendBytesMax: 512 << 10 },
   ...{ kafkaStandingMax: 20_000, kafkaStandingBytesMax: 8_192 },

@@ -1,11 +1,11 @@
-// A change of the routes as the servers of a fleet pass it on: one entry of a stream that they share, JSON with a format
-// of its own. Whatever is not exactly that is not read: it is of a newer release, or of another application.
+// A change of the routes as the servers of a fleet pass it on: one entry of a stream that they share, JSON with a
+// format of its own. Whatever is not exactly that is not read: it is of a newer release, or of another application.
 import { Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import type { Routing } from './control-state.js'
 import { Routes } from './policy.js'
 
-/** What the servers of a fleet have in common. What is loaded, and what is forced on one alone, is each server's own. */
+/** What the servers of a fleet have in common. What is loaded, and what is forced on one alone, is its own. */
 export type SharedRouting = Omit<Routing, 'loaded' | 'forced_here'>
 
 export interface RoutesEntry {

@@ -44,8 +44,8 @@ assay breaker release [NAME@VERSION] --reason TEXT
     give a model back, or everything that is forced; its breaker closes once golden rows match
 
 All of it is recorded like a change of routes, kept over restarts and shown by \`assay route status\`. Of servers that
-share their routes all obey; where Redis does not answer, \`open\` and \`panic\` act on the asked one alone (code 3) until
-they are released there.
+share their routes all obey; where Redis does not answer, \`open\` and \`panic\` act on the asked one alone (code 3)
+until they are released there.
   --reason TEXT        stands in the decision log, for good
 ${SERVER}`
 

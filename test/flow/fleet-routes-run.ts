@@ -1,6 +1,6 @@
-// The proof of the routes of a fleet: its run (three real servers and one Redis, routes changed at random through random
-// servers while payments come, servers killed with SIGKILL in the middle of a change) and its judgement, from the logs
-// alone, which is that of one server and what several must agree upon.
+// The proof of the routes of a fleet: its run (three real servers and one Redis, routes changed at random through
+// random servers while payments come, servers killed with SIGKILL in the middle of a change) and its judgement, from
+// the logs alone, which is that of one server and what several must agree upon.
 import { mkdtemp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type RunningServer, startServer } from '../../bench/server.js'

@@ -36,6 +36,11 @@ async function start(t: Test, redis: RedisServer, dataDir?: string, edit?: Edit)
   return rig
 }
 
+/** One after the other: a loop that they share is held up less. */
+async function startTwo(t: Test, redis: RedisServer): Promise<[Rig, Rig]> {
+  return [await start(t, redis), await start(t, redis)]
+}
+
 const reason = 'a test'
 
 /** `PUT /v1/routes`, or `POST /v1/routes:<verb>`. */
@@ -59,10 +64,22 @@ async function assay(rig: Rig, ...args: string[]): Promise<{ code: number; out: 
   return { code, out }
 }
 
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- what a server says is looked at field by field
-const shown = async (rig: Rig): Promise<any> => (await rig.operations('/v1/routes')).body as unknown
+interface Shown {
+  readonly revision: number
+  readonly share: number
+  readonly forced: { readonly baseline: boolean }
+  readonly ramp: { readonly state: string }
+  readonly fleet: {
+    readonly redis_seen: boolean
+    readonly newest_revision: number | null
+    readonly held_back: object | null
+    readonly servers: readonly { readonly revision: number }[]
+  }
+}
 
-function untilShown(rig: Rig, what: string, holds: (body: Awaited<ReturnType<typeof shown>>) => boolean) {
+const shown = async (rig: Rig): Promise<Shown> => (await rig.operations('/v1/routes')).body as Shown
+
+function untilShown(rig: Rig, what: string, holds: (body: Shown) => boolean) {
   return until(async () => holds(await shown(rig)), what, { msMax: 60_000, everyMs: 20 })
 }
 
@@ -78,7 +95,7 @@ async function roleFor(rig: Rig): Promise<string> {
 
 void t.test('what one server is asked every server serves', { skip }, async (t) => {
   const redis = await startRedis(t)
-  const [a, b] = await Promise.all([start(t, redis), start(t, redis)])
+  const [a, b] = await startTwo(t, redis)
   for (const rig of [a, b]) for (const model of ['trees@1', 'flat@1']) t.equal((await load(rig, model)).status, 200)
   t.match(await shown(a), { revision: 0, fleet: { redis_seen: true, newest_revision: 0 } }, 'loading is of one server')
 
@@ -90,7 +107,7 @@ void t.test('what one server is asked every server serves', { skip }, async (t) 
 
   const both = await Promise.all([change(a, 'set', { share: 3_000 }, 1), change(b, 'set', { share: 4_000 }, 1)])
   t.same(both.map(({ status }) => status).sort(), [200, 412], 'of two at once one is told of the conflict')
-  t.equal(both.find(({ status }) => status === 412)?.body.code, 'ASSAY_REVISION_STALE')
+  t.equal(both.find(({ status }) => status === 412)?.body.code as string, 'ASSAY_REVISION_STALE')
   const models = ['linear@1', 'trees@1', 'flat@1', undefined]
   const all = await Promise.all(models.map((model, at) => change([a, b][at % 2], 'force', { model })))
   t.same(
@@ -98,7 +115,7 @@ void t.test('what one server is asked every server serves', { skip }, async (t) 
     [200, 200, 200, 200],
     'what names no revision is asked for again',
   )
-  t.same(all.map(({ body }) => body.change.revision).sort(), [3, 4, 5, 6])
+  t.same(all.map(({ body }) => body.change.revision as number).sort(), [3, 4, 5, 6])
   await Promise.all([untilRevision(a, 6), untilRevision(b, 6)])
   t.match(await shown(b), { forced: { baseline: true } })
   t.equal(await roleFor(b), 'baseline')
@@ -110,7 +127,7 @@ void t.test('what one server is asked every server serves', { skip }, async (t) 
   await untilShown(
     a,
     'both are there',
-    ({ fleet }) => fleet.servers.length === 2 && fleet.servers.every((one: { revision: number }) => one.revision === 8),
+    ({ fleet }) => fleet.servers.length === 2 && fleet.servers.every((one) => one.revision === 8),
   )
   t.equal((await a.metric('assay_fleet_servers')).get(''), 2)
   t.equal((await a.metric('assay_fleet_routes_revision')).get(''), 8)
@@ -130,8 +147,7 @@ void t.test('what one server is asked every server serves', { skip }, async (t) 
 
 void t.test('while Redis is away the last routes are kept, and the panic button acts', { skip }, async (t) => {
   const redis = await startRedis(t)
-  const a = await start(t, redis)
-  const b = await start(t, redis)
+  const [a, b] = await startTwo(t, redis)
   for (const rig of [a, b]) t.equal((await load(rig, 'trees@1')).status, 200)
   t.equal((await change(a, 'set', { challenger: 'trees@1', share: 0 }, 0)).status, 200)
   await untilRevision(b, 1)
@@ -200,7 +216,7 @@ void t.test('while Redis is away the last routes are kept, and the panic button 
 
 void t.test('routes that a server cannot serve it passes by, and says so', { skip }, async (t) => {
   const redis = await startRedis(t)
-  const [a, b] = [await start(t, redis), await start(t, redis)]
+  const [a, b] = await startTwo(t, redis)
   t.equal((await load(a, 'trees@1')).status, 200)
   t.equal((await change(a, 'set', { challenger: 'trees@1', share: 10_000 }, 0)).status, 200)
   await untilShown(b, 'held back', ({ fleet }) => fleet.held_back !== null)
@@ -246,7 +262,7 @@ void t.test('routes that a server cannot serve it passes by, and says so', { ski
 
 void t.test('one server takes the steps of a ramp, and another only by an operator', { skip }, async (t) => {
   const redis = await startRedis(t)
-  const [a, b] = [await start(t, redis), await start(t, redis)]
+  const [a, b] = await startTwo(t, redis)
   for (const rig of [a, b]) t.equal((await load(rig, 'trees@1')).status, 200)
   const ramp = { challenger: 'trees@1', share: 100, ramp: { then: [200, 300], every_ms: 3_600_000 } }
   t.match((await change(a, 'set', ramp, 0)).body, { ramp: { state: 'running' } })

@@ -57,8 +57,8 @@ export async function readRoutesLog(directory: string): Promise<RoutesLog> {
 }
 
 /**
- * What is wrong: one line each; nothing where every decision was prescribed and made as its revision says. A server of a
- * fleet may pass revisions over, those that came while it was away.
+ * What is wrong: one line each; nothing where every decision was prescribed and made as its revision says. A server of
+ * a fleet may pass revisions over, those that came while it was away.
  */
 export function judgeRoutes(
   log: RoutesLog,

@@ -28,15 +28,20 @@ export function createLine(beside: Pick<RedisConnection, 'duplicate'>): Line {
     async ask(msMax, asked) {
       const held = (connection ??= beside.duplicate())
       let timer: NodeJS.Timeout | undefined
+      let isAnswered = false
       const late = new Promise<never>((_, fail) => {
-        timer = setTimeout(() => {
+        const end = (): void => {
+          if (isAnswered) return
           fail(new AssayError('ASSAY_STATE_UNAVAILABLE', `no answer within ${msMax} ms`))
           replace(held)
-        }, msMax)
+        }
+        // After a turn of the loop that took long the answer may be there and not read yet.
+        timer = setTimeout(() => setImmediate(end), msMax)
       })
       try {
         return await Promise.race([asked(held), late])
       } finally {
+        isAnswered = true
         clearTimeout(timer)
       }
     },

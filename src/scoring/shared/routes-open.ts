@@ -49,7 +49,7 @@ export async function openRoutes({ config, base, server, waitMs, ...deps }: Rout
   const viewed = { server, routes, following, forcedHere: () => served?.serving().routing.forced_here ?? null }
   registerFleet(metrics, viewed)
   return {
-    start: { models, routing: (own) => routes.begin(own) },
+    start: { models, routing: (own) => answered(waitMs, () => routes.begin(own)) },
     fleet: routes,
     view: viewOf(viewed),
     async join(control, baseline, port) {
@@ -68,15 +68,29 @@ export async function openRoutes({ config, base, server, waitMs, ...deps }: Rout
 
 /** The models of the newest routes; none where Redis does not answer. */
 async function modelsOf(stream: RoutesStream, waitMs: number): Promise<string[]> {
+  const found = await answered(waitMs, () => stream.newest()).catch(nothingIfAway)
+  const { champion = null, challenger = null } = found?.entry?.routing.routes ?? {}
+  return [champion, challenger].filter((model) => model !== null)
+}
+
+/** Asks again until there is an answer, for so long at most. */
+async function answered<Answer>(waitMs: number, ask: () => Promise<Answer>): Promise<Answer> {
   const untilMs = performance.now() + waitMs
   for (;;) {
     try {
-      const { champion = null, challenger = null } = (await stream.newest())?.entry?.routing.routes ?? {}
-      return [champion, challenger].filter((model) => model !== null)
+      return await ask()
     } catch (error) {
-      if (!(error instanceof AssayError) || error.code !== 'ASSAY_STATE_UNAVAILABLE') throw error
-      if (performance.now() > untilMs) return []
+      if (!isAway(error) || performance.now() > untilMs) throw error
       await delay(RETRY_MS)
     }
   }
+}
+
+function isAway(error: unknown): boolean {
+  return error instanceof AssayError && error.code === 'ASSAY_STATE_UNAVAILABLE'
+}
+
+function nothingIfAway(error: unknown): null {
+  if (isAway(error)) return null
+  throw error
 }

@@ -1,4 +1,5 @@
-// The routes of a fleet: one change, one revision, adopted by every server in the order of the stream (routes-stream.ts).
+// The routes of a fleet: one change, one revision, adopted by every server in the order of the stream, which is that of
+// routes-stream.ts.
 // Invariants: whatever a server adopts stands in the stream first, but for what is forced on it alone; its revision
 // never falls; what it cannot serve or cannot read it passes by, keeps its last routes and says so.
 // A change is asked of the stream behind the newest entry that was read, and so refused where somebody was quicker.
@@ -29,8 +30,8 @@ export interface FleetRoutes extends Fleet {
   /** The revision behind which news is waited for; null before the stream was seen. */
   position(): number | null
   /**
-   * What an empty log begins with: the newest routes, or its own, which are the first then. Throws ASSAY_STATE_UNAVAILABLE
-   * and ASSAY_STATE_REFUSED.
+   * What an empty log begins with: the newest routes, or its own, which are the first then. Throws
+   * ASSAY_STATE_UNAVAILABLE and ASSAY_STATE_REFUSED.
    */
   begin(own: Routing): Promise<Routing>
   /** From here on it adopts; `baseline` ends every chain of this server. */
