@@ -1,6 +1,6 @@
 // Real servers that share one Redis, under clients that never stop, while servers are killed with SIGKILL at random
-// moments and the Redis goes away and comes back. Keeps what clients were told and, read at rest, what the Redis holds.
-// What came of it is judged in fleet-judge.ts and fleet-features.ts. No test.
+// moments, others stand still, and the Redis goes away and comes back. Keeps what clients were told and, read at rest,
+// what the Redis holds. What came of it is judged in fleet-judge.ts and fleet-features.ts. No test.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -33,6 +33,8 @@ export interface Fleet {
   readonly clients: Clients
   /** So many SIGKILLs, mostly of one server at a time, each started again on its directory. */
   killServers(kills: number, onKill?: (killed: number) => void): Promise<void>
+  /** One server at a time stands still for longer than its claims hold: others take over what it was deciding. */
+  stallServers(stalls: number): Promise<void>
   /** Resolves when clients have so many more answers. */
   answered(more: number): Promise<void>
   /** Everything is answered and written back, and read; every transaction is asked for once more; all servers end. */
@@ -65,6 +67,8 @@ export const FLEET_ENVIRONMENT: Readonly<Record<string, string>> = {
 const BETWEEN_MS = 300
 const BETWEEN_MS_MORE = 1_700
 const DOWN_MS_MAX = 1_000
+/** Longer than the deadline and the wait for the log together, which a claim outlives by little. */
+const STALL_MS = 2_500
 /** Shares of the kills that take another server along. */
 const ALONG = 0.25
 const HEAL_MS_MAX = 180_000
@@ -150,6 +154,15 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
         await Promise.all(victims.map((server) => killOne(server, DOWN_MS_MAX * random.uniform())))
         killed += victims.length
         onKill?.(killed)
+      }
+    },
+    async stallServers(stalls) {
+      for (let stalled = 0; stalled < stalls; stalled++) {
+        await delay(BETWEEN_MS + BETWEEN_MS_MORE * random.uniform())
+        const { pid } = servers[random.integer(places.length)]
+        process.kill(pid, 'SIGSTOP')
+        await delay(STALL_MS)
+        process.kill(pid, 'SIGCONT')
       }
     },
     async close() {
