@@ -9,7 +9,7 @@ export type Confirmed =
   | { readonly kind: 'stands' }
   /** Another server has decided it, and this is its answer. */
   | { readonly kind: 'lost'; readonly body: string }
-  /** Another server decides it: nobody knows the answer yet. */
+  /** Another server decides it, or may have: nobody knows the answer yet. */
   | { readonly kind: 'unknown' }
 
 export type Confirm = (committing: Committing, done: (confirmed: Confirmed) => void) => void
@@ -33,9 +33,9 @@ export function createConfirm({ stage, supersede, onLeftBehind, onSuperseded }: 
   return ({ claim, body, sequence }, done) => {
     stage.commit(claim, body, (committed) => {
       if (committed.kind === 'kept') return done({ kind: 'stands' })
-      if (committed.kind === 'unconfirmed') {
+      if (committed.kind === 'unconfirmed' || committed.kind === 'unknown') {
         onLeftBehind(sequence)
-        return done({ kind: 'stands' })
+        return done({ kind: committed.kind === 'unknown' ? 'unknown' : 'stands' })
       }
       const own = decisionIdOf(body)
       // It was written back under another claim meanwhile.

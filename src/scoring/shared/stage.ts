@@ -27,6 +27,8 @@ export interface Claim {
   readonly refs: Buffer
   /** Decided or observed. */
   readonly becomes: 'D' | 'O'
+  /** Monotonic ms until which nobody else can have claimed it. */
+  heldUntilMs: number
 }
 
 /** Where a transaction stands after `begin`. */
@@ -46,8 +48,10 @@ type Labels = readonly Label[]
 
 export type Committed =
   | { readonly kind: 'kept' }
-  /** Nobody knows whether another decided: it is to be written back. */
+  /** There was no answer; nobody else can have decided it by now. It is to be written back. */
   | { readonly kind: 'unconfirmed' }
+  /** There was none, and another may have decided it. It is to be written back. */
+  | { readonly kind: 'unknown' }
   /** Another decided it: its answer, or null where that is not known in time. */
   | { readonly kind: 'lost'; readonly body: string | null }
 
@@ -87,6 +91,7 @@ export interface Stage {
 /** A call that waits, for a reply or for its next try. */
 interface Waiting {
   untilMs: number
+  isLate: boolean
   againAtMs: number
   readonly again: () => void
   readonly giveUp: () => void
@@ -134,8 +139,7 @@ export function createStage(deps: StageDeps): Stage {
     const startMs = clock.monoMs()
     let sinceMs = startMs
     const one: Waiting = {
-      untilMs: startMs + waitMs,
-      againAtMs: Infinity,
+      ...{ untilMs: startMs + waitMs, isLate: false, againAtMs: Infinity },
       again,
       giveUp() {
         const wasHeard = one.untilMs > startMs + waitMs
@@ -174,6 +178,20 @@ export function createStage(deps: StageDeps): Stage {
     again()
   }
 
+  /**
+   * Gives up once the loop has turned: where this process stood still, for a collection or for want of a core, the
+   * reply is there and only was not read.
+   */
+  function late(one: Waiting): void {
+    if (one.isLate) return
+    one.isLate = true
+    const giveUp = (): void => {
+      one.isLate = false
+      if (one.untilMs <= clock.monoMs() && waiting.delete(one)) one.giveUp()
+    }
+    setImmediate(() => setImmediate(giveUp))
+  }
+
   function claimOf(tx: Transaction, becomes: Claim['becomes']): Claim {
     const { hashes } = deps.identity
     deps.identity.of(tx)
@@ -182,10 +200,12 @@ export function createStage(deps: StageDeps): Stage {
     content.writeUInt32LE(hashes[3], 4)
     const id = windows.idHash(tx.transactionId)
     const both = [keys.transaction(id), keys.words(id)] as const
-    return { keys: both, content, token: nextToken(), refs: windows.refs(tx), becomes }
+    return { keys: both, content, token: nextToken(), refs: windows.refs(tx), becomes, heldUntilMs: 0 }
   }
 
-  function claim({ keys: both, content, token, refs, becomes }: Claim): Promise<Reply> {
+  function claim(own: Claim): Promise<Reply> {
+    const { keys: both, content, token, refs, becomes } = own
+    own.heldUntilMs = clock.monoMs() + leaseMs
     return connection.run(CLAIM, both, [content, token, leaseMs, windowMs, becomes, refs])
   }
 
@@ -252,7 +272,8 @@ export function createStage(deps: StageDeps): Stage {
       ask('fold', call, hear, alone)
     },
     commit(own, body, done) {
-      if (!admits()) return done({ kind: 'unconfirmed' })
+      const alone = (): void => done({ kind: clock.monoMs() < own.heldUntilMs ? 'unconfirmed' : 'unknown' })
+      if (!admits()) return alone()
       const call = (): Promise<Reply> => commit(own, body)
       const hear = (reply: Reply): 'done' | 'soon' => {
         const [kind, value] = listOf(reply)
@@ -260,7 +281,7 @@ export function createStage(deps: StageDeps): Stage {
         done(String(kind) === 'K' ? { kind: 'kept' } : { kind: 'lost', body: String(value) })
         return 'done'
       }
-      ask('commit', call, hear, (wasHeard) => done(wasHeard ? { kind: 'lost', body: null } : { kind: 'unconfirmed' }))
+      ask('commit', call, hear, (wasHeard) => (wasHeard ? done({ kind: 'lost', body: null }) : alone()))
     },
     async writeBack(tx, becomes, body, clockMs) {
       const own = claimOf(tx, becomes)
@@ -276,10 +297,8 @@ export function createStage(deps: StageDeps): Stage {
     tick() {
       const nowMs = clock.monoMs()
       for (const one of waiting) {
-        if (one.untilMs <= nowMs) {
-          waiting.delete(one)
-          one.giveUp()
-        } else if (one.againAtMs <= nowMs) one.again()
+        if (one.untilMs <= nowMs) late(one)
+        else if (one.againAtMs <= nowMs) one.again()
       }
     },
   }
