@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { CLI, ROOT } from '../../bench/server.js'
-import { type RedisServer, skipWithoutRedis, startRedis } from '../redis/rig.js'
+import { type RedisServer, skipWithoutRedis, startCluster, startRedis } from '../redis/rig.js'
 import { type Answer, answer, type Edit, FIXTURE_MODELS, request, type Rig, startRig, until } from './server-rig.js'
 import { readRoutesLog } from './routes-judge.js'
 
@@ -12,7 +12,7 @@ t.setTimeout(300_000)
 
 const skip = skipWithoutRedis()
 
-async function start(t: Test, redis: RedisServer, dataDir?: string, edit?: Edit): Promise<Rig> {
+async function start(t: Test, redis: Pick<RedisServer, 'config'>, dataDir?: string, edit?: Edit): Promise<Rig> {
   const rig = await startRig({
     ...(dataDir !== undefined && { dataDir }),
     edit(config) {
@@ -37,7 +37,7 @@ async function start(t: Test, redis: RedisServer, dataDir?: string, edit?: Edit)
 }
 
 /** One after the other: a loop that they share is held up less. */
-async function startTwo(t: Test, redis: RedisServer): Promise<[Rig, Rig]> {
+async function startTwo(t: Test, redis: Pick<RedisServer, 'config'>): Promise<[Rig, Rig]> {
   return [await start(t, redis), await start(t, redis)]
 }
 
@@ -68,7 +68,7 @@ interface Shown {
   readonly revision: number
   readonly share: number
   readonly forced: { readonly baseline: boolean }
-  readonly ramp: { readonly state: string }
+  readonly ramp: { readonly state: string } | null
   readonly fleet: {
     readonly redis_seen: boolean
     readonly newest_revision: number | null
@@ -88,8 +88,9 @@ const untilRevision = (rig: Rig, revision: number): Promise<void> =>
 
 let sent = 0
 async function roleFor(rig: Rig): Promise<string> {
+  const customer_id = `c${sent}`
   const transaction = { transaction_id: `t-${sent++}`, occurred_at: new Date().toISOString(), amount_minor: 100 }
-  const { body } = await rig.score({ ...transaction, currency: 'EUR', customer_id: 'c' })
+  const { body } = await rig.score({ ...transaction, currency: 'EUR', customer_id })
   return body.model.role as string
 }
 
@@ -267,18 +268,32 @@ void t.test('one server takes the steps of a ramp, and another only by an operat
   const ramp = { challenger: 'trees@1', share: 100, ramp: { then: [200, 300], every_ms: 3_600_000 } }
   t.match((await change(a, 'set', ramp, 0)).body, { ramp: { state: 'running' } })
   await untilRevision(b, 1)
-  await untilShown(b, 'another takes the steps', (body) => body.ramp.state === 'elsewhere')
+  await untilShown(b, 'another takes the steps', (body) => body.ramp?.state === 'elsewhere')
   t.match(await change(b, 'resume'), { status: 409, body: { code: 'ASSAY_CHANGE_CONFLICT' } })
   await a.stop()
-  await untilShown(b, 'nobody takes the steps', (body) => body.ramp.state === 'paused')
+  await untilShown(b, 'nobody takes the steps', (body) => body.ramp?.state === 'paused')
   t.ok((await b.operations('/v1/status')).body.reasons.includes('a ramp is paused: assay route resume'))
   t.match(await change(b, 'resume'), { status: 200, body: { revision: 2, ramp: { state: 'running', step: 0 } } })
   const again = await start(t, redis, a.dataDir)
   await untilShown(
     again,
     'the other one has taken over',
-    (body) => body.revision === 2 && body.ramp.state === 'elsewhere',
+    (body) => body.revision === 2 && body.ramp?.state === 'elsewhere',
   )
+
+  const short = { challenger: 'trees@1', share: 4_000, ramp: { then: [5_000], every_ms: 1_000 } }
+  t.match(await change(b, 'set', short, 2), { status: 200, body: { ramp: { state: 'running' } } })
+  await until(
+    async () => {
+      // By its own decisions: the other one gets none.
+      await Promise.all(Array.from({ length: 32 }, () => roleFor(b)))
+      return (await shown(b)).ramp === null
+    },
+    'the end of the ramp',
+    { msMax: 120_000 },
+  )
+  await untilRevision(again, 5)
+  t.match(await shown(again), { share: 5_000, ramp: null, last_change: { kind: 'ramp_end', actor: 'ramp' } })
 })
 
 void t.test('a start that cannot join its fleet says why', { skip }, async (t) => {
@@ -321,3 +336,11 @@ void t.test(
     t.match(await redis.cli('xrange', 'assay:routes', '-', '+'), /^3-1\n/, 'an empty stream begins with what it has')
   },
 )
+
+void t.test('a cluster of Redis does as well', { skip }, async (t) => {
+  const [a, b] = await startTwo(t, await startCluster(t))
+  t.match(await change(a, 'force'), { status: 200, body: { change: { revision: 1, shared: true } } })
+  await untilRevision(b, 1)
+  t.match(await change(b, 'release'), { status: 200, body: { change: { revision: 2, shared: true } } })
+  await untilShown(a, 'both are there', ({ revision, fleet }) => revision === 2 && fleet.servers.length === 2)
+})
