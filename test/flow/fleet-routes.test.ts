@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { CLI, ROOT } from '../../bench/server.js'
-import { type RedisServer, skipWithoutRedis, startCluster, startRedis } from '../redis/rig.js'
+import { type RedisServer, skipWithoutRedis, startCluster, startRedis, startSentinels } from '../redis/rig.js'
 import { type Answer, answer, type Edit, FIXTURE_MODELS, request, type Rig, startRig, until } from './server-rig.js'
 import { readRoutesLog } from './routes-judge.js'
 
@@ -343,4 +343,14 @@ void t.test('a cluster of Redis does as well', { skip }, async (t) => {
   await untilRevision(b, 1)
   t.match(await change(b, 'release'), { status: 200, body: { change: { revision: 2, shared: true } } })
   await untilShown(a, 'both are there', ({ revision, fleet }) => revision === 2 && fleet.servers.length === 2)
+})
+
+void t.test('a fail-over of Redis is waited for, and the routes go on', { skip }, async (t) => {
+  const redis = await startSentinels(t)
+  const [a, b] = await startTwo(t, redis)
+  t.match(await change(a, 'force'), { status: 200, body: { change: { revision: 1, shared: true } } })
+  await redis.failover()
+  await until(async () => (await change(b, 'release')).status === 200, 'a release', { msMax: 60_000, everyMs: 200 })
+  await untilRevision(a, 2)
+  t.match(await shown(a), { forced: { baseline: false, open: [] } })
 })
