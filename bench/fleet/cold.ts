@@ -1,6 +1,5 @@
 // What a server pays that has just joined a fleet: the first transaction of an entity needs its whole list, those that
 // follow only what is new. The lists are written before; the server asks for each of them once, at rest, then again.
-import { setTimeout as delay } from 'node:timers/promises'
 import { FOLD } from '../../src/scoring/shared/scripts.js'
 import { openClient } from '../client.js'
 import { quantile } from '../control.js'
@@ -8,7 +7,7 @@ import { openLoop } from '../load.js'
 import { createRequestPool, httpRequest, POPULATION } from '../requests.js'
 import type { RunningServer } from '../server.js'
 import { type BenchRedis, scriptMicros, startRedis } from './redis.js'
-import { type Bench, decidedLocally, endMember, heads, type Part, row, startMember } from './rig.js'
+import { type Bench, decidedLocally, endMember, heads, type Part, row, startMember, untilAnswered } from './rig.js'
 import { inBatches, openWriter, transactionOf } from './writer.js'
 
 export interface ColdSizes {
@@ -36,11 +35,6 @@ const PREFIX = 'cold'
 /** The span of the lists: shorter than the longest window. */
 const SPAN_MS = 20 * 86_400_000
 const WARM_RATE = 200
-/** Milliseconds between two requests: whatever the one before has left undone is done. */
-const REST_MS = 20
-/** What a busy machine makes a server say: it has folded nothing, and is asked again. */
-const REFUSED = 503
-const TRIES_MAX = 20
 
 export async function measureCold(bench: Bench, sizes: ColdSizes): Promise<Part<{ rows: readonly ColdRow[] }>> {
   const redis = await startRedis()
@@ -100,16 +94,13 @@ async function askAll(redis: BenchRedis, server: RunningServer, names: readonly 
   const times = new Float64Array(names.length)
   for (const [at, customer] of names.entries()) {
     const bytes = requestOf(customer)
-    let status = REFUSED
-    for (let tries = 0; status === REFUSED && tries < TRIES_MAX; tries++) {
-      await delay(REST_MS)
+    const { ms } = await untilAnswered(async () => {
       const fromMs = performance.now()
       const replied = new Promise<number>((resolve) => (hear = resolve))
       client.send(0, bytes)
-      status = await replied
-      times[at] = performance.now() - fromMs
-    }
-    if (status !== 200) throw new Error(`${customer}: ${status === 0 ? 'lost' : status}`)
+      return { status: await replied, ms: performance.now() - fromMs }
+    })
+    times[at] = ms
   }
   client.close()
   times.sort()

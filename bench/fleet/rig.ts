@@ -1,5 +1,6 @@
 // What the parts of the fleet's bench share: how much is asked, servers on a Redis, and what one of them has done.
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { median } from '../interval.js'
 import { scrape } from '../scrape.js'
 import { type RunningServer, startServer } from '../server.js'
@@ -57,6 +58,23 @@ export async function endMember(server: RunningServer): Promise<void> {
 /** Decisions that it made from its own windows, the Redis not having answered in time. */
 export async function decidedLocally(server: RunningServer): Promise<number> {
   return (await scrape(server)).get('assay_decisions_local_total') ?? 0
+}
+
+/** What a busy machine makes a server say. */
+const REFUSED = 503
+const TRIES_MAX = 50
+/** Milliseconds before each try: whatever the one before has left undone is done. */
+const REST_MS = 20
+
+/** Asks until it is not refused, always with the same id: however often, the payment counts once. Throws in the end. */
+export async function untilAnswered<A extends { readonly status: number }>(ask: () => Promise<A>): Promise<A> {
+  for (let tries = 0; tries < TRIES_MAX; tries++) {
+    await delay(REST_MS)
+    const answer = await ask()
+    if (answer.status === 200) return answer
+    if (answer.status !== REFUSED) throw new Error(`a payment was answered with ${answer.status}`)
+  }
+  throw new Error(`a payment was refused ${TRIES_MAX} times`)
 }
 
 export function medianOf<Key extends string>(list: readonly Readonly<Record<Key, number>>[], key: Key): number {
