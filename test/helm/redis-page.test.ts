@@ -8,9 +8,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { ROOT } from '../../bench/server.js'
+import { ROOT, startServer } from '../../bench/server.js'
 import { loadConfig } from '../../src/config.js'
 import { type RedisConfig, STATE_DEFAULTS } from '../../src/contract/state.js'
+import { QUICK_SERVE } from '../flow/quick.js'
 import { checkRedis, connectRedis, type RedisConnection, script } from '../../src/redis/connection.js'
 
 const page = readFileSync(join(ROOT, 'helm', 'REDIS.md'), 'utf8')
@@ -68,12 +69,14 @@ void t.test('its settings hold, and its rights are enough for the servers', { sk
     ['set', key, 'a', 'px', 60_000],
     ['append', key, 'b'],
     ['get', key],
-    ['getrange', key, 0, 0],
     ['pexpire', key, 60_000],
+    ['exists', key],
+    ['hset', 'assay:servers', 'a', 1],
+    ['hgetall', 'assay:servers'],
+    ['hdel', 'assay:servers', 'a'],
     ['xadd', 'assay:routes', '1-1', 'revision', 1],
-    ['xrange', 'assay:routes', '-', '+'],
     ['xread', 'streams', 'assay:routes', 0],
-    ['script', 'load', 'return 1'],
+    ['xrevrange', 'assay:routes', '+', '-'],
     ['time'],
     ['info', 'server'],
   ]
@@ -87,6 +90,36 @@ void t.test('its settings hold, and its rights are enough for the servers', { sk
     [],
     'none that is not tried here',
   )
+})
+
+void t.test('a server scores, labels and is routed with these rights', { skip, timeout: 120_000 }, async (t) => {
+  const { config } = await redisOfPage(t)
+  const folder = mkdtempSync(join(tmpdir(), 'assay-rights-'))
+  const redis = { username: 'assay', password_file: config.password_file, nodes: JSON.stringify(config.nodes) }
+  const settings = Object.entries(redis).map(([key, value]) => [`ASSAY_PROCESS__STATE__REDIS__${key}`, value ?? ''])
+  // However busy the machine is.
+  const patient = { ASSAY_POLICY__STATE__WAIT_MS: '1000', ASSAY_POLICY__STATE__ON_UNAVAILABLE: 'local' }
+  const env = { ...Object.fromEntries(settings), ...patient, ASSAY_PROCESS__STATE__KIND: 'redis' }
+  const server = await startServer({ dataDir: folder, env, command: QUICK_SERVE })
+  t.teardown(async () => {
+    await server.kill()
+    rmSync(folder, { recursive: true })
+  })
+  const post = (port: number, path: string, body: object, headers = {}): Promise<Response> =>
+    fetch(`http://127.0.0.1:${port}${path}`, {
+      ...{ method: 'POST', body: JSON.stringify(body) },
+      headers: { 'content-type': 'application/json', ...headers },
+    })
+  const named = { transaction_id: 'tx-of-rights', occurred_at: new Date().toISOString(), customer_id: 'c1' }
+  const payment = { ...named, amount_minor: 100, currency: 'EUR', terminal_id: 't1' }
+  const label = { ...named, kind: 'authorisation', approved: false, source: 'issuer', known_at: named.occurred_at }
+  t.equal((await post(server.scorePort, '/v1/labels', label)).status, 202)
+  for (const replayed of [null, 'true']) {
+    const answer = await post(server.scorePort, '/v1/score', payment)
+    t.equal(answer.headers.get('idempotent-replayed'), replayed)
+    t.match(await answer.json(), { transaction_id: 'tx-of-rights', features: ['cold', 'shared'] })
+  }
+  t.notMatch(server.output(), /SharedStateFailed|NOPERM|FleetLost/)
 })
 
 void t.test('nothing else is allowed: no other key, command or person', { skip, timeout: 60_000 }, async (t) => {
