@@ -1,8 +1,9 @@
 // The proof of shared state: three servers and one Redis under clients that never stop. 100 servers are killed with
-// SIGKILL at random moments; the Redis stops and dies, with every write on disk; a primary that keeps nothing on disk
-// dies and its replica takes over, whose losses are counted. test/flow/fleet.test.ts is the short form.
-//   node dist/bench/fleet-kills.js [--kills 100] [--outages 10] [--failovers 3] [--per-second 300] [--seed N]
-//                                  [--folder DIR]                      → bench/results/fleet-kills.txt
+// SIGKILL at random moments, others stand still; the Redis stops and dies, with every write on disk; a primary that
+// keeps nothing on disk dies and its replica takes over, whose losses are counted. test/flow/fleet.test.ts is the short
+// form.
+//   node dist/bench/fleet-kills.js [--kills 100] [--stalls 20] [--outages 10] [--failovers 3] [--per-second 300]
+//                                  [--seed N] [--folder DIR]           → bench/results/fleet-kills.txt
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -18,6 +19,7 @@ import { ROOT } from './server.js'
 const { values } = parseArgs({
   options: {
     kills: { type: 'string', default: '100' },
+    stalls: { type: 'string', default: '20' },
     outages: { type: 'string', default: '10' },
     failovers: { type: 'string', default: '3' },
     'per-second': { type: 'string', default: '300' },
@@ -26,7 +28,7 @@ const { values } = parseArgs({
   },
 })
 const [kills, outages, failovers] = [Number(values.kills), Number(values.outages), Number(values.failovers)]
-const [perSecond, seed] = [Number(values['per-second']), Number(values.seed)]
+const [stalls, perSecond, seed] = [Number(values.stalls), Number(values['per-second']), Number(values.seed)]
 mkdirSync(values.folder, { recursive: true })
 
 const CONNECTIONS = 16
@@ -90,8 +92,11 @@ async function judged(title: string, run: FleetRun, wasAway: boolean): Promise<v
 async function killServers(owner: Owner): Promise<void> {
   const redis = await startRedis(owner, { persistent: true })
   const onKill = (killed: number): void => console.error(`${killed} servers killed`)
-  const run = await runFleet(owner, redis.config(), (fleet) => fleet.killServers(kills, onKill))
-  await judged(`${kills} kills of servers`, run, false)
+  const run = await runFleet(owner, redis.config(), async (fleet) => {
+    await fleet.killServers(kills, onKill)
+    await fleet.stallServers(stalls)
+  })
+  await judged(`${kills} kills of servers, ${stalls} that stood still for longer than their claims hold`, run, false)
 }
 
 async function stopRedis(owner: Owner): Promise<void> {
@@ -110,7 +115,7 @@ async function stopRedis(owner: Owner): Promise<void> {
         await fleet.killServers(1)
         await redis.restart()
       }
-      await fleet.answered(perSecond)
+      await fleet.answered(5 * perSecond)
       console.error(`${outage + 1} outages of the Redis`)
     }
   })
@@ -151,5 +156,5 @@ lines.push(
     : `NOT kept: ${findings.length} findings`,
   ...findings.slice(0, 50).map((finding) => `  ${finding}`),
 )
-writeReport('fleet-kills', lines, { seed, perSecond, kills, outages, failovers, findings: findings.length })
+writeReport('fleet-kills', lines, { seed, perSecond, kills, stalls, outages, failovers, findings: findings.length })
 if (findings.length > 0) process.exitCode = 1
