@@ -69,6 +69,8 @@ void t.test('its settings hold, and its rights are enough for the servers', { sk
     ['set', key, 'a', 'px', 60_000],
     ['append', key, 'b'],
     ['get', key],
+    ['getrange', key, 0, 0],
+    ['strlen', key],
     ['pexpire', key, 60_000],
     ['exists', key],
     ['hset', 'assay:servers', 'a', 1],

@@ -12,21 +12,30 @@ import { script } from '../../redis/connection.js'
 /** What a reply begins with where a value is none of ours, or of a later release. */
 export const FORMAT_REFUSED = 'ASSAY another format'
 
+/** Of an entity's newest entries so many are searched for a transaction that comes again: the cost of a fold is bounded. */
+const SEARCHED = 256
+
 const ENTITY = `
 local H, M = 16, ${MARK_BYTES}
 local entry, known, mark = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local E = #entry
-local list = redis.call('GET', KEYS[1])
-if list and (list:sub(1, 4) ~= 'ASY1' or (#list - H) % E ~= 0) then
-  return redis.error_reply('${FORMAT_REFUSED} at ' .. KEYS[1])
+local head = redis.call('GETRANGE', KEYS[1], 0, H - 1)
+local n = 0
+if head == '' then
+  head = 'ASY1' .. struct.pack('<I4', 0) .. struct.pack('<d', -math.huge)
+else
+  n = (redis.call('STRLEN', KEYS[1]) - H) / E
+  if head:sub(1, 4) ~= 'ASY1' or n % 1 ~= 0 then return redis.error_reply('${FORMAT_REFUSED} at ' .. KEYS[1]) end
 end
-local base, n, floor = 0, 0, struct.pack('<d', -math.huge)
-if list then base, n, floor = struct.unpack('<I4', list, 5), (#list - H) / E, list:sub(9, 16) end
+local base, floor = struct.unpack('<I4', head, 5), head:sub(9, 16)
+local function read(from, to)
+  if from >= to then return '' end
+  return redis.call('GETRANGE', KEYS[1], H + from * E, H + to * E - 1)
+end
 local skip, whole = known - base, 0
-if skip < 1 or skip > n or list:sub(H + (skip - 1) * E + 1, H + (skip - 1) * E + M) ~= mark then
+if skip < 1 or skip > n or read(skip - 1, skip):sub(1, M) ~= mark then
   skip, whole = 0, 1
 end
-local rest = list and list:sub(H + 1 + skip * E) or ''
 `
 
 /**
@@ -35,29 +44,31 @@ local rest = list and list:sub(H + 1 + skip * E) or ''
  */
 export const FOLD = script(`${ENTITY}
 local heldFrom, ttl, most = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
-local own, at = entry:sub(1, M), H + 1
-while list do
-  local found = list:find(own, at, true)
+local own = entry:sub(1, M)
+local low = math.min(skip, math.max(0, n - ${SEARCHED}))
+local tail = read(low, n)
+local rest = tail:sub((skip - low) * E + 1)
+local at = 1
+while true do
+  local found = tail:find(own, at, true)
   if not found then break end
-  if (found - 1 - H) % E == 0 then return {1, base + skip, whole, floor, rest} end
+  if (found - 1) % E == 0 then return {1, base + skip, whole, floor, rest} end
   at = found + 1
 end
 if ARGV[7] ~= '1' then return {0, base + skip, whole, floor, rest} end
-local drop = 0
-local function time(i) return (struct.unpack('<d', list, H + i * E + ${TIME_AT + 1})) end
-while drop < n and time(drop) <= heldFrom do drop = drop + 1 end
-local newest = struct.unpack('<d', floor)
-if n - drop >= most then
-  local keep = most - math.ceil(most / 8)
+local function time(entries, i) return (struct.unpack('<d', entries, i * E + ${TIME_AT + 1})) end
+local quarter = math.floor(n / 4)
+-- What need not be held leaves once it is a quarter, so that it is seldom copied; at the bound an eighth leaves.
+if n == 0 or n >= most or time(read(quarter, quarter + 1), 0) <= heldFrom then
+  local list, drop, newest = read(0, n), 0, struct.unpack('<d', floor)
+  while drop < n and time(list, drop) <= heldFrom do drop = drop + 1 end
+  local keep = n - drop >= most and most - math.ceil(most / 8) or n
   while n - drop > keep do
-    newest = math.max(newest, time(drop))
+    newest = math.max(newest, time(list, drop))
     drop = drop + 1
   end
-end
-if not list or drop * 4 > n then
-  local kept = list and list:sub(H + 1 + drop * E) or ''
-  local head = 'ASY1' .. struct.pack('<I4', base + drop) .. struct.pack('<d', newest)
-  redis.call('SET', KEYS[1], head .. kept .. entry, 'PX', ttl)
+  head = 'ASY1' .. struct.pack('<I4', base + drop) .. struct.pack('<d', newest)
+  redis.call('SET', KEYS[1], head .. list:sub(1 + drop * E) .. entry, 'PX', ttl)
 else
   redis.call('APPEND', KEYS[1], entry)
   redis.call('PEXPIRE', KEYS[1], ttl)
@@ -67,17 +78,16 @@ return {0, base + skip, whole, floor, rest}
 
 /** KEYS entity. ARGV an entry (for its length), 0, ''. Returns [entries trimmed and held, all entries]. */
 export const READ = script(`${ENTITY}
-return {base + n, rest}
+return {base + n, read(0, n)}
 `)
 
 /** KEYS entity. ARGV entry, entries trimmed and held as read, '', ttl. Returns 1 where it was appended, else 0. */
 export const APPEND = script(`${ENTITY}
 if base + n ~= known then return 0 end
-if list then
+if n == 0 then redis.call('SET', KEYS[1], head .. entry, 'PX', ARGV[4])
+else
   redis.call('APPEND', KEYS[1], entry)
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
-else
-  redis.call('SET', KEYS[1], 'ASY1' .. struct.pack('<I4', 0) .. floor .. entry, 'PX', ARGV[4])
 end
 return 1
 `)
@@ -96,8 +106,8 @@ end
 `
 
 /**
- * KEYS transaction, words of labels that wait for it. ARGV content hash, token, lease (ms), ttl (ms), D or O for what it
- * is to become, refs. Returns [N new or taken over, waiting words] · [R other content] · [B claimed, ms left] ·
+ * KEYS transaction, words of labels that wait for it. ARGV content hash, token, lease (ms), ttl (ms), what it is to
+ * become (D or O), refs. Returns [N new or taken over, waiting words] · [R other content] · [B claimed, ms left] ·
  * [O|D, body].
  */
 export const CLAIM = script(`${TRANSACTION}
