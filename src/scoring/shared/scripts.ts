@@ -12,7 +12,7 @@ import { script } from '../../redis/connection.js'
 /** What a reply begins with where a value is none of ours, or of a later release. */
 export const FORMAT_REFUSED = 'ASSAY another format'
 
-/** Of an entity's newest entries so many are searched for a transaction that comes again: the cost of a fold is bounded. */
+/** Of so many newest entries of an entity a transaction that comes again is found: the cost of a fold is bounded. */
 const SEARCHED = 256
 
 const ENTITY = `
