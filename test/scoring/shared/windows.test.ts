@@ -3,10 +3,11 @@
 // windows each of them holds.
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import type { RedisConfig } from '../../../src/contract/state.js'
 import { compileCatalogue, type CompiledCatalogue } from '../../../src/features/compile.js'
 import { createFeatureState } from '../../../src/features/state.js'
 import type { Limits } from '../../../src/limits.js'
-import { answered, openConnection, skipWithoutRedis, startRedis } from '../../redis/rig.js'
+import { answered, openConnection, skipWithoutRedis, startCluster, startRedis } from '../../redis/rig.js'
 import {
   apply,
   BUCKETED,
@@ -57,8 +58,17 @@ async function agrees(steps: readonly Step[], { catalogue, limits }: Case, membe
 
 async function check(t: Test, of: Case, entities: number): Promise<void> {
   const redis = await startRedis(t)
-  const { connection } = openConnection(t, redis.config())
-  await answered(() => connection.call('ping'))
+  await checkOver(t, redis.config(), of, { entities, runs: numRuns })
+}
+
+interface Streams {
+  readonly entities: number
+  readonly runs: number
+}
+
+async function checkOver(t: Test, config: RedisConfig, of: Case, { entities, runs }: Streams): Promise<void> {
+  const { connection } = openConnection(t, config)
+  await answered(() => connection.call('get', 'any'))
   let run = 0
   await fc.assert(
     fc.asyncProperty(streams(entities), async (steps) => {
@@ -66,9 +76,9 @@ async function check(t: Test, of: Case, entities: number): Promise<void> {
       const members = Array.from({ length: of.servers }, () => createMember(connection, `run${run}`, of))
       await agrees(steps, of, members)
     }),
-    { numRuns },
+    { numRuns: runs },
   )
-  t.ok(run >= numRuns, `${run} streams agree`)
+  t.ok(run >= runs, `${run} streams agree`)
 }
 
 void t.test('one server: exact windows, buckets, and both', { skip }, async (t) => {
@@ -81,6 +91,12 @@ void t.test('three servers, each asked in turn', { skip }, async (t) => {
 
 void t.test('servers that hold the windows of two entities only', { skip }, async (t) => {
   await check(t, { catalogue: both, limits: { ...ROOMY, sharedEntitiesMax: 2 }, servers: 2 }, 12)
+})
+
+void t.test('servers over a cluster, whose nodes answer apart', { skip }, async (t) => {
+  const cluster = await startCluster(t)
+  const of = { catalogue: both, limits: ROOMY, servers: 2 }
+  await checkOver(t, cluster.config(), of, { entities: 3, runs: Math.ceil(numRuns / 4) })
 })
 
 void t.test('entities at their bound say so, on whichever server', { skip }, async (t) => {
