@@ -30,6 +30,7 @@ const LABEL_BYTES = 45
 /** Type and id: what tells one transaction's entry from another's. */
 export const MARK_BYTES = TIME
 export const TIME_AT = TIME
+export const FRONTIER_AT = FRONTIER
 const KINDS = ['fraud', 'authorisation'] as const satisfies readonly Label['kind'][]
 
 /** What a word acts on: the event of its transaction in exact windows, or the bucket of its time. */

@@ -61,8 +61,10 @@ export interface EntityAsked {
   readonly known: number
   readonly mark: Buffer
   readonly entry: Buffer
-  /** Entries whose event lies at or before it are no longer needed, ms. */
-  readonly heldFromMs: number
+  /** Entries whose event lies so far behind what windows follow are no longer needed, ms. */
+  readonly heldMs: number
+  /** Entries that were appended when windows were not as far as this cannot be of the same transaction, ms. */
+  readonly cameAfterMs: number
 }
 
 /** A list of the store, and what a word in it acts on. */
@@ -72,8 +74,10 @@ export interface WordList extends Pick<EntityAsked, 'field' | 'hash'> {
 
 /** What the store says of an entity. */
 export interface EntityTold {
-  /** The transaction stood in the list before; else its entry was appended behind `entries`. */
+  /** The transaction stood in the list before. */
   readonly isFolded: boolean
+  /** Its entry was appended behind `entries`: not where it is too old for every window, or nothing was to be left. */
+  readonly isAppended: boolean
   /** Entries that stand before `entries` in the list. */
   readonly from: number
   /** `entries` begin at the start of what the list still has. */
@@ -89,7 +93,7 @@ export interface SharedWindowsOptions {
   readonly entityNames: readonly string[]
   /** The same on every server, 16 bytes. */
   readonly hashKey: Uint8Array
-  readonly limits: Pick<Limits, 'lateMsMax' | 'sharedEntitiesMax'>
+  readonly limits: Pick<Limits, 'lateMsMax' | 'clockAheadMsMax' | 'sharedEntitiesMax'>
 }
 
 // A class: private state and speed meet.
@@ -102,10 +106,12 @@ export class SharedWindows {
   readonly #known: LRUCache<string, Known>
   readonly #current: Current
   readonly #lateMsMax: number
+  readonly #clockAheadMsMax: number
 
   constructor({ plan }: CompiledCatalogue, { state, entityNames, hashKey, limits }: SharedWindowsOptions) {
     this.#state = state
     this.#lateMsMax = limits.lateMsMax
+    this.#clockAheadMsMax = limits.clockAheadMsMax
     this.#groups = groupsOf(state.windows, entityNames, limits.lateMsMax)
     this.#codec = new EntryCodec(plan, hashKey)
     this.entryBytes = this.#codec.bytes
@@ -137,7 +143,7 @@ export class SharedWindows {
       const isKnown = known !== undefined && !known.isAlone
       asked.push({
         ...{ field: group.name, hash, known: isKnown ? known.version : 0, mark: isKnown ? known.mark : NO_MARK },
-        ...{ entry, heldFromMs: frontierMs - group.heldMs },
+        ...{ entry, heldMs: group.heldMs, cameAfterMs: tx.occurredAtMs - this.#clockAheadMsMax },
       })
     }
     return asked
@@ -153,7 +159,7 @@ export class SharedWindows {
     const flags = this.#score(tx, to, isFolded)
     for (let i = 0; i < asked.length; i++) {
       const known = this.#known.get(keyOf(asked[i]))
-      if (known === undefined || told[i].isFolded || to.peeks) continue
+      if (known === undefined || !told[i].isAppended) continue
       // It may have come back with the entries of a transaction that went out later.
       if (known.version > told[i].from + told[i].entries.length / this.entryBytes) continue
       this.#apply(known, asked[i].entry, 0)

@@ -6,13 +6,16 @@
 //
 // Entries of an entity have one length, that of the entry which is brought. Invariants: a transaction stands in an
 // entity's list once; what was decided is never decided again; a claim ends with its lease, or its decision.
-import { MARK_BYTES, TIME_AT } from '../../features/shared-entry.js'
+import { FRONTIER_AT, MARK_BYTES, TIME_AT } from '../../features/shared-entry.js'
 import { script } from '../../redis/connection.js'
 
 /** What a reply begins with where a value is none of ours, or of a later release. */
 export const FORMAT_REFUSED = 'ASSAY another format'
 
-/** Of so many newest entries of an entity a transaction that comes again is found: the cost of a fold is bounded. */
+/** Lua counts bytes from 1. */
+const FRONTIER_PLACE = FRONTIER_AT + 1
+const TIME_PLACE = TIME_AT + 1
+/** Entries that are looked through for the same transaction at once, newest first; most often once. */
 const SEARCHED = 256
 
 const ENTITY = `
@@ -39,24 +42,32 @@ end
 `
 
 /**
- * KEYS entity. ARGV entry, entries known, mark of the last of them, time up to which events are held no more (ms), ttl
- * (ms), entries held at most, 1 to append. Returns [stood there before, entries before `rest`, whole, floor, rest].
+ * KEYS entity. ARGV entry, entries known, mark of the last of them, how long events are held (ms), ttl (ms), entries
+ * held at most, 1 to append, time before which it did not come for the first time (ms). Returns [stood there before,
+ * appended, entries before `rest`, whole, floor, rest]. What is too old for every window is not appended.
  */
 export const FOLD = script(`${ENTITY}
-local heldFrom, ttl, most = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local ttl, most = ARGV[5], tonumber(ARGV[6])
 local own = entry:sub(1, M)
-local low = math.min(skip, math.max(0, n - ${SEARCHED}))
+local first, since = math.max(0, n - ${SEARCHED}), tonumber(ARGV[8])
+while first > 0 and struct.unpack('<d', read(first, first + 1), ${FRONTIER_PLACE}) >= since do
+  first = math.max(0, first - ${SEARCHED})
+end
+local low = math.min(skip, first)
 local tail = read(low, n)
 local rest = tail:sub((skip - low) * E + 1)
 local at = 1
 while true do
   local found = tail:find(own, at, true)
   if not found then break end
-  if (found - 1) % E == 0 then return {1, base + skip, whole, floor, rest} end
+  if (found - 1) % E == 0 then return {1, 0, base + skip, whole, floor, rest} end
   at = found + 1
 end
-if ARGV[7] ~= '1' then return {0, base + skip, whole, floor, rest} end
-local function time(entries, i) return (struct.unpack('<d', entries, i * E + ${TIME_AT + 1})) end
+local function time(entries, i) return (struct.unpack('<d', entries, i * E + ${TIME_PLACE})) end
+local frontier = struct.unpack('<d', entry, ${FRONTIER_PLACE})
+if n > 0 then frontier = math.max(frontier, (struct.unpack('<d', tail, #tail - E + ${FRONTIER_PLACE}))) end
+local heldFrom = frontier - tonumber(ARGV[4])
+if ARGV[7] ~= '1' or time(entry, 0) <= heldFrom then return {0, 0, base + skip, whole, floor, rest} end
 local quarter = math.floor(n / 4)
 -- What need not be held leaves once it is a quarter, so that it is seldom copied; at the bound an eighth leaves.
 if n == 0 or n >= most or time(read(quarter, quarter + 1), 0) <= heldFrom then
@@ -73,7 +84,7 @@ else
   redis.call('APPEND', KEYS[1], entry)
   redis.call('PEXPIRE', KEYS[1], ttl)
 end
-return {0, base + skip, whole, floor, rest}
+return {0, 1, base + skip, whole, floor, rest}
 `)
 
 /** KEYS entity. ARGV an entry (for its length), 0, ''. Returns [entries trimmed and held, all entries]. */

@@ -213,11 +213,11 @@ export function createStage(deps: StageDeps): Stage {
     return connection.run(COMMIT, [key], [content, token, windowMs, becomes, refs, body])
   }
 
-  function fold(asked: EntityAsked, clockMs: number, appends: boolean): Promise<Reply> {
-    const { entry, known, mark, heldFromMs } = asked
-    const ttlMs = Math.min(Math.ceil(clockMs - heldFromMs + windowMs), deps.ttlMsMax ?? Infinity)
-    const args = [entry, known, mark, heldFromMs, ttlMs, limits.eventsPerEntityMax, appends ? '1' : '0']
-    return connection.run(FOLD, [keys.entity(asked)], args)
+  function fold(asked: EntityAsked, appends: boolean): Promise<Reply> {
+    const { entry, known, mark, heldMs, cameAfterMs } = asked
+    const ttlMs = Math.min(heldMs + windowMs, deps.ttlMsMax ?? Infinity)
+    const bounds = [heldMs, ttlMs, limits.eventsPerEntityMax]
+    return connection.run(FOLD, [keys.entity(asked)], [entry, known, mark, ...bounds, appends ? '1' : '0', cameAfterMs])
   }
 
   return {
@@ -229,7 +229,7 @@ export function createStage(deps: StageDeps): Stage {
       let asked: EntityAsked[] = []
       const call = (): Promise<Reply[]> => {
         asked = windows.ask(tx, to)
-        return Promise.all([claim(own), ...asked.map((entity) => fold(entity, to.clockMs, true))])
+        return Promise.all([claim(own), ...asked.map((entity) => fold(entity, true))])
       }
       const hear = ([first, ...rest]: Reply[]): 'done' | 'again' | 'soon' => {
         const [kind, value] = listOf(first)
@@ -261,7 +261,7 @@ export function createStage(deps: StageDeps): Stage {
       let asked: EntityAsked[] = []
       const call = (): Promise<Reply[]> => {
         asked = windows.ask(tx, to)
-        return Promise.all(asked.map((entity) => fold(entity, to.clockMs, false)))
+        return Promise.all(asked.map((entity) => fold(entity, false)))
       }
       const hear = (replies: Reply[]): 'done' | 'again' => {
         const flags = windows.take(tx, asked, replies.map(toldOf), to)
@@ -288,7 +288,7 @@ export function createStage(deps: StageDeps): Stage {
       const [kind, other] = listOf(await claim(own))
       if (String(kind) === 'B') return 'claimed'
       if (String(kind) !== 'N') return { kind: 'lost', body: String(kind) === 'R' ? null : String(other) }
-      await Promise.all(windows.ask(tx, { clockMs, peeks: false }).map((entity) => fold(entity, clockMs, true)))
+      await Promise.all(windows.ask(tx, { clockMs, peeks: false }).map((entity) => fold(entity, true)))
       const [outcome, winner] = listOf(await commit(own, body))
       if (String(outcome) === 'B') return 'claimed'
       return String(outcome) === 'K' ? { kind: 'kept' } : { kind: 'lost', body: String(winner) }
@@ -305,9 +305,9 @@ export function createStage(deps: StageDeps): Stage {
 }
 
 function toldOf(reply: Reply): EntityTold {
-  const [isFolded, from, isWhole, floor, entries] = listOf(reply)
+  const [isFolded, isAppended, from, isWhole, floor, entries] = listOf(reply)
   return {
-    ...{ isFolded: isFolded === 1, from: Number(from), isWhole: isWhole === 1 },
+    ...{ isFolded: isFolded === 1, isAppended: isAppended === 1, from: Number(from), isWhole: isWhole === 1 },
     ...{ floorMs: bytesOf(floor).readDoubleLE(0), entries: bytesOf(entries) },
   }
 }

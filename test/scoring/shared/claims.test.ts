@@ -103,6 +103,27 @@ void t.test('what was decided alone is written back, and yields to what another 
   t.equal(await entriesOf(redis, 'card'), 2, 'each once')
 })
 
+void t.test('a transaction that comes again after many others is folded no second time', { skip }, async (t) => {
+  const { redis, connection } = await start(t)
+  // What is searched begins a second before the event, and windows hold 24.
+  const of = { ...OF, limits: { ...ROOMY, eventsPerEntityMax: 4_096, clockAheadMsMax: 1_000 } }
+  const [first, second] = [createMember(connection, 'fleet', of), createMember(connection, 'fleet', of)]
+  const at = (id: string, number: number): Transaction => tx(id, { occurredAtMs: START + number * 20 })
+  const beginAt = (member: Member, number: number): Promise<Begun> =>
+    member.begin(at(`t${number}`, number), START + number * 20, out)
+  for (let number = 0; number < 1_000; number++) {
+    t.equal((await commit(first, claimOf(await beginAt(first, number)), '{"one":1}')).kind, 'kept')
+  }
+  t.equal(await entriesOf(redis, 'card'), 1_000)
+  for (const number of [0, 300, 700, 999]) t.equal((await beginAt(second, number)).kind, 'answered')
+  t.equal(await entriesOf(redis, 'card'), 1_000)
+  for (let number = 1_000; number < 3_000; number++) await beginAt(first, number)
+  const held = await entriesOf(redis, 'card')
+  t.ok(held < 1_700, `${held} after a minute: what no window needs has left`)
+  t.equal((await beginAt(second, 0)).kind, 'answered')
+  t.equal(await entriesOf(redis, 'card'), held, 'nor does it come back')
+})
+
 void t.test('a label counts once, wherever and how often it is told', { skip }, async (t) => {
   const { member, redis } = await start(t)
   const [first, second] = [member(), member()]
