@@ -86,6 +86,7 @@ async function judged(title: string, run: FleetRun, wasAway: boolean): Promise<v
   const verdict = judgeFleet(evidence)
   const compared = compareFeatures(features)
   findings.push(...[...run.findings, ...verdict.findings, ...compared.findings].map((line) => `${title}: ${line}`))
+  if (run.grown !== 0) findings.push(`${title}: all asked for again, lists hold ${run.grown} entries more`)
   lines.push('', ...linesOf(title, run, verdict, compared))
 }
 

@@ -48,6 +48,8 @@ export interface FleetRun {
   readonly dataDirs: readonly string[]
   /** Before `settled` was asked. */
   readonly held: Held
+  /** Entries more that lists hold after it: none, where what comes again is folded once. */
+  readonly grown: number
   /** What every transaction's decision is in the end. */
   readonly settled: Book
   readonly findings: readonly string[]
@@ -131,6 +133,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     const held = await readHeld(redis, clients.sent)
     const settled = await clients.ask(clients.sent.keys())
     await heal()
+    const grown = entriesIn(await readHeld(redis, clients.sent)) - entriesIn(held)
     clients.close()
     const findings = await Promise.all(
       servers.map(async (server, at) => {
@@ -138,7 +141,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
         return code === 0 ? [] : [`server ${at} ended with ${code}:\n${server.output()}`]
       }),
     )
-    return { clients, dataDirs, held, settled, findings: [...clients.findings, ...findings.flat()] }
+    return { clients, dataDirs, held, grown, settled, findings: [...clients.findings, ...findings.flat()] }
   }
 
   return {
@@ -171,6 +174,10 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
       await Promise.all(dataDirs.map((dataDir) => rm(dataDir, { recursive: true, force: true })))
     },
   }
+}
+
+function entriesIn({ lists }: Held): number {
+  return lists.reduce((sum, { transactionIds }) => sum + transactionIds.length, 0)
 }
 
 /** All that is judged of a run that has ended; `wasAway`: its Redis did not answer for a while. */
