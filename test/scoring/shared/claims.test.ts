@@ -33,7 +33,7 @@ interface Rig {
   readonly redis: RedisServer
   readonly connection: RedisConnection
   /** Another server of the same fleet. */
-  member(leaseMs?: number): Member
+  member(this: void, leaseMs?: number): Member
 }
 
 async function start(t: Test): Promise<Rig> {
