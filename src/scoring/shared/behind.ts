@@ -6,8 +6,11 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logged } from '../../contract/decision.js'
 import { decisionIdOf } from '../../contract/decision-answer.js'
+import type { RecordDecoder } from '../../contract/record.js'
 import type { DecodedRecord } from '../../contract/record-types.js'
+import type { TransactionSchema } from '../../contract/transaction.js'
 import type { DecisionLog } from '../../decision-log/port.js'
+import type { Position } from '../../decision-log/reader.js'
 import { AssayError, errorOf } from '../../errors.js'
 import { createRenderer } from '../answers.js'
 import { openRecords } from '../restore.js'
@@ -21,6 +24,8 @@ export interface BehindDeps {
   readonly directory: string
   readonly log: Pick<DecisionLog, 'logId' | 'epoch' | 'durableSequence'>
   readonly logged: Logged
+  /** In whose order a transaction has its fields. */
+  readonly schema: TransactionSchema
   readonly stage: Stage
   readonly words: Words
   readonly supersede: Supersede
@@ -55,6 +60,9 @@ export function createBehind(deps: BehindDeps): Behind {
   const path = join(deps.dataDir, FILE)
   const render = createRenderer(log.logId)
   let from = readFrom(path)
+  /** The last that is known to wait; it may not be durable yet. */
+  let newest = from === null ? -1 : log.durableSequence()
+  const decoders = new Map<string, RecordDecoder>()
   let isRunning = false
   let written = 0
 
@@ -86,28 +94,26 @@ export function createBehind(deps: BehindDeps): Behind {
     return deps.supersede(own, 'another server has decided it')
   }
 
-  /** Some records; false where one has to be tried again. */
+  /** Some records; false where there is none yet, or one has to be tried again. */
   async function some(begin: From): Promise<boolean> {
     const position = { logId: log.logId, epoch: begin.epoch, sequence: begin.sequence - 1 }
-    const records = openRecords(deps.directory, { live: true, from: position })
+    const records = openRecords(deps.directory, { live: true, from: position, schema: deps.schema, decoders })
     const read: DecodedRecord[] = []
-    let until = begin.sequence - 1
+    let until: Position | null = null
     try {
-      const onRecord = (record: DecodedRecord, at: { sequence: number }): void => {
-        read.push(record)
-        until = at.sequence
-      }
-      records.read({ onRecord }, RECORDS)
+      records.read({ onRecord: (record) => void read.push(record) }, RECORDS)
+      until = records.position()
     } finally {
       records.close()
     }
+    if (read.length === 0 || until === null) return false
     for (let at = 0; at < read.length; at += AT_ONCE) {
       const done = await Promise.all(read.slice(at, at + AT_ONCE).map(writeBack))
       if (done.includes(false)) return false
     }
-    const isDone = read.length === 0 || until >= log.durableSequence()
+    const isDone = until.sequence >= newest
     // What was left behind meanwhile may lie before.
-    if (from === begin) keep(isDone ? null : { epoch: log.epoch, sequence: until + 1 })
+    if (from === begin) keep(isDone ? null : { epoch: until.epoch, sequence: until.sequence + 1 })
     return true
   }
 
@@ -136,6 +142,7 @@ export function createBehind(deps: BehindDeps): Behind {
 
   return {
     leftBehind(sequence) {
+      newest = Math.max(newest, sequence)
       if (from === null || sequence < from.sequence) keep({ epoch: log.epoch, sequence })
     },
     records,

@@ -84,7 +84,8 @@ export async function joinState({ config, base, connection, waitMs }: JoinDeps):
       const isUp = (): boolean => connection.isUp() && !stage.isOpen()
       const superseded = (): void => metrics.state.superseded()
       const back = createBehind({
-        ...{ dataDir, directory, log, logged: policy.durability, stage, words, onSuperseded: superseded, onFault },
+        ...{ dataDir, directory, log, logged: policy.durability, schema: policy.schema, stage, words, onFault },
+        onSuperseded: superseded,
         supersede: createSupersede({ log, codecs: fixed.codecs, order, wake: () => log.flush() }),
         isUp,
         onLook(records) {
