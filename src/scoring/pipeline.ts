@@ -186,13 +186,18 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     personal.transaction = transaction
     personal.traceparent = exchange.traceparent
     personal.source = exchange.source
-    facts.policy = context.serving.policyDigest
-    facts.routesRevision = context.serving.routes.revision
+    serve(context, context.serving)
     facts.degraded = false
     if (facts.fallback.length > 0) facts.fallback = []
     if (facts.reasons.length > 0) facts.reasons = []
     facts.stages.receiveUs = micros(exchange.receivedAtMs - exchange.begunAtMs)
     facts.stages.validateUs = micros(clock.monoMs() - exchange.receivedAtMs)
+  }
+
+  function serve(context: Context, serving: Serving): void {
+    context.serving = serving
+    context.facts.policy = serving.policyDigest
+    context.facts.routesRevision = serving.routes.revision
   }
 
   /** Takes the ordinal, folds the transaction into its windows where it is not there yet, and fills the vector. */
@@ -209,8 +214,9 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     enterIndex(context, folds, startMs)
   }
 
-  /** The same of one that the shared state has folded. */
+  /** The same of one that the shared state has folded: what serves by then is what it is decided under. */
   function resume(context: Context, { flags, folds, startMs }: Folded): void {
+    serve(context, deps.serving())
     number(context, folds)
     context.facts.features = flags
     if (folds) identity.of(context.personal.transaction)
