@@ -106,7 +106,6 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const isBaselineAlone = deps.shared?.stage.onUnavailable === 'baseline'
   const rung = createInfer({ ...deps, isBaselineAlone, conclude })
   const repeat = createRepeat({ limits, index, codecs, answers, refuse, wake: deps.wake })
-
   const stages = { enter, begin, repeat, resume, record, refuse }
   const shared = deps.shared === null ? null : createSharedDoor({ ...deps, ...deps.shared, ...stages })
 

@@ -74,7 +74,9 @@ void t.test('a projection follows from its figures', (t) => {
 
 void t.test('the short form comes to its end', { skip: skipWithoutRedis(), timeout: 600_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'assay-fleet-test-'))
-  const child = spawn(process.execPath, [RUN, '--quick', '--parts', PARTS, '--folder', folder], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [RUN, '--quick', '--parts', PARTS, '--folder', folder], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   const exited = once(child, 'exit')
   t.teardown(async () => {
     child.kill('SIGTERM')
