@@ -152,9 +152,11 @@ function durationOf(text = GAP_MAX, name: string): number {
   return ms
 }
 
-/** No server is named, and none holds the directory. */
+/** No server is named, and none holds the directory. Throws ASSAY_USAGE where its windows are not its own. */
 async function isForDirectory({ url, operations }: Values, config: Config): Promise<boolean> {
-  return url === undefined && operations === undefined && !(await isLocked(logDirectoryOf(config)))
+  if (url !== undefined || operations !== undefined || (await isLocked(logDirectoryOf(config)))) return false
+  if (config.process.state.kind === 'memory') return true
+  throw new AssayError('ASSAY_USAGE', 'windows that servers share are filled through one that runs: --url URL')
 }
 
 /** What a server makes ready before it opens its log. */
@@ -184,10 +186,6 @@ function prepareAtRest(config: Config): AtRest {
 /** To the server that is named or that holds the directory, else into the directory. */
 async function send(config: Config, values: Values, preparing: AtRest | null, run: Run): Promise<ImportReport> {
   if (preparing === null) return run(running(config, values))
-  if (config.process.state.kind === 'redis') {
-    await preparing.close()
-    throw new AssayError('ASSAY_USAGE', 'windows that servers share are filled through one that runs: --url URL')
-  }
   try {
     return await atRest(config, preparing, run)
   } catch (error) {

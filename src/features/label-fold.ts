@@ -5,7 +5,7 @@ import type { Limits } from '../limits.js'
 import type { Hasher } from '../runtime/hash.js'
 import type { Image } from '../runtime/image.js'
 import type { EntityBuckets } from './buckets.js'
-import { byKind, type ByKind, LabelWords } from './label-words.js'
+import { byKind, type ByKind, LabelWords, saysOf } from './label-words.js'
 import { dependsOn } from './marks.js'
 import type { Plan } from './plan.js'
 import type { EntityWindows } from './windows.js'
@@ -20,9 +20,6 @@ interface Told {
   readonly source: Hash
   readonly says: number
 }
-
-const APPROVED = 1
-const DECLINED = 2
 
 export interface LabelFoldDeps {
   readonly plan: Plan
@@ -84,8 +81,7 @@ export class LabelFold {
   fold(label: Label, frontierMs: number): boolean {
     const source = this.#hash(label.source)
     const id = this.#hash(label.transactionId)
-    const says = label.kind === 'fraud' ? Number(label.value) : label.value ? APPROVED : DECLINED
-    const told = { label, id, source, says }
+    const told = { label, id, source, says: saysOf(label) }
     const isHeld = this.#markEvents(told, frontierMs)
     return this.#markBuckets(told, frontierMs) || isHeld
   }

@@ -12,6 +12,11 @@ export function byKind<T>(of: (kind: Label['kind']) => T): ByKind<T> {
   return { fraud: of('fraud'), authorisation: of('authorisation') }
 }
 
+/** What a label says as a number: fraud as 1 and its reversal as 0, an answer as 1 (approved) and 2 (declined). */
+export function saysOf({ kind, value }: Label): number {
+  return kind === 'fraud' ? Number(value) : value ? 1 : 2
+}
+
 // A class: private state and speed meet.
 export class LabelWords {
   readonly #spans: LabelSpans

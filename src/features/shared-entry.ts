@@ -6,7 +6,7 @@
 import type { Label } from '../contract/label.js'
 import { createHasher, type Hasher } from '../runtime/hash.js'
 import type { Current } from './aggregate.js'
-import { LabelWords } from './label-words.js'
+import { LabelWords, saysOf } from './label-words.js'
 import { isMarked } from './marks.js'
 import type { Plan } from './plan.js'
 
@@ -165,11 +165,6 @@ export function hashAt(bytes: Buffer, at: number): Hash {
 }
 
 const WORD_SPANS = { fraud: 1, authorisation: 1 }
-
-/** As in label-fold.ts: fraud as 1 and its reversal as 0, an answer as 1 (approved) and 2 (declined). */
-function saysOf({ kind, value }: Label): number {
-  return kind === 'fraud' ? Number(value) : value ? 1 : 2
-}
 
 function put(words: LabelWords, entries: Buffer, at: number): boolean {
   const word = { says: entries[at + SAYS], knownAtMs: entries.readDoubleLE(at + KNOWN_AT), eventAtMs: 0 }

@@ -123,11 +123,6 @@ export class SharedWindows {
     }
   }
 
-  /** Entities whose windows are held here. */
-  get held(): number {
-    return this.#known.size
-  }
-
   /** What is to be asked of the store for this transaction; `clockMs` as for a fold. */
   ask(tx: Transaction, { clockMs, peeks }: Pick<VectorPlace, 'clockMs' | 'peeks'>): EntityAsked[] {
     const untilMs = Math.min(tx.occurredAtMs, clockMs)

@@ -78,6 +78,7 @@ void t.test('its settings hold, and its rights are enough for the servers', { sk
     ['hdel', 'assay:servers', 'a'],
     ['xadd', 'assay:routes', '1-1', 'revision', 1],
     ['xread', 'streams', 'assay:routes', 0],
+    ['xrange', 'assay:routes', '-', '+'],
     ['xrevrange', 'assay:routes', '+', '-'],
     ['time'],
     ['info', 'server'],

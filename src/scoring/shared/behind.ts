@@ -39,8 +39,6 @@ export interface BehindDeps {
 
 export interface Behind {
   leftBehind(sequence: number): void
-  /** Records of the log from the first that waits. */
-  records(): number
   close(): void
 }
 
@@ -145,7 +143,6 @@ export function createBehind(deps: BehindDeps): Behind {
       newest = Math.max(newest, sequence)
       if (from === null || sequence < from.sequence) keep({ epoch: log.epoch, sequence })
     },
-    records,
     close: () => clearInterval(timer),
   }
 }

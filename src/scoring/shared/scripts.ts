@@ -10,7 +10,7 @@ import { FRONTIER_AT, MARK_BYTES, TIME_AT } from '../../features/shared-entry.js
 import { script } from '../../redis/connection.js'
 
 /** What a reply begins with where a value is none of ours, or of a later release. */
-export const FORMAT_REFUSED = 'ASSAY another format'
+const FORMAT_REFUSED = 'ASSAY another format'
 
 /** Lua counts bytes from 1. */
 const FRONTIER_PLACE = FRONTIER_AT + 1
