@@ -168,7 +168,7 @@ interface AtRest {
 
 function prepareAtRest(config: Config): AtRest {
   const base = createBase(config, { logger: loggerOf(config) })
-  const prepared = prepareState(config, base)
+  const prepared = prepareState(config, base, { isBeside: false })
   // Whoever waits for it hears of it.
   prepared.catch(() => undefined)
   return {

@@ -174,7 +174,7 @@ interface Shown extends Running {
 
 /** All that can be made ready beside a server that writes the log. */
 async function prepare(config: Config, base: Base, threads: Threads | undefined): Promise<Prepared> {
-  const prepared = await prepareState(config, base, threads)
+  const prepared = await prepareState(config, base, { threads, isBeside: true })
   try {
     await warm(base, { ...prepared, identity: prepared.folded.identity, isBeside: true, shared: null })
     // Again, until little is left: what was written meanwhile is folded while nobody waits.

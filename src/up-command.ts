@@ -69,7 +69,7 @@ export async function upCommand(args: readonly string[]): Promise<number> {
 async function fillWindows(server: HeldServer): Promise<void> {
   const { validator, limits, catalogue, policy } = server.fixed
   const nowMs = systemClock.nowMs()
-  const chunks = chunksOf(simulateHistory({ ...SIMULATED, nowMs }))
+  const chunks = chunksOf([simulateHistory({ ...SIMULATED, nowMs })])
   const script = await prepareScript(
     {
       ...{ name: 'simulated history', chunks, validator, schema: policy.schema, labels: null },

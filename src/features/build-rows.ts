@@ -8,7 +8,7 @@ import { compileTransaction } from '../contract/validate.js'
 import { AssayError, faultsText, type InputFault, type Rejection } from '../errors.js'
 import type { Limits } from '../limits.js'
 import type { BuildSpec } from './build-spec.js'
-import { booleanValue, type ColumnMap, readRows, typedValue } from './read-rows.js'
+import { booleanValue, type ColumnMap, readRowBatches, type Row, typedValue } from './read-rows.js'
 
 export interface BuildRow {
   readonly number: number
@@ -37,10 +37,12 @@ export async function* readTransactions(input: Transactions, spec: RowSpec, limi
   const { schema, currencies } = spec
   // History lies where it lies: no clock of today has a say in it.
   const validator = compileTransaction({ schema, currencies, clock: 'replay' }, limits)
-  for await (const { number, values, fraud, approved } of readForeign(input, spec)) {
-    const tx = validator.check(values, 0)
-    if (isRejection(tx)) throw inputFault(`${input.path}, row ${number}`, tx)
-    yield { number, tx, fraud, approved }
+  for await (const rows of readForeign(input, spec)) {
+    for (const { number, values, fraud, approved } of rows) {
+      const tx = validator.check(values, 0)
+      if (isRejection(tx)) throw inputFault(`${input.path}, row ${number}`, tx)
+      yield { number, tx, fraud, approved }
+    }
   }
 }
 
@@ -49,20 +51,31 @@ export function inputFault(place: string, { detail, errors }: Rejection): AssayE
   return new AssayError('ASSAY_INPUT_INVALID', `${place}: ${detail}: ${faultsText(errors)}`, { errors })
 }
 
-/** Streams the rows, amounts in minor units, texts as the types that are declared. Throws ASSAY_INPUT_INVALID. */
-export async function* readForeign(input: Transactions, spec: RowSpec): AsyncGenerator<ForeignRow> {
+/**
+ * Streams the rows, many at once, amounts in minor units, texts as the types that are declared. Throws
+ * ASSAY_INPUT_INVALID.
+ */
+export async function* readForeign(input: Transactions, spec: RowSpec): AsyncGenerator<ForeignRow[]> {
   const columns = labelColumns(spec.schema)
-  for await (const row of readRows(input.path, transactionNames(spec.schema), input.columns)) {
-    const place = (path: string): string => `${input.path}, row ${row.number}: ${path}`
-    const labels: Record<LabelColumn, boolean | null> = { fraud: null, approved: null }
-    for (const name of columns) {
-      const value = row.values[name]
-      if (value !== undefined) labels[name] = readBoolean(value, place(`/${name}`))
-    }
-    const { values, fault } = asSent(row.values, spec, columns)
-    if (fault !== null) throw new AssayError('ASSAY_INPUT_INVALID', `${place(fault.path)}: ${fault.message}`)
-    yield { number: row.number, values, fraud: labels.fraud, approved: labels.approved }
+  for await (const rows of readRowBatches(input.path, transactionNames(spec.schema), input.columns)) {
+    yield rows.map((row) => foreignRow(row, spec, { columns, name: input.path }))
   }
+}
+
+function foreignRow(
+  { number, values: given }: Row,
+  spec: RowSpec,
+  { columns, name: file }: { readonly columns: readonly LabelColumn[]; readonly name: string },
+): ForeignRow {
+  const place = (path: string): string => `${file}, row ${number}: ${path}`
+  const labels: Record<LabelColumn, boolean | null> = { fraud: null, approved: null }
+  for (const name of columns) {
+    const value = given[name]
+    if (value !== undefined) labels[name] = readBoolean(value, place(`/${name}`))
+  }
+  const { values, fault } = asSent(given, spec, columns)
+  if (fault !== null) throw new AssayError('ASSAY_INPUT_INVALID', `${place(fault.path)}: ${fault.message}`)
+  return { number, values, fraud: labels.fraud, approved: labels.approved }
 }
 
 const LABEL_COLUMNS = ['fraud', 'approved'] as const

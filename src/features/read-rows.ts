@@ -1,8 +1,10 @@
-// Rows of a foreign file under our names: csv, csv.gz, jsonl, jsonl.gz, streamed, one object per row.
+// Rows of a foreign file under our names: csv, csv.gz, jsonl, jsonl.gz, streamed, one object per row; many rows at once,
+// since a turn of an asynchronous loop costs as much as a row.
 // A column map says which foreign column stands for which of our names, or that a name is a constant.
 // Values become what the schema declares; what cannot is left as it is, for validation to refuse with its path.
 import { createReadStream } from 'node:fs'
 import type { Readable } from 'node:stream'
+import { finished } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { parse } from 'csv-parse'
 import { holdsCardData } from '../contract/card-data.js'
@@ -57,8 +59,18 @@ export async function* readRows(
   path: string,
   names: ReadonlySet<string>,
   columns: ColumnMap,
-  { see = () => undefined }: RowOptions = {},
+  options?: RowOptions,
 ): AsyncGenerator<Row> {
+  for await (const rows of readRowBatches(path, names, columns, options)) yield* rows
+}
+
+/** The same rows, as many at once as were read at once, perhaps none. */
+export async function* readRowBatches(
+  path: string,
+  names: ReadonlySet<string>,
+  columns: ColumnMap,
+  { see = () => undefined }: RowOptions = {},
+): AsyncGenerator<Row[]> {
   const source: Source = { path, names, columns, see }
   if (isJsonLines(path)) yield* readJsonLines(source)
   else if (path.replace(/\.gz$/, '').endsWith('.csv')) yield* readCsv(source)
@@ -126,28 +138,45 @@ function columnOf(name: string, columns: ColumnMap): string | null {
   return 'column' in target ? target.column : null
 }
 
-async function* readCsv({ path, names, columns, see }: Source): AsyncGenerator<Row> {
-  const bytes = openBytes(path)
+async function* readCsv({ path, names, columns, see }: Source): AsyncGenerator<Row[]> {
   const constants = constantsOf(columns)
   let places: readonly (readonly [name: string, place: number])[] | null = null
   let number = 0
-  const parser = parse({ bom: true, max_record_size: ROW_BYTES_MAX })
-  bytes.on('error', (error) => parser.destroy(error))
-  try {
-    const records: AsyncIterable<string[]> = bytes.pipe(parser)
-    for await (const record of records) {
+  let records: string[][] = []
+  function* take(): Generator<Row> {
+    const taken = records
+    records = []
+    for (const record of taken) {
       if (places === null) {
         see(record)
         places = placesOf(record, names, columns, path)
         continue
       }
-      number++
       const values: Record<string, unknown> = {}
       for (const [name, constant] of constants) values[name] = constant
       for (const [name, place] of places) if (record[place] !== '') values[name] = record[place]
-      yield { number, values }
+      yield { number: ++number, values }
     }
+  }
+  const parser = parse({ bom: true, max_record_size: ROW_BYTES_MAX })
+  parser.on('data', (record: string[]) => void records.push(record))
+  // Whoever writes is told.
+  parser.on('error', () => undefined)
+  const feed = (bytes: Buffer): Promise<void> =>
+    new Promise((resolve, reject) => {
+      parser.write(bytes, (error) => (error == null ? resolve() : reject(error)))
+    })
+  try {
+    const stream: AsyncIterable<Buffer> = openBytes(path)
+    for await (const bytes of stream) {
+      await feed(bytes)
+      yield [...take()]
+    }
+    await finished(parser.end(), { readable: true })
+    yield [...take()]
   } catch (cause) {
+    // What stands before the fault comes first.
+    yield [...take()]
     throw inputFault(cause, `${path}, after row ${number}`)
   }
 }
@@ -170,13 +199,13 @@ function placesOf(
   })
 }
 
-async function* readJsonLines({ path, names, columns, see }: Source): AsyncGenerator<Row> {
+async function* readJsonLines({ path, names, columns, see }: Source): AsyncGenerator<Row[]> {
   const constants = constantsOf(columns)
   const wanted = [...names].flatMap((name) => {
     const column = columnOf(name, columns)
     return column === null ? [] : [[name, column] as const]
   })
-  for await (const { number, bytes } of readBodies(path)) {
+  function rowOf({ number, bytes }: Body): Row {
     const place = `${path}, row ${number}`
     if (bytes.length > ROW_BYTES_MAX) {
       throw new AssayError('ASSAY_INPUT_INVALID', `${place}: a line of at most ${ROW_BYTES_MAX} bytes`)
@@ -189,16 +218,36 @@ async function* readJsonLines({ path, names, columns, see }: Source): AsyncGener
       const value = given.get(column)
       if (value !== undefined && value !== null) values[name] = value
     }
-    yield { number, values }
+    return { number, values }
+  }
+  for await (const bodies of readBodyBatches(path)) {
+    const rows: Row[] = []
+    try {
+      for (const body of bodies) rows.push(rowOf(body))
+    } finally {
+      // What stands before a fault comes first.
+      yield rows
+    }
   }
 }
 
-/** Streams the lines of a file, blank ones left out, as bytes; one over ROW_BYTES_MAX comes cut, a byte too long. */
-export async function* readBodies(path: string): AsyncGenerator<{ readonly number: number; readonly bytes: Buffer }> {
+/** A line of a file of JSON lines; one over ROW_BYTES_MAX comes cut, a byte too long. */
+export interface Body {
+  readonly number: number
+  readonly bytes: Buffer
+}
+
+/** Streams the lines of a file, blank ones left out. */
+export async function* readBodies(path: string): AsyncGenerator<Body> {
+  for await (const bodies of readBodyBatches(path)) yield* bodies
+}
+
+async function* readBodyBatches(path: string): AsyncGenerator<Body[]> {
   let number = 0
   try {
-    for await (const bytes of readLines(openBytes(path), ROW_BYTES_MAX)) {
-      if (!bytes.every((byte) => byte <= SPACE)) yield { number: ++number, bytes }
+    for await (const lines of readLines(openBytes(path), ROW_BYTES_MAX)) {
+      const bodies = lines.filter((bytes) => !bytes.every((byte) => byte <= SPACE))
+      yield bodies.map((bytes) => ({ number: ++number, bytes }))
     }
   } catch (cause) {
     throw inputFault(cause, `${path}, after row ${number}`)

@@ -25,22 +25,26 @@ const CHUNK_ROWS = 1_000
 /** Chunks that the thread may be ahead. */
 export const CHUNKS_AHEAD = 4
 
-/** Makes chunks of rows. */
-export async function* chunksOf(rows: AsyncIterable<ForeignRow> | Iterable<ForeignRow>): AsyncGenerator<RowChunk> {
+/** Makes chunks of rows, which come many at once. */
+export async function* chunksOf(
+  batches: AsyncIterable<Iterable<ForeignRow>> | Iterable<Iterable<ForeignRow>>,
+): AsyncGenerator<RowChunk> {
   let first = 1
   let lines = ''
   let frauds: (boolean | null)[] = []
   let approvals: (boolean | null)[] = []
   const chunk = (): RowChunk => ({ first, lines: Buffer.from(lines), frauds, approvals })
-  for await (const { number, values, fraud, approved } of rows) {
-    lines += `${JSON.stringify(values)}\n`
-    approvals.push(approved)
-    if (frauds.push(fraud) < CHUNK_ROWS) continue
-    yield chunk()
-    first = number + 1
-    lines = ''
-    frauds = []
-    approvals = []
+  for await (const rows of batches) {
+    for (const { number, values, fraud, approved } of rows) {
+      lines += `${JSON.stringify(values)}\n`
+      approvals.push(approved)
+      if (frauds.push(fraud) < CHUNK_ROWS) continue
+      yield chunk()
+      first = number + 1
+      lines = ''
+      frauds = []
+      approvals = []
+    }
   }
   if (frauds.length > 0) yield chunk()
 }

@@ -89,8 +89,14 @@ export interface Prepared {
   close(): Promise<void>
 }
 
-/** Loads the models and folds the log of a running server as far as it is written. */
-export async function prepareState(config: Config, base: Base, threads: Threads = {}): Promise<Prepared> {
+export interface Loading {
+  readonly threads?: Threads | undefined
+  /** A server that answers payments needs the cores. */
+  readonly isBeside: boolean
+}
+
+/** Loads the models and folds the log, that of a running server as far as it is written. */
+export async function prepareState(config: Config, base: Base, loading: Loading): Promise<Prepared> {
   const { limits } = base.fixed
   const directory = logDirectoryOf(config)
   const disk = createDisk(directory)
@@ -98,11 +104,11 @@ export async function prepareState(config: Config, base: Base, threads: Threads 
   const control = lastControlState(directory, { live: true })
   const standing = startStanding(control, base)
   enter(base, 'models')
-  const loaded = await loadModels(config, base, standing.routing, { threads, isBeside: true })
+  const loaded = await loadModels(config, base, standing.routing, loading)
   enter(base, 'replay')
   const folded = await restoring
   const serving = createServing(standing, { ...base.fixed, loaded, bucketsHeldMax: limits.bucketsHeldMax }, null)
-  const logThread = startLogThread(threads.log)
+  const logThread = startLogThread(loading.threads?.log)
   const close = async (): Promise<void> => {
     await loaded.close()
     await logThread.terminate()
@@ -227,15 +233,10 @@ function tellUndecided(loaded: LoadedModels, { policy, routing: { routes } }: St
   }
 }
 
-interface Loading {
-  readonly threads: Threads
-  readonly isBeside: boolean
-}
-
 function loadModels(config: Config, base: Base, routing: Routing, { threads, isBeside }: Loading): Promise<ModelPool> {
   const { policy, limits } = base.fixed
   const models = modelsToLoad(routing, policy.routes, limits.modelsMax)
-  const loading = { ...loadDeps(config, base), spawn: threads.lane }
+  const loading = { ...loadDeps(config, base), spawn: threads?.lane }
   const { routes, approvals } = routing
   return openModelPool({ baseline: routes.baseline, models, approvals, isBeside }, loading)
 }

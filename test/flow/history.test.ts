@@ -165,7 +165,7 @@ async function scriptOf(rig: Rig, endedMs: number, idPrefix: string): Promise<Sc
   const nowMs = Date.now() - endedMs
   return prepareScript(
     {
-      ...{ name: idPrefix, chunks: chunksOf(simulateHistory({ ...DAYS, nowMs, idPrefix })), labels: null },
+      ...{ name: idPrefix, chunks: chunksOf([simulateHistory({ ...DAYS, nowMs, idPrefix })]), labels: null },
       validator: compileTransaction(rig.config.policy, LIMITS),
       schema: rig.config.policy.schema,
       ...{ labelDelayMs: 7 * DAY_MS, fromMs: -Infinity, untilMs: Infinity, gapMsMax: DAY_MS, nowMs: Date.now() },

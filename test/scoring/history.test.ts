@@ -32,7 +32,7 @@ function label(id: string, hours: number): Label {
 
 function input(rows: readonly ForeignRow[], more: Partial<HistoryInput> = {}): HistoryInput {
   return {
-    ...{ name: 'h.csv', chunks: chunksOf(rows), validator, labels: null, labelDelayMs: 2 * HOUR_MS },
+    ...{ name: 'h.csv', chunks: chunksOf([rows]), validator, labels: null, labelDelayMs: 2 * HOUR_MS },
     schema: policy.schema,
     ...{ fromMs: -Infinity, untilMs: Infinity, gapMsMax: 24 * HOUR_MS, nowMs: START_MS + 1_000 * HOUR_MS, ...more },
   }

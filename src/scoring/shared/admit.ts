@@ -137,11 +137,20 @@ export function createSharedDoor(deps: SharedDoorDeps): SharedDoor {
     }
   }
 
+  /** Its place in a stream is done. The log here may hold a decision that another has superseded. */
+  function answerAgain(transaction: Transaction, exchange: Exchange): void {
+    deps.wake()
+    stage.look(transaction, (standing) => {
+      if (standing !== null) exchange.answer(standing.isObserved ? 202 : 200, standing.body, true, 0)
+      else deps.refuse(exchange, 'ASSAY_DECISION_UNKNOWN', 'its place in the stream was decided before')
+    })
+  }
+
   return {
     admit(transaction, exchange, { mode, elsewhere }) {
       if (exchange.source !== null && deps.decided.has(exchange.source)) {
-        if (elsewhere !== null) exchange.answer(200, elsewhere, true, 0)
-        else deps.refuse(exchange, 'ASSAY_DECISION_UNKNOWN', 'its place in the stream was decided before')
+        if (elsewhere === null) answerAgain(transaction, exchange)
+        else exchange.answer(200, elsewhere, true, 0)
         return
       }
       const context = deps.enter(exchange, mode)

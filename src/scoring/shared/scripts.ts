@@ -7,7 +7,7 @@
 // Entries of an entity have one length, that of the entry which is brought. Invariants: a transaction stands in an
 // entity's list once; what was decided is never decided again; a claim ends with its lease, or its decision.
 import { FRONTIER_AT, MARK_BYTES, TIME_AT } from '../../features/shared-entry.js'
-import { script } from '../../redis/connection.js'
+import { type Reply, script } from '../../redis/connection.js'
 
 /** What a reply begins with where a value is none of ours, or of a later release. */
 const FORMAT_REFUSED = 'ASSAY another format'
@@ -15,6 +15,8 @@ const FORMAT_REFUSED = 'ASSAY another format'
 /** Lua counts bytes from 1. */
 const FRONTIER_PLACE = FRONTIER_AT + 1
 const TIME_PLACE = TIME_AT + 1
+/** Where the length of the refs stands in a transaction. */
+const REFS_AT = 33
 /** Entries that are looked through for the same transaction at once, newest first; most often once. */
 const SEARCHED = 256
 
@@ -35,6 +37,10 @@ local function read(from, to)
   if from >= to then return '' end
   return redis.call('GETRANGE', KEYS[1], H + from * E, H + to * E - 1)
 end
+local function frontierOf(entries) return (struct.unpack('<d', entries, #entries - E + ${FRONTIER_PLACE})) end
+-- Frontiers never fall along a list, whoever appends: a server that has just started knows little of the time.
+local frontier = math.max(frontierOf(entry), n > 0 and frontierOf(read(n - 1, n)) or -math.huge)
+entry = entry:sub(1, ${FRONTIER_PLACE - 1}) .. struct.pack('<d', frontier) .. entry:sub(${FRONTIER_PLACE + 8})
 local skip, whole = known - base, 0
 if skip < 1 or skip > n or read(skip - 1, skip):sub(1, M) ~= mark then
   skip, whole = 0, 1
@@ -50,7 +56,7 @@ export const FOLD = script(`${ENTITY}
 local ttl, most = ARGV[5], tonumber(ARGV[6])
 local own = entry:sub(1, M)
 local first, since = math.max(0, n - ${SEARCHED}), tonumber(ARGV[8])
-while first > 0 and struct.unpack('<d', read(first, first + 1), ${FRONTIER_PLACE}) >= since do
+while first > 0 and frontierOf(read(first, first + 1)) >= since do
   first = math.max(0, first - ${SEARCHED})
 end
 local low = math.min(skip, first)
@@ -64,8 +70,6 @@ while true do
   at = found + 1
 end
 local function time(entries, i) return (struct.unpack('<d', entries, i * E + ${TIME_PLACE})) end
-local frontier = struct.unpack('<d', entry, ${FRONTIER_PLACE})
-if n > 0 then frontier = math.max(frontier, (struct.unpack('<d', tail, #tail - E + ${FRONTIER_PLACE}))) end
 local heldFrom = frontier - tonumber(ARGV[4])
 if ARGV[7] ~= '1' or time(entry, 0) <= heldFrom then return {0, 0, base + skip, whole, floor, rest} end
 local quarter = math.floor(n / 4)
@@ -165,3 +169,17 @@ if not words:find(ARGV[1], 1, true) then
 end
 return ''
 `)
+
+/** The answer to a transaction that was decided or observed. */
+export interface Standing {
+  readonly body: string
+  readonly isObserved: boolean
+}
+
+/** Reads it from the value of a transaction; null where that is only claimed, or is none of this release. */
+export function standingIn(held: Reply): Standing | null {
+  if (!Buffer.isBuffer(held) || held.length < REFS_AT + 2) return null
+  const kind = held.toString('latin1', 0, 1)
+  if (kind !== 'O' && kind !== 'D') return null
+  return { body: held.toString('utf8', REFS_AT + 2 + held.readUInt16LE(REFS_AT)), isObserved: kind === 'O' }
+}

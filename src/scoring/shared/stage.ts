@@ -16,7 +16,7 @@ import type { Clock } from '../../runtime/clock.js'
 import type { Identity } from '../identity.js'
 import { createStateBreaker } from './breaker.js'
 import type { Keys } from './keys.js'
-import { CLAIM, COMMIT, FOLD } from './scripts.js'
+import { CLAIM, COMMIT, FOLD, type Standing, standingIn } from './scripts.js'
 
 /** What a decision is committed under. */
 export interface Claim {
@@ -76,6 +76,8 @@ export interface StageDeps {
 export interface Stage {
   readonly onUnavailable: StatePolicy['on_unavailable']
   begin(tx: Transaction, becomes: Claim['becomes'], to: VectorPlace, done: (begun: Begun) => void): void
+  /** What stands of it, where its place in a stream says that it was decided before; null where that is not known. */
+  look(tx: Transaction, done: (standing: Standing | null) => void): void
   /** Writes the vector of local windows and folds it into them, unless it `isFolded` there; returns flags. */
   foldAlone(tx: Transaction, to: VectorPlace, isFolded: boolean): number
   /** The vector alone; nothing is left behind. */
@@ -253,6 +255,15 @@ export function createStage(deps: StageDeps): Stage {
         }
       }
       ask('fold', call, hear, (wasHeard) => (wasHeard ? done({ kind: 'claimed' }) : alone()))
+    },
+    look(tx, done) {
+      if (!admits()) return done(null)
+      const call = (): Promise<Reply> => connection.call('get', keys.transaction(windows.idHash(tx.transactionId)))
+      const hear = (reply: Reply): 'done' => {
+        done(standingIn(reply))
+        return 'done'
+      }
+      ask('fold', call, hear, () => done(null))
     },
     foldAlone: (tx, to, isFolded) => windows.takeAlone(tx, to, isFolded),
     peek(tx, to, done) {

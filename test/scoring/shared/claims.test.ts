@@ -93,6 +93,19 @@ void t.test('what was observed is decided once, and folded once', { skip }, asyn
   t.equal(await entriesOf(redis, 'card'), 1)
 })
 
+void t.test('what stands is told without a claim', { skip }, async (t) => {
+  const { member } = await start(t)
+  const [first, second] = [member(), member()]
+  t.equal(await second.look(tx('a')), null, 'nobody knows it')
+  const claim = claimOf(await begin(first, tx('a'), 'O'))
+  t.equal(await second.look(tx('a')), null, 'it is under way')
+  await commit(first, claim, '{"accepted":1}')
+  t.same(await second.look(tx('a')), { body: '{"accepted":1}', isObserved: true })
+  await commit(first, claimOf(await begin(first, tx('a'))), '{"é":1}')
+  t.same(await second.look(tx('a')), { body: '{"é":1}', isObserved: false })
+  t.equal((await begin(second, tx('b'))).kind, 'folded', 'what was looked for is not claimed')
+})
+
 void t.test('what was decided alone is written back, and yields to what another has decided', { skip }, async (t) => {
   const { member, redis } = await start(t)
   const [first, second] = [member(), member()]
@@ -122,6 +135,23 @@ void t.test('a transaction that comes again after many others is folded no secon
   t.ok(held < 1_700, `${held} after a minute: what no window needs has left`)
   t.equal((await beginAt(second, 0)).kind, 'answered')
   t.equal(await entriesOf(redis, 'card'), held, 'nor does it come back')
+})
+
+void t.test('a server that knows little of the time hides nothing from a search', { skip }, async (t) => {
+  const { redis, connection } = await start(t)
+  const of = { ...OF, limits: { ...ROOMY, eventsPerEntityMax: 4_096, clockAheadMsMax: 1_000 } }
+  const [first, fresh] = [createMember(connection, 'fleet', of), createMember(connection, 'fleet', of)]
+  const fold = async (member: Member, id: string, number: number): Promise<void> => {
+    const atMs = START + number * 20
+    await member.begin(tx(id, { occurredAtMs: atMs }), atMs, out)
+  }
+  for (let number = 0; number < 300; number++) await fold(first, `t${number}`, number)
+  await fold(fresh, 'late', 0)
+  // The late one is where the first 256 that are searched begin.
+  for (let number = 300; number < 555; number++) await fold(first, `t${number}`, number)
+  t.equal(await entriesOf(redis, 'card'), 556)
+  await fold(first, 't299', 299)
+  t.equal(await entriesOf(redis, 'card'), 556)
 })
 
 void t.test('a label counts once, wherever and how often it is told', { skip }, async (t) => {

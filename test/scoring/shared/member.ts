@@ -10,6 +10,7 @@ import type { RedisConnection } from '../../../src/redis/connection.js'
 import { systemClock } from '../../../src/runtime/clock.js'
 import { createIdentity } from '../../../src/scoring/identity.js'
 import { createKeys } from '../../../src/scoring/shared/keys.js'
+import type { Standing } from '../../../src/scoring/shared/scripts.js'
 import { type Begun, type Claim, type Committed, createStage, type Stage } from '../../../src/scoring/shared/stage.js'
 import { createWords, type Words } from '../../../src/scoring/shared/words.js'
 import { SCHEMA, START } from '../../features/streams.js'
@@ -26,6 +27,7 @@ export interface Member {
   peek(step: { tx: Transaction; clockMs: number }, out: Float64Array): Promise<number>
   begin(tx: Transaction, clockMs: number, out: Float64Array, becomes?: 'D' | 'O'): Promise<Begun>
   commit(claim: Claim, body: string): Promise<Committed>
+  look(tx: Transaction): Promise<Standing | null>
 }
 
 /** Patient: what a busy machine does to a call is not asked here. */
@@ -72,6 +74,7 @@ export function createMember(connection: RedisConnection, prefix: string, option
     ticking((done) => stage.begin(tx, becomes, { out, at: 0, clockMs, peeks: false }, done))
   return {
     ...{ features, words, stage, begin },
+    look: (tx) => ticking((done) => stage.look(tx, done)),
     commit: (claim, body) => ticking((done) => stage.commit(claim, body, done)),
     async fold(tx, clockMs, out) {
       const begun = await begin(tx, clockMs, out)
