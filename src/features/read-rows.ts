@@ -164,7 +164,7 @@ async function* readCsv({ path, names, columns, see }: Source): AsyncGenerator<R
   parser.on('error', () => undefined)
   const feed = (bytes: Buffer): Promise<void> =>
     new Promise((resolve, reject) => {
-      parser.write(bytes, (error) => (error == null ? resolve() : reject(error)))
+      parser.write(bytes, (error) => (error instanceof Error ? reject(error) : resolve()))
     })
   try {
     const stream: AsyncIterable<Buffer> = openBytes(path)
