@@ -1,5 +1,5 @@
-// The lines of a file as bytes, without their ends: as many at once as were read at once. A line over the bound costs no more memory than the
-// bound: it is cut one byte beyond it, so that whoever reads it can tell.
+// The lines of a file as bytes, without their ends: as many at once as were read at once. A line over the bound costs
+// no more memory than the bound: it is cut one byte beyond it, so that whoever reads it can tell.
 
 const NEWLINE = 10
 const RETURN = 13

@@ -1,5 +1,5 @@
-// Rows of a foreign file under our names: csv, csv.gz, jsonl, jsonl.gz, streamed, one object per row; many rows at once,
-// since a turn of an asynchronous loop costs as much as a row.
+// Rows of a foreign file under our names: csv, csv.gz, jsonl, jsonl.gz, streamed, one object per row; many rows at
+// once, since a turn of an asynchronous loop costs as much as a row.
 // A column map says which foreign column stands for which of our names, or that a name is a constant.
 // Values become what the schema declares; what cannot is left as it is, for validation to refuse with its path.
 import { createReadStream } from 'node:fs'
@@ -143,8 +143,9 @@ async function* readCsv({ path, names, columns, see }: Source): AsyncGenerator<R
   let places: readonly (readonly [name: string, place: number])[] | null = null
   let number = 0
   let records: string[][] = []
-  function* take(): Generator<Row> {
+  function take(): Row[] {
     const taken = records
+    const rows: Row[] = []
     records = []
     for (const record of taken) {
       if (places === null) {
@@ -155,8 +156,9 @@ async function* readCsv({ path, names, columns, see }: Source): AsyncGenerator<R
       const values: Record<string, unknown> = {}
       for (const [name, constant] of constants) values[name] = constant
       for (const [name, place] of places) if (record[place] !== '') values[name] = record[place]
-      yield { number: ++number, values }
+      rows.push({ number: ++number, values })
     }
+    return rows
   }
   const parser = parse({ bom: true, max_record_size: ROW_BYTES_MAX })
   parser.on('data', (record: string[]) => void records.push(record))
@@ -170,13 +172,13 @@ async function* readCsv({ path, names, columns, see }: Source): AsyncGenerator<R
     const stream: AsyncIterable<Buffer> = openBytes(path)
     for await (const bytes of stream) {
       await feed(bytes)
-      yield [...take()]
+      yield take()
     }
-    await finished(parser.end(), { readable: true })
-    yield [...take()]
+    await finished(parser.end())
+    yield take()
   } catch (cause) {
     // What stands before the fault comes first.
-    yield [...take()]
+    yield take()
     throw inputFault(cause, `${path}, after row ${number}`)
   }
 }

@@ -5,9 +5,10 @@
 //                   kind: C claimed, O observed, D decided; body: of O and D
 //
 // Entries of an entity have one length, that of the entry which is brought. Invariants: a transaction stands in an
-// entity's list once; what was decided is never decided again; a claim ends with its lease, or its decision.
+// entity's list once; frontiers never fall along a list, so that a search for one may end at an early frontier; what
+// was decided is never decided again; a claim ends with its lease, or its decision.
 import { FRONTIER_AT, MARK_BYTES, TIME_AT } from '../../features/shared-entry.js'
-import { type Reply, script } from '../../redis/connection.js'
+import { script } from '../../redis/connection.js'
 
 /** What a reply begins with where a value is none of ours, or of a later release. */
 const FORMAT_REFUSED = 'ASSAY another format'
@@ -15,8 +16,6 @@ const FORMAT_REFUSED = 'ASSAY another format'
 /** Lua counts bytes from 1. */
 const FRONTIER_PLACE = FRONTIER_AT + 1
 const TIME_PLACE = TIME_AT + 1
-/** Where the length of the refs stands in a transaction. */
-const REFS_AT = 33
 /** Entries that are looked through for the same transaction at once, newest first; most often once. */
 const SEARCHED = 256
 
@@ -38,9 +37,13 @@ local function read(from, to)
   return redis.call('GETRANGE', KEYS[1], H + from * E, H + to * E - 1)
 end
 local function frontierOf(entries) return (struct.unpack('<d', entries, #entries - E + ${FRONTIER_PLACE})) end
--- Frontiers never fall along a list, whoever appends: a server that has just started knows little of the time.
-local frontier = math.max(frontierOf(entry), n > 0 and frontierOf(read(n - 1, n)) or -math.huge)
-entry = entry:sub(1, ${FRONTIER_PLACE - 1}) .. struct.pack('<d', frontier) .. entry:sub(${FRONTIER_PLACE + 8})
+-- The entry's frontier, not below that of the last one held: a server that has just started knows little of the time.
+local function raise(last)
+  local frontier = frontierOf(entry)
+  if n > 0 then frontier = math.max(frontier, frontierOf(last)) end
+  entry = entry:sub(1, ${FRONTIER_PLACE - 1}) .. struct.pack('<d', frontier) .. entry:sub(${FRONTIER_PLACE + 8})
+  return frontier
+end
 local skip, whole = known - base, 0
 if skip < 1 or skip > n or read(skip - 1, skip):sub(1, M) ~= mark then
   skip, whole = 0, 1
@@ -70,7 +73,7 @@ while true do
   at = found + 1
 end
 local function time(entries, i) return (struct.unpack('<d', entries, i * E + ${TIME_PLACE})) end
-local heldFrom = frontier - tonumber(ARGV[4])
+local heldFrom = raise(tail) - tonumber(ARGV[4])
 if ARGV[7] ~= '1' or time(entry, 0) <= heldFrom then return {0, 0, base + skip, whole, floor, rest} end
 local quarter = math.floor(n / 4)
 -- What need not be held leaves once it is a quarter, so that it is seldom copied; at the bound an eighth leaves.
@@ -99,6 +102,7 @@ return {base + n, read(0, n)}
 /** KEYS entity. ARGV entry, entries trimmed and held as read, '', ttl. Returns 1 where it was appended, else 0. */
 export const APPEND = script(`${ENTITY}
 if base + n ~= known then return 0 end
+raise(read(math.max(0, n - 1), n))
 if n == 0 then redis.call('SET', KEYS[1], head .. entry, 'PX', ARGV[4])
 else
   redis.call('APPEND', KEYS[1], entry)
@@ -157,6 +161,12 @@ write(ARGV[4], ARGV[1], ARGV[2], 0, ARGV[5], ARGV[6], ARGV[3])
 return {'K'}
 `)
 
+/** KEYS transaction. Returns [O|D, body], or nothing where it is only claimed or not known. */
+export const LOOK = script(`${TRANSACTION}
+if not held or kind == 'C' then return {} end
+return {kind, held:sub(36 + length)}
+`)
+
 /**
  * KEYS transaction, words that wait for it. ARGV a word of a label, ttl (ms), bytes of words that may wait. Returns the
  * refs, or '' where the transaction is not known: then the word waits.
@@ -169,17 +179,3 @@ if not words:find(ARGV[1], 1, true) then
 end
 return ''
 `)
-
-/** The answer to a transaction that was decided or observed. */
-export interface Standing {
-  readonly body: string
-  readonly isObserved: boolean
-}
-
-/** Reads it from the value of a transaction; null where that is only claimed, or is none of this release. */
-export function standingIn(held: Reply): Standing | null {
-  if (!Buffer.isBuffer(held) || held.length < REFS_AT + 2) return null
-  const kind = held.toString('latin1', 0, 1)
-  if (kind !== 'O' && kind !== 'D') return null
-  return { body: held.toString('utf8', REFS_AT + 2 + held.readUInt16LE(REFS_AT)), isObserved: kind === 'O' }
-}

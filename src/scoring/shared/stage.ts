@@ -16,7 +16,7 @@ import type { Clock } from '../../runtime/clock.js'
 import type { Identity } from '../identity.js'
 import { createStateBreaker } from './breaker.js'
 import type { Keys } from './keys.js'
-import { CLAIM, COMMIT, FOLD, type Standing, standingIn } from './scripts.js'
+import { CLAIM, COMMIT, FOLD, LOOK } from './scripts.js'
 
 /** What a decision is committed under. */
 export interface Claim {
@@ -42,6 +42,12 @@ export type Begun =
   | { readonly kind: 'reused' }
   /** Another has claimed it and has not decided in time. */
   | { readonly kind: 'claimed' }
+
+/** The answer to a transaction that was decided or observed. */
+export interface Standing {
+  readonly body: string
+  readonly isObserved: boolean
+}
 
 /** Words of labels that have waited. */
 type Labels = readonly Label[]
@@ -258,9 +264,10 @@ export function createStage(deps: StageDeps): Stage {
     },
     look(tx, done) {
       if (!admits()) return done(null)
-      const call = (): Promise<Reply> => connection.call('get', keys.transaction(windows.idHash(tx.transactionId)))
+      const call = (): Promise<Reply> => connection.run(LOOK, [keys.transaction(windows.idHash(tx.transactionId))], [])
       const hear = (reply: Reply): 'done' => {
-        done(standingIn(reply))
+        const [kind, body] = listOf(reply)
+        done(kind === undefined ? null : { body: String(body), isObserved: String(kind) === 'O' })
         return 'done'
       }
       ask('fold', call, hear, () => done(null))

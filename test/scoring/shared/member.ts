@@ -10,8 +10,14 @@ import type { RedisConnection } from '../../../src/redis/connection.js'
 import { systemClock } from '../../../src/runtime/clock.js'
 import { createIdentity } from '../../../src/scoring/identity.js'
 import { createKeys } from '../../../src/scoring/shared/keys.js'
-import type { Standing } from '../../../src/scoring/shared/scripts.js'
-import { type Begun, type Claim, type Committed, createStage, type Stage } from '../../../src/scoring/shared/stage.js'
+import {
+  type Begun,
+  type Claim,
+  type Committed,
+  createStage,
+  type Stage,
+  type Standing,
+} from '../../../src/scoring/shared/stage.js'
 import { createWords, type Words } from '../../../src/scoring/shared/words.js'
 import { SCHEMA, START } from '../../features/streams.js'
 
