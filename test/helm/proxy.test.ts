@@ -3,6 +3,7 @@
 // one of none or of another is not, and a new certificate is shown after the reload that the page names, while a
 // connection that is open goes on.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
@@ -98,7 +99,7 @@ function score(agent: Agent, port: number, path = '/v1/score'): Promise<Seen> {
     })
     sent.on('error', reject)
     const transaction = {
-      transaction_id: `${Math.random()}`,
+      transaction_id: randomUUID(),
       occurred_at: Date.now(),
       amount_minor: 1,
       currency: 'EUR',
