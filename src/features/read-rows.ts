@@ -3,10 +3,9 @@
 // A column map says which foreign column stands for which of our names, or that a name is a constant.
 // Values become what the schema declares; what cannot is left as it is, for validation to refuse with its path.
 import { createReadStream } from 'node:fs'
-import type { Readable } from 'node:stream'
-import { finished } from 'node:stream/promises'
+import { Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
-import { parse } from 'csv-parse'
+import Papa, { type Parser } from 'papaparse'
 import { holdsCardData } from '../contract/card-data.js'
 import type { FieldSpec } from '../contract/transaction.js'
 import { AssayError } from '../errors.js'
@@ -26,6 +25,11 @@ export interface Row {
 /** A row is a transaction: no larger than what may be sent. */
 export const ROW_BYTES_MAX = LIMITS.bodyBytesMax
 const SPACE = 32
+const BYTE_ORDER_MARK = '\ufeff'
+/** Pieces of a csv whose records wait to be taken. */
+const RECORDS_AHEAD = 2
+/** Pieces of 16 KiB or more that a row may span. */
+const RECORD_PIECES_MAX = Math.ceil(ROW_BYTES_MAX / (16 << 10))
 
 /** `transaction_id=TRANSACTION_ID,currency=:EUR` → the map. Throws ASSAY_USAGE where a part is not `name=column`. */
 export function parseColumns(text: string, option = '--columns'): ColumnMap {
@@ -140,47 +144,86 @@ function columnOf(name: string, columns: ColumnMap): string | null {
 
 async function* readCsv({ path, names, columns, see }: Source): AsyncGenerator<Row[]> {
   const constants = constantsOf(columns)
-  let places: readonly (readonly [name: string, place: number])[] | null = null
+  let header: readonly string[] | null = null
+  let places: readonly (readonly [name: string, place: number])[] = []
   let number = 0
-  let records: string[][] = []
-  function take(): Row[] {
-    const taken = records
-    const rows: Row[] = []
-    records = []
-    for (const record of taken) {
-      if (places === null) {
-        see(record)
-        places = placesOf(record, names, columns, path)
-        continue
-      }
-      const values: Record<string, unknown> = {}
-      for (const [name, constant] of constants) values[name] = constant
-      for (const [name, place] of places) if (record[place] !== '') values[name] = record[place]
-      rows.push({ number: ++number, values })
-    }
-    return rows
+  function rowOf(record: readonly string[], width: number): Row {
+    number++
+    if (record.length !== width) throw refused(`${path}, row ${number}: ${record.length} values in ${width} columns`)
+    const values: Record<string, unknown> = {}
+    for (const [name, constant] of constants) values[name] = constant
+    for (const [name, place] of places) if (record[place] !== '') values[name] = record[place]
+    return { number, values }
   }
-  const parser = parse({ bom: true, max_record_size: ROW_BYTES_MAX })
-  parser.on('data', (record: string[]) => void records.push(record))
-  // Whoever writes is told.
-  parser.on('error', () => undefined)
-  const feed = (bytes: Buffer): Promise<void> =>
-    new Promise((resolve, reject) => {
-      parser.write(bytes, (error) => (error instanceof Error ? reject(error) : resolve()))
-    })
   try {
-    const stream: AsyncIterable<Buffer> = openBytes(path)
-    for await (const bytes of stream) {
-      await feed(bytes)
-      yield take()
+    for await (const { records, fault } of readRecords(path)) {
+      const rows: Row[] = []
+      try {
+        for (const record of records) {
+          if (header !== null) rows.push(rowOf(record, header.length))
+          else {
+            header = record
+            see(header)
+            places = placesOf(header, names, columns, path)
+          }
+        }
+      } finally {
+        // What stands before a fault comes first.
+        yield rows
+      }
+      if (fault !== null) throw refused(`${path}, after row ${number}: ${fault}`)
     }
-    await finished(parser.end())
-    yield take()
   } catch (cause) {
-    // What stands before the fault comes first.
-    yield take()
     throw inputFault(cause, `${path}, after row ${number}`)
   }
+}
+
+/** Records of a csv that were read at once, and what is wrong behind them; nothing comes after that. */
+interface Records {
+  readonly records: readonly (readonly string[])[]
+  readonly fault: string | null
+}
+
+/** Reads a csv as far as somebody takes it, blank lines left out. */
+function readRecords(path: string): AsyncIterable<Records> {
+  const text = openBytes(path).setEncoding('utf8')
+  let isFirst = true
+  let without = 0
+  let halted: Parser | null = null
+  const ahead = new Readable({
+    objectMode: true,
+    highWaterMark: RECORDS_AHEAD,
+    read() {
+      const parser = halted
+      halted = null
+      parser?.resume()
+    },
+    destroy(error, done) {
+      text.destroy()
+      done(error)
+    },
+  })
+  Papa.parse<string[]>(text, {
+    delimiter: ',',
+    skipEmptyLines: true,
+    chunk({ data, errors }, parser) {
+      without = data.length > 0 ? 0 : without + 1
+      if (isFirst && data.length > 0) data[0][0] = data[0][0].replace(BYTE_ORDER_MARK, '')
+      isFirst &&= data.length === 0
+      const isLong = without > RECORD_PIECES_MAX
+      const at = errors.length > 0 ? errors[0].row : undefined
+      const fault = isLong ? `more than ${ROW_BYTES_MAX} bytes in a row; is a quote not closed?` : errors[0]?.message
+      const hasRoom = ahead.push({ records: data.slice(0, at), fault: fault ?? null } satisfies Records)
+      if (fault !== undefined) parser.abort()
+      else if (!hasRoom) {
+        halted = parser
+        parser.pause()
+      }
+    },
+    complete: () => void ahead.push(null),
+    error: (cause) => void ahead.destroy(cause),
+  })
+  return ahead
 }
 
 function placesOf(
@@ -191,7 +234,7 @@ function placesOf(
 ): readonly (readonly [string, number])[] {
   for (const [name, target] of columns) {
     if ('column' in target && !header.includes(target.column)) {
-      throw new AssayError('ASSAY_INPUT_INVALID', `${path} has no column ${target.column} (for ${name})`)
+      throw refused(`${path} has no column ${target.column} (for ${name})`)
     }
   }
   return [...names].flatMap((name) => {
@@ -210,7 +253,7 @@ async function* readJsonLines({ path, names, columns, see }: Source): AsyncGener
   function rowOf({ number, bytes }: Body): Row {
     const place = `${path}, row ${number}`
     if (bytes.length > ROW_BYTES_MAX) {
-      throw new AssayError('ASSAY_INPUT_INVALID', `${place}: a line of at most ${ROW_BYTES_MAX} bytes`)
+      throw refused(`${place}: a line of at most ${ROW_BYTES_MAX} bytes`)
     }
     const given = new Map<string, unknown>(Object.entries(parseLine(bytes.toString(), place)))
     see([...given.keys()])
@@ -264,7 +307,11 @@ function parseLine(line: string, place: string): object {
     throw inputFault(cause, place)
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value
-  throw new AssayError('ASSAY_INPUT_INVALID', `${place}: not a JSON object`)
+  throw refused(`${place}: not a JSON object`)
+}
+
+function refused(detail: string): AssayError {
+  return new AssayError('ASSAY_INPUT_INVALID', detail)
 }
 
 function inputFault(cause: unknown, place: string): AssayError {

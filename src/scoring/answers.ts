@@ -70,7 +70,9 @@ export function createRenderer(logId: Buffer): (facts: DecisionFacts, transactio
   const digestOf = createDigestTexts()
   return (facts, transactionId, logged) => {
     if (facts.decidedElsewhere !== null) return facts.decidedElsewhere.replace(LOGGED, `"logged":"${logged}"`)
-    if (facts.mode === 'observe') return JSON.stringify({ transaction_id: transactionId, accepted: 1, logged })
+    if (facts.mode === 'observe') {
+      return `{"transaction_id":${JSON.stringify(transactionId)},"accepted":1,"logged":"${logged}"}`
+    }
     const id = decisionId(logId, facts.epoch, facts.ordinal, facts.unfolded)
     return renderDecision(facts, { transactionId, decisionId: id, logged }, digestOf)
   }
