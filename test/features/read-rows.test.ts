@@ -1,5 +1,5 @@
-// Rows of files as other programs write them: quotes, line ends, byte order marks, pieces that end anywhere; and what is
-// said of those that cannot be read.
+// Rows of files as other programs write them: quotes, line ends, byte order marks, pieces that end anywhere; and what
+// is said of those that cannot be read.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
