@@ -119,7 +119,7 @@ function logFindings(evidence: Evidence): string[] {
 }
 
 /** Every transaction stands in the list of each of its entities, once, and in no other. */
-function listFindings({ sent, lists }: Evidence): string[] {
+export function listFindings({ sent, lists }: Pick<Evidence, 'sent' | 'lists'>): string[] {
   const findings: string[] = []
   const held = new Map<Field, Set<string>>(FIELDS.map((field) => [field, new Set<string>()]))
   for (const { field, name, transactionIds } of lists) {

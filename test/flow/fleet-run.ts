@@ -87,7 +87,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const start = async (server: number): Promise<RunningServer> => {
     const started = await startServer({
       ...{ dataDir: dataDirs[server], ...(options.command !== undefined && { command: options.command }) },
-      env: { ...FLEET_ENVIRONMENT, ...redisEnv(redis) },
+      env: { ...FLEET_ENVIRONMENT, ...stateEnv(redis) },
     })
     await clients.join(server, started.scorePort)
     return started
@@ -117,22 +117,12 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     await until(() => clients.answers() >= wanted, `${more} more answers`, { msMax: HEAL_MS_MAX, everyMs: 20 })
   }
 
-  /** Every server sees the Redis, and nothing is left to be written back to it. */
-  async function heal(): Promise<void> {
-    const isHealed = async (): Promise<boolean> => {
-      await delay(GAUGES_MS)
-      const seen = await Promise.all(servers.map(scrape))
-      return seen.every((of) => of.get('assay_state_up') === 1 && of.get('assay_state_behind_records') === 0)
-    }
-    await until(isHealed, 'all is written back', { msMax: HEAL_MS_MAX })
-  }
-
   async function end(): Promise<FleetRun> {
     await clients.rest()
-    await heal()
+    await healed(servers)
     const held = await readHeld(redis, clients.sent)
     const settled = await clients.ask(clients.sent.keys())
-    await heal()
+    await healed(servers)
     const grown = entriesIn(await readHeld(redis, clients.sent)) - entriesIn(held)
     clients.close()
     const findings = await Promise.all(
@@ -180,6 +170,16 @@ function entriesIn({ lists }: Held): number {
   return lists.reduce((sum, { transactionIds }) => sum + transactionIds.length, 0)
 }
 
+/** Resolves when every server sees the Redis, and nothing is left to be written back to it. */
+export async function healed(servers: readonly RunningServer[]): Promise<void> {
+  const isHealed = async (): Promise<boolean> => {
+    await delay(GAUGES_MS)
+    const seen = await Promise.all(servers.map(scrape))
+    return seen.every((of) => of.get('assay_state_up') === 1 && of.get('assay_state_behind_records') === 0)
+  }
+  await until(isHealed, 'all is written back', { msMax: HEAL_MS_MAX })
+}
+
 /** All that is judged of a run that has ended; `wasAway`: its Redis did not answer for a while. */
 export async function gather(
   { clients, dataDirs, held, settled }: FleetRun,
@@ -191,7 +191,13 @@ export async function gather(
   return { evidence, features: { ...fleetCatalogue(), held, logs } }
 }
 
-function redisEnv({ topology, nodes, master_name: master, key_prefix: prefix }: RedisConfig): Record<string, string> {
+/** A server keeps its state there. */
+export function stateEnv({
+  topology,
+  nodes,
+  master_name: master,
+  key_prefix: prefix,
+}: RedisConfig): Record<string, string> {
   const at = 'ASSAY_PROCESS__STATE__REDIS__'
   return {
     ...{ ASSAY_PROCESS__STATE__KIND: 'redis', [`${at}TOPOLOGY`]: topology, [`${at}NODES`]: JSON.stringify(nodes) },

@@ -28,7 +28,14 @@ interface Decided {
   readonly decisionIds: readonly string[]
 }
 
-export async function judge(run: FaultRun, { pausesAllowed }: { pausesAllowed: boolean }): Promise<Judgement> {
+export interface JudgeOptions {
+  /** A transaction may have a later decision, which is superseded. */
+  readonly pausesAllowed: boolean
+  /** The servers share their state: another's decision stands in a log beside its own. */
+  readonly isShared?: boolean
+}
+
+export async function judge(run: FaultRun, { pausesAllowed, isShared = false }: JudgeOptions): Promise<Judgement> {
   const inputs = await run.topics.read('transactions')
   const decided = decisionsOf(await run.topics.read('decisions'))
   const logs = await Promise.all(run.dataDirs.map((dataDir) => readLog(join(dataDir, 'decision-log'))))
@@ -46,7 +53,7 @@ export async function judge(run: FaultRun, { pausesAllowed }: { pausesAllowed: b
   const dead = await run.topics.count('dead')
   if (dead > 0) findings.push(`${dead} dead letters`)
   findings.push(...orderFindings(inputs, decided), ...run.samples.flatMap((taken) => ahead(taken, inputs, decided)))
-  findings.push(...doubles(logs))
+  findings.push(...doubles(logs, isShared))
   const taken = logs.flatMap(({ decisions }) => decisions.filter(({ facts }) => facts.decidedElsewhere !== null))
   const transactions = new Set(inputs.map(transactionOf)).size
   return { findings, transactions, repeats, later, superseded: superseded.size, takenOver: taken.length }
@@ -96,10 +103,11 @@ function ahead(sample: Sample, inputs: readonly Read[], decided: ReadonlyMap<str
   })
 }
 
-/** Transactions that one log holds twice. */
-function doubles(logs: readonly ReadLog[]): string[] {
+/** Transactions that one log holds twice; of its own making, where state is shared. */
+function doubles(logs: readonly ReadLog[], isShared: boolean): string[] {
   return logs.flatMap(({ decisions }) => {
-    const ids = decisions.map(({ personal }) => personal.transaction.transactionId)
+    const counted = decisions.filter(({ facts }) => !isShared || facts.decidedElsewhere === null)
+    const ids = counted.map(({ personal }) => personal.transaction.transactionId)
     const seen = new Set<string>()
     return ids.flatMap((id) => (seen.size === seen.add(id).size ? [`${id} was folded twice`] : []))
   })

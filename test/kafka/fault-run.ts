@@ -7,15 +7,18 @@ import { Kafka, logLevel } from 'kafkajs'
 import { type RunningServer, startServer } from '../../bench/server.js'
 import { createSimulator } from '../../src/simulate/generator.js'
 import { createRandom, type Random } from '../../src/simulate/random.js'
+import { healed, stateEnv } from '../flow/fleet-run.js'
 import { until } from '../flow/server-rig.js'
+import type { RedisServer } from '../redis/rig.js'
 import type { Broker } from './broker.js'
 import { connectTopics, type Topics } from './topics.js'
 
 /**
- * `pause` stops a server for longer than its session lasts; `join` lets a third member in and out again; `outage`
- * leaves the broker away for long, and never comes at random.
+ * `pause` stops a server for longer than its session lasts; `join` lets a third member in and out again; `redis` stops
+ * the Redis for a while, then kills it and starts it again; `outage` leaves the broker away for long, and never comes
+ * at random.
  */
-export type Fault = 'server' | 'broker' | 'broker pause' | 'restart' | 'join' | 'pause' | 'outage'
+export type Fault = 'server' | 'broker' | 'broker pause' | 'restart' | 'join' | 'pause' | 'redis' | 'outage'
 
 export interface FaultOptions {
   /** Names topics, group and folder; unique on the broker. */
@@ -27,6 +30,8 @@ export interface FaultOptions {
   /** In this order where it is a list; so many at random where it is a number. */
   readonly faults: number | readonly Fault[]
   readonly broker: Broker
+  /** The servers share their state in it, under the name. */
+  readonly redis?: RedisServer
   readonly folder: string
   readonly env?: Readonly<Record<string, string>>
   /** Of the server; the package's own by default. */
@@ -60,9 +65,10 @@ export interface FaultRun {
 
 /** How often each fault comes, of the sum. A pause needs another server, and takes a session's time. */
 const WEIGHTS: Readonly<Record<Fault, number>> = {
-  ...{ server: 9, restart: 3, join: 3, broker: 2, 'broker pause': 2, pause: 1, outage: 0 },
+  ...{ server: 9, restart: 3, join: 3, broker: 2, 'broker pause': 2, pause: 1, redis: 3, outage: 0 },
 }
 const PAUSE_MS = 12_500
+const REDIS_AWAY_MS_MAX = 2_000
 /** Brokers need half a minute to start on a busy machine, a session takes ten seconds to end. */
 const RECOVERY_MS_MAX = 120_000
 const OUTAGE_RECOVERY_MS_MAX = 600_000
@@ -76,11 +82,13 @@ export async function runFaults(options: FaultOptions): Promise<FaultRun> {
   const dataDirs = await Promise.all(
     Array.from({ length: count }, () => mkdtemp(join(options.folder, 'assay-faults-'))),
   )
-  const env = { ...streamEnv(broker, topics), ...options.env }
+  const { redis } = options
+  const state = redis === undefined ? {} : stateEnv(redis.config({ key_prefix: name }))
+  const env = { ...streamEnv(broker, topics), ...state, ...options.env }
   const start = (server: number): Promise<RunningServer> => startServer({ ...options, dataDir: dataDirs[server], env })
   const servers = await Promise.all(dataDirs.map((_, server) => start(server)))
   const producing = produce(topics, options)
-  const made = { server: 0, broker: 0, 'broker pause': 0, restart: 0, join: 0, pause: 0, outage: 0 }
+  const made = { server: 0, broker: 0, 'broker pause': 0, restart: 0, join: 0, pause: 0, redis: 0, outage: 0 }
   const samples: Sample[] = []
   const recoveries: Recovery[] = []
   const beganMs = performance.now()
@@ -113,6 +121,15 @@ export async function runFaults(options: FaultOptions): Promise<FaultRun> {
       await delay(PAUSE_MS)
       process.kill(servers[victim].pid, 'SIGCONT')
     },
+    async redis() {
+      if (redis === undefined) throw new Error('there is no Redis')
+      redis.pause()
+      await delay(REDIS_AWAY_MS_MAX * random.uniform())
+      redis.resume()
+      await redis.kill()
+      await delay(REDIS_AWAY_MS_MAX * random.uniform())
+      await redis.restart()
+    },
     async outage() {
       const before = await answered(() => topics.committed())
       await broker.kill()
@@ -133,7 +150,7 @@ export async function runFaults(options: FaultOptions): Promise<FaultRun> {
     const faults = options.faults
     const total = typeof faults === 'number' ? faults : faults.length
     for (let number = 0; number < total; number++) {
-      const fault = typeof faults === 'number' ? pick(random, count) : faults[number]
+      const fault = typeof faults === 'number' ? pick(random, options) : faults[number]
       const victim = random.integer(count)
       options.onFault?.(number, fault, victim)
       await delay(1_500 * random.uniform())
@@ -149,6 +166,7 @@ export async function runFaults(options: FaultOptions): Promise<FaultRun> {
       (await known(topics.committed(), 0)) >= (await known(topics.count('transactions'), Infinity))
     await until(isDone, 'all is done', { msMax: RECOVERY_MS_MAX, everyMs: 200 })
     const seconds = (performance.now() - beganMs) / 1000
+    if (redis !== undefined) await healed(servers)
     for (const server of servers) await server.stop()
     return { topics, dataDirs, sent, faults: made, samples, recoveries, seconds }
   } catch (error) {
@@ -171,8 +189,10 @@ export function streamEnv({ address }: Pick<Broker, 'address'>, { names }: Topic
   }
 }
 
-function pick(random: Random, servers: number): Fault {
-  const kinds = Object.entries(WEIGHTS).filter(([fault]) => servers > 1 || fault !== 'pause') as [Fault, number][]
+function pick(random: Random, { servers, redis }: FaultOptions): Fault {
+  const isPossible = (fault: string): boolean =>
+    fault === 'pause' ? servers > 1 : fault !== 'redis' || redis !== undefined
+  const kinds = Object.entries(WEIGHTS).filter(([fault]) => isPossible(fault)) as [Fault, number][]
   let left = random.uniform() * kinds.reduce((sum, [, weight]) => sum + weight, 0)
   return kinds.find(([, weight]) => (left -= weight) < 0)?.[0] ?? 'server'
 }
