@@ -13,6 +13,7 @@ import { compareFeatures, type FeatureVerdict } from '../test/flow/fleet-feature
 import { judgeFleet, lostIn, type Verdict } from '../test/flow/fleet-judge.js'
 import { type Fleet, type FleetRun, gather, startFleet } from '../test/flow/fleet-run.js'
 import { startRedis, startSentinels } from '../test/redis/rig.js'
+import { createOwner, type Owner } from './owner.js'
 import { writeReport } from './report.js'
 import { ROOT } from './server.js'
 
@@ -35,19 +36,6 @@ const CONNECTIONS = 16
 /** 100 kills at 300/s take some 200,000 transactions: their event times span less than the windows. */
 const STEP_MS = 5_000
 const AWAY_ANSWERS_MAX = 1_500
-
-/** Ends what was started, the last first. */
-function createOwner(): { teardown(end: () => unknown): void; end(): Promise<void> } {
-  const ends: (() => unknown)[] = []
-  return {
-    teardown: (end) => void ends.unshift(end),
-    async end() {
-      for (const each of ends) await each()
-    },
-  }
-}
-
-type Owner = ReturnType<typeof createOwner>
 
 /** One fleet from its start to its end; `under` is what happens under load. */
 async function runFleet(owner: Owner, redis: RedisConfig, under: (fleet: Fleet) => Promise<void>): Promise<FleetRun> {
