@@ -183,13 +183,17 @@ export async function checkRedis(connection: RedisConnection, config: RedisConfi
   if (isCluster !== (config.topology === 'cluster')) {
     throw refused(`topology: ${isCluster ? 'this is a node of a cluster' : 'this is no node of a cluster'}`)
   }
+  const policy = /^maxmemory_policy:(\S+)/m.exec(text)?.[1] ?? 'noeviction'
+  if (policy !== 'noeviction' && !/^maxmemory:0\s/m.test(text)) {
+    throw refused(`nodes: its maxmemory-policy is ${policy}, which removes keys unasked: noeviction is needed`)
+  }
   await inTime(connection.run(PROBE, [`${config.key_prefix}:probe`], []), untilMs, late)
 }
 
 async function firstInfo(connection: RedisConnection, untilMs: number, late: Error): Promise<string> {
   for (;;) {
     try {
-      return String(await inTime(connection.call('INFO', 'server'), untilMs, late))
+      return String(await inTime(connection.call('INFO'), untilMs, late))
     } catch (error) {
       const isRefused = error instanceof AssayError && error.code === 'ASSAY_STATE_REFUSED'
       if (isRefused || performance.now() >= untilMs) throw error

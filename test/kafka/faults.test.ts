@@ -46,10 +46,11 @@ void t.test('servers that share their state fold a stream as one', { skip: skip 
   const { findings, transactions, ...figures } = await judge(run, { pausesAllowed: false, isShared: true })
   const shared = await judgeShared(run, redis)
   await run.topics.close()
-  t.comment(JSON.stringify({ ...figures, exact: shared.exact, later: shared.later, local: shared.local }))
+  const { exact, later, local } = shared
+  t.comment(JSON.stringify({ ...figures, features: { exact, later, local } }))
   t.same(findings.slice(0, 20), [], 'one decision of each transaction')
   t.same(shared.findings.slice(0, 20), [], 'folded once, with the features of a single state')
   t.ok(transactions >= run.sent && run.sent > 1_000, `${run.sent} were sent`)
   t.ok(figures.takenOver > 0, 'what one had decided the other took over')
-  t.ok(shared.exact > 0.5 * transactions)
+  t.ok(exact > 0.5 * transactions)
 })

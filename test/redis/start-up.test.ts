@@ -95,6 +95,16 @@ void t.test('a topology that is another is refused', { skip }, async (t) => {
   t.equal(await checked(t, cluster.config()), 'ok')
 })
 
+void t.test('one that removes keys when it is full is refused', { skip }, async (t) => {
+  const settings = { 'maxmemory-policy': 'volatile-lru' }
+  const [bounded, unbounded] = await Promise.all([
+    startRedis(t, { maxmemory: '64mb', settings }),
+    startRedis(t, { settings }),
+  ])
+  t.match(await checked(t, bounded.config()), `ASSAY_STATE_REFUSED ${AT}/nodes: its maxmemory-policy is volatile-lru`)
+  t.equal(await checked(t, unbounded.config()), 'ok', 'it is never full')
+})
+
 void t.test('releases that are too old are refused, and Valkey is understood', { skip }, async (t) => {
   const config = (node: string): RedisConfig => ({ ...STATE_DEFAULTS.redis, nodes: [node] })
   for (const [info, said] of [
