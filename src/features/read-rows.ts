@@ -205,7 +205,6 @@ function readRecords(path: string): AsyncIterable<Records> {
   })
   Papa.parse<string[]>(text, {
     delimiter: ',',
-    skipEmptyLines: true,
     chunk({ data, errors }, parser) {
       without = data.length > 0 ? 0 : without + 1
       if (isFirst && data.length > 0) data[0][0] = data[0][0].replace(BYTE_ORDER_MARK, '')
@@ -213,7 +212,10 @@ function readRecords(path: string): AsyncIterable<Records> {
       const isLong = without > RECORD_PIECES_MAX
       const at = errors.length > 0 ? errors[0].row : undefined
       const fault = isLong ? `more than ${ROW_BYTES_MAX} bytes in a row; is a quote not closed?` : errors[0]?.message
-      const hasRoom = ahead.push({ records: data.slice(0, at), fault: fault ?? null } satisfies Records)
+      const hasRoom = ahead.push({
+        records: data.slice(0, at).filter(isFilled),
+        fault: fault ?? null,
+      } satisfies Records)
       if (fault !== undefined) parser.abort()
       else if (!hasRoom) {
         halted = parser
@@ -224,6 +226,10 @@ function readRecords(path: string): AsyncIterable<Records> {
     error: (cause) => void ahead.destroy(cause),
   })
   return ahead
+}
+
+function isFilled(record: readonly string[]): boolean {
+  return record.length > 1 || record[0] !== ''
 }
 
 function placesOf(

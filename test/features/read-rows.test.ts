@@ -64,6 +64,7 @@ void t.test('what stands before a fault comes first', async (t) => {
   const faults: Record<string, RegExp> = {
     '5000,"x': /^ASSAY_INPUT_INVALID: FILE, after row 5000: .*[Qq]uote/,
     '5000,"x"y"\n5001,x': /^ASSAY_INPUT_INVALID: FILE, after row 5000: .*[Qq]uote/,
+    '\n\n5000,"x"y"\n5001,x': /^ASSAY_INPUT_INVALID: FILE, after row 5000: .*[Qq]uote/,
     '5000\n5001,x': /^ASSAY_INPUT_INVALID: FILE, row 5001: 1 values in 2 columns/,
     '5000,x,y\n5001,x': /^ASSAY_INPUT_INVALID: FILE, row 5001: 3 values in 2 columns/,
   }
