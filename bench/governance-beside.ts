@@ -1,9 +1,10 @@
 // What the sidecar costs a payment: the server's p99 with the sidecar present, and with it catching up, each against
-// none, in interleaved pairs on one server. For the half without it the sidecar is stopped (SIGSTOP): it computes, reads
-// and writes nothing, and a pair is short enough for its halves to meet the same machine. Judged raw: what the sidecar
-// does to the machine is what is asked here, and leaving out the control's gaps would leave it out. Every pair counts,
-// whatever neighbours did to it (a pair whose run without the sidecar is void says so): noise widens the interval.
-// Reached where the whole interval of the median lies below what is allowed, missed where it lies above, else undecided.
+// none, in interleaved pairs on one server. For the half without it the sidecar is stopped (SIGSTOP): it computes,
+// reads and writes nothing, and a pair is short enough for its halves to meet the same machine. Judged raw: what the
+// sidecar does to the machine is what is asked here, and leaving out the control's gaps would leave it out. Every pair
+// counts, whatever neighbours did to it (a pair whose run without the sidecar is void says so): noise widens the
+// interval. Reached where the whole interval of the median lies below what is allowed, missed where it lies above,
+// else undecided.
 //   node dist/bench/governance-beside.js [--pairs 10] [--seconds 10] [--rate 2000] [--folder DIR]
 //                                                                            → bench/results/governance-beside.txt
 import { type ChildProcess, spawn } from 'node:child_process'

@@ -1,8 +1,8 @@
 // Whether servers that share their state have answered as one: by what clients were told, what the logs say and what
 // the Redis holds. Pure, so that the judgement itself is tested with evidence that is wrong. A finding is one line.
-// While the Redis does not answer, two servers may decide one transaction: then one decision stands in the end, and the
-// log of whoever made the other says that it is superseded. Where the Redis was not away, one of the two must say itself
-// that it was decided without it: a busy machine may keep an answer back for longer than it is waited for.
+// While the Redis does not answer, two servers may decide one transaction: then one decision stands in the end, and
+// the log of whoever made the other says that it is superseded. Where the Redis was not away, one of the two must say
+// itself that it was decided without it: a busy machine may keep an answer back for longer than it is waited for.
 import { FEATURE_FLAGS } from '../../src/contract/decision.js'
 import type { Book, Sent, Told } from './fleet-clients.js'
 import { type EntityList, type Field, FIELDS, type LoggedDecision } from './fleet-evidence.js'

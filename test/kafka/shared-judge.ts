@@ -1,6 +1,6 @@
-// Whether servers that share their state and read one stream have folded it as one: every transaction stands once in the
-// list of each of its entities, and the features of all are those of a single state that was fed the same order. Beside
-// what fault-judge.ts says of the decisions. No test.
+// Whether servers that share their state and read one stream have folded it as one: every transaction stands once in
+// the list of each of its entities, and the features of all are those of a single state that was fed the same order.
+// Beside what fault-judge.ts says of the decisions. No test.
 import type { RedisServer } from '../redis/rig.js'
 import type { Sent } from '../flow/fleet-clients.js'
 import { fleetCatalogue, readHeld, readLogs } from '../flow/fleet-evidence.js'
