@@ -73,16 +73,8 @@ const sums = { transactions: 0, repeats: 0, later: 0, superseded: 0, takenOver: 
 try {
   for (const [round, setup] of SETUPS.entries()) {
     const run = await runFaults({
-      ...{
-        ...setup,
-        broker,
-        ...(redis !== undefined && { redis }),
-        perSecond,
-        folder,
-        env: environmentOf(setup),
-        name: `r${round}`,
-        seed: seed + round,
-      },
+      ...{ ...setup, broker, redis, perSecond, folder, env: environmentOf(setup) },
+      ...{ name: `r${round}`, seed: seed + round },
       faults: Math.ceil(faults / SETUPS.length),
       onFault: (number, fault, victim) => console.error(`round ${round}, fault ${number}: ${fault} (${victim})`),
     })
@@ -139,12 +131,7 @@ const lines = [
     : `NOT kept: ${findings.length} findings`,
   ...findings.slice(0, 50).map((finding) => `  ${finding}`),
 ]
-writeReport(values.shared ? 'kafka-faults-shared' : 'kafka-faults', lines, {
-  seed,
-  perSecond,
-  kinds,
-  ...sums,
-  findings: findings.length,
-})
+const name = values.shared ? 'kafka-faults-shared' : 'kafka-faults'
+writeReport(name, lines, { seed, perSecond, kinds, ...sums, findings: findings.length })
 if (findings.length === 0) rmSync(folder, { recursive: true, force: true })
 else process.exitCode = 1

@@ -162,7 +162,7 @@ async function* readCsv({ path, names, columns, see }: Source): AsyncGenerator<R
         for (const record of records) {
           if (header !== null) rows.push(rowOf(record, header.length))
           else {
-            header = record
+            header = record.map((column, at) => (at === 0 ? column.replace(BYTE_ORDER_MARK, '') : column))
             see(header)
             places = placesOf(header, names, columns, path)
           }
@@ -187,7 +187,6 @@ interface Records {
 /** Reads a csv as far as somebody takes it, blank lines left out. */
 function readRecords(path: string): AsyncIterable<Records> {
   const text = openBytes(path).setEncoding('utf8')
-  let isFirst = true
   let without = 0
   let halted: Parser | null = null
   const ahead = new Readable({
@@ -207,15 +206,11 @@ function readRecords(path: string): AsyncIterable<Records> {
     delimiter: ',',
     chunk({ data, errors }, parser) {
       without = data.length > 0 ? 0 : without + 1
-      if (isFirst && data.length > 0) data[0][0] = data[0][0].replace(BYTE_ORDER_MARK, '')
-      isFirst &&= data.length === 0
       const isLong = without > RECORD_PIECES_MAX
-      const at = errors.length > 0 ? errors[0].row : undefined
-      const fault = isLong ? `more than ${ROW_BYTES_MAX} bytes in a row; is a quote not closed?` : errors[0]?.message
-      const hasRoom = ahead.push({
-        records: data.slice(0, at).filter(isFilled),
-        fault: fault ?? null,
-      } satisfies Records)
+      const broken = errors.at(0)
+      const fault = isLong ? `more than ${ROW_BYTES_MAX} bytes in a row; is a quote not closed?` : broken?.message
+      const records = data.slice(0, broken?.row).filter(isFilled)
+      const hasRoom = ahead.push({ records, fault: fault ?? null } satisfies Records)
       if (fault !== undefined) parser.abort()
       else if (!hasRoom) {
         halted = parser

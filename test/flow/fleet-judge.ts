@@ -46,15 +46,15 @@ export interface Verdict {
 export function judgeFleet(evidence: Evidence): Verdict {
   const findings = [...listFindings(evidence), ...logFindings(evidence)]
   const own = evidence.decisions.filter(({ isOwn }) => isOwn)
-  const isLocal = ({ flags }: LoggedDecision): boolean => (flags & FEATURE_FLAGS.local) !== 0
-  const local = new Set(own.filter(isLocal).map(({ transactionId }) => transactionId))
+  const flagged = (flag: number): LoggedDecision[] => own.filter(({ flags }) => (flags & flag) !== 0)
+  const local = flagged(FEATURE_FLAGS.local)
+  const decidedLocally = new Set(local.map(({ transactionId }) => transactionId))
   let replaced = 0
   for (const id of evidence.sent.keys()) {
-    const found = answerFindings(id, evidence, evidence.wasAway || local.has(id))
+    const found = answerFindings(id, evidence, evidence.wasAway || decidedLocally.has(id))
     findings.push(...found.findings)
     if (found.isReplaced) replaced++
   }
-  const flagged = (flag: number): number => own.filter(({ flags }) => (flags & flag) !== 0).length
   const told = toldIds(evidence)
   return {
     findings,
@@ -62,8 +62,8 @@ export function judgeFleet(evidence: Evidence): Verdict {
       transactions: evidence.sent.size,
       answers: timesIn(evidence.told) + timesIn(evidence.settled),
       decisions: own.length,
-      local: flagged(FEATURE_FLAGS.local),
-      takenOver: flagged(FEATURE_FLAGS.folded),
+      local: local.length,
+      takenOver: flagged(FEATURE_FLAGS.folded).length,
       observed: evidence.decisions.length - own.length,
       superseded: evidence.superseded.size,
       untold: own.filter(({ decisionId }) => !evidence.superseded.has(decisionId) && !told.has(decisionId)).length,

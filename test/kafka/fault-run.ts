@@ -31,7 +31,7 @@ export interface FaultOptions {
   readonly faults: number | readonly Fault[]
   readonly broker: Broker
   /** The servers share their state in it, under the name. */
-  readonly redis?: RedisServer
+  readonly redis?: RedisServer | undefined
   readonly folder: string
   readonly env?: Readonly<Record<string, string>>
   /** Of the server; the package's own by default. */

@@ -8,7 +8,7 @@ import t, { type Test } from 'tap'
 import { FLEET_ENVIRONMENT } from '../flow/fleet-run.js'
 import { QUICK_SERVE } from '../flow/quick.js'
 import { skipWithoutRedis, startRedis } from '../redis/rig.js'
-import { type Broker, brokerMissing, startBroker } from './broker.js'
+import { brokerMissing, startBroker } from './broker.js'
 import { judge } from './fault-judge.js'
 import { type FaultOptions, runFaults } from './fault-run.js'
 import { judgeShared } from './shared-judge.js'
@@ -19,7 +19,7 @@ if (unable !== null && process.env.CI === 'true') t.fail(`no broker: ${unable}`)
 const skip = unable === null ? false : `no broker: ${unable}`
 
 /** What both runs have. */
-async function start(t: Test): Promise<Omit<FaultOptions, 'name' | 'faults'> & { broker: Broker }> {
+async function start(t: Test): Promise<Omit<FaultOptions, 'name' | 'faults'>> {
   const folder = mkdtempSync(join(tmpdir(), 'assay-kafka-faults-'))
   const broker = await startBroker(join(folder, 'broker'))
   t.teardown(async () => {
