@@ -64,7 +64,12 @@ function onClose(node: Node, ok: boolean): boolean {
 function onPoint(depth: number, ok: boolean, rest: string): boolean {
   const directive = DIRECTIVE.exec(rest)
   const title = rest.replace(DIRECTIVE, '').replace(/\s# time=.*$/, '')
-  const last = open.at(-1)
+  // A file that was ended, or crashed, closes nothing.
+  let last = open.at(-1)
+  for (; last !== undefined && last.depth > depth; last = open.at(-1)) {
+    open.pop()
+    onClose(last, false)
+  }
   if (last !== undefined && last.depth === depth) {
     open.pop()
     if (directive === null) return onClose(last, ok)

@@ -32,7 +32,12 @@ export class HashTable {
   /** `sizeMax`: a power of two; smaller in tests, so that segments split early. */
   constructor(sizeMax = SIZE_MAX) {
     this.#sizeMax = sizeMax
-    for (let i = 0; i < SEGMENTS; i++) this.#directory.push(segmentOf(FIRST_SIZE, Math.log2(SEGMENTS)))
+    // In one buffer: each allocation beside the large arrays of a state may have the collector run.
+    const words = wordsOf(FIRST_SIZE)
+    const first = new Int32Array(SEGMENTS * words)
+    for (let at = 0; at < first.length; at += words) {
+      this.#directory.push(cleared(first.subarray(at, at + words), Math.log2(SEGMENTS)))
+    }
   }
 
   get bytes(): number {
@@ -153,8 +158,16 @@ function placeOf(low: number, high: number): number {
   return (low & 0xff) | ((high >>> 16) & 0xff00)
 }
 
+function wordsOf(size: number): number {
+  return 2 * size + HEADER
+}
+
 function segmentOf(size: number, depth: number): Int32Array {
-  const segment = new Int32Array(2 * size + HEADER).fill(-1)
+  return cleared(new Int32Array(wordsOf(size)), depth)
+}
+
+function cleared(segment: Int32Array, depth: number): Int32Array {
+  segment.fill(-1)
   segment[USED] = 0
   segment[DEPTH] = depth
   return segment

@@ -8,7 +8,7 @@ import { type RedisServer, skipWithoutRedis, startCluster, startRedis, startSent
 import { type Answer, answer, type Edit, FIXTURE_MODELS, request, type Rig, startRig, until } from './server-rig.js'
 import { readRoutesLog } from './routes-judge.js'
 
-t.setTimeout(300_000)
+t.setTimeout(600_000)
 
 const skip = skipWithoutRedis()
 

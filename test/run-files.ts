@@ -1,0 +1,44 @@
+// Runs the test files it is given, each in a process of its own and two at a time, and prints one TAP stream with a
+// subtest a file. `tap run` would have every process that a test starts, servers and their threads included, import its
+// record of what a process has loaded: a second of a processor each, for the coverage that only `--coverage` is for.
+import { spawn } from 'node:child_process'
+
+const JOBS = 2
+/** Milliseconds after which a file is asked to report what it waits for, and then is ended. */
+const FILE_MS_MAX = 600_000
+const END_MS = 10_000
+
+const files = process.argv.slice(2)
+let results = 0
+process.stdout.write(`TAP version 14\n1..${files.length}\n`)
+
+/** Resolves to what the file printed, and whether it ended well. Its stderr goes through as it comes. */
+function run(file: string): Promise<{ output: string; ok: boolean; why: string }> {
+  return new Promise((resolve) => {
+    const stdio = ['ignore', 'pipe', 'inherit'] as const
+    const child = spawn(process.execPath, ['--enable-source-maps', file], { stdio: [...stdio] })
+    let output = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => void (output += text))
+    const end = setTimeout(() => child.kill('SIGTERM'), FILE_MS_MAX)
+    const kill = setTimeout(() => child.kill('SIGKILL'), FILE_MS_MAX + END_MS)
+    child.on('close', (code, signal) => {
+      clearTimeout(end)
+      clearTimeout(kill)
+      const planned = /^1\.\.\d/m.test(output)
+      const why = planned ? `exit code ${code}, signal ${signal}` : 'no test has run'
+      resolve({ output, ok: code === 0 && planned, why })
+    })
+  })
+}
+
+async function runNext(): Promise<void> {
+  for (let file = files.shift(); file !== undefined; file = files.shift()) {
+    const { output, ok, why } = await run(file)
+    const inner = output.replace(/\n*$/, '\n').replace(/^(?=.)/gm, '    ')
+    const point = `${ok ? 'ok' : 'not ok'} ${++results} - ${file}${ok ? '' : `\n  ---\n  ended: ${why}\n  ...`}`
+    process.stdout.write(`# Subtest: ${file}\n${inner}${point}\n`)
+    if (!ok) process.exitCode = 1
+  }
+}
+
+await Promise.all(Array.from({ length: JOBS }, runNext))
