@@ -291,6 +291,11 @@ void t.test('a schema registry: whole or not at all, no password in it, and Avro
     ['password', { password: 'secret' }],
   ] as const)
     t.same(Object.keys(kafka({ registry: { ...registry, ...bad } })), [`/process/kafka/registry/${part}`])
+  const clear = { ...registry, url: 'http://schemas.example/apis', username: 'assay', password_file: '/run/password' }
+  t.same(Object.keys(kafka({ registry: clear })), ['/process/kafka/registry/url'], 'no password in the clear')
+  for (const url of ['http://localhost:8081', 'http://127.0.0.1', 'http://[::1]:8081'])
+    t.same(kafka({ registry: { ...clear, url } }), {})
+  t.same(kafka({ registry: { ...registry, url: clear.url } }), {}, 'without one nothing is hidden')
   const env = {
     ASSAY_PROCESS__KAFKA__REGISTRY__URL: registry.url,
     ASSAY_PROCESS__KAFKA__REGISTRY__SUBJECTS__TRANSACTIONS: subjects.transactions,

@@ -4,8 +4,9 @@
 import { spawn } from 'node:child_process'
 
 const JOBS = 2
-/** Milliseconds after which a file is asked to report what it waits for, and then is ended. */
-const FILE_MS_MAX = 600_000
+/** Seconds that a test may take where it sets nothing else, and a file, which then is asked what it waits for. */
+const SECONDS_MAX = 600
+/** Milliseconds for its answer. */
 const END_MS = 10_000
 
 const files = process.argv.slice(2)
@@ -15,12 +16,12 @@ process.stdout.write(`TAP version 14\n1..${files.length}\n`)
 /** Resolves to what the file printed, and whether it ended well. Its stderr goes through as it comes. */
 function run(file: string): Promise<{ output: string; ok: boolean; why: string }> {
   return new Promise((resolve) => {
-    const stdio = ['ignore', 'pipe', 'inherit'] as const
-    const child = spawn(process.execPath, ['--enable-source-maps', file], { stdio: [...stdio] })
+    const env = { ...process.env, TAP_TIMEOUT: String(SECONDS_MAX) }
+    const child = spawn(process.execPath, ['--enable-source-maps', file], { env, stdio: ['ignore', 'pipe', 'inherit'] })
     let output = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => void (output += text))
-    const end = setTimeout(() => child.kill('SIGTERM'), FILE_MS_MAX)
-    const kill = setTimeout(() => child.kill('SIGKILL'), FILE_MS_MAX + END_MS)
+    const end = setTimeout(() => child.kill('SIGTERM'), SECONDS_MAX * 1_000)
+    const kill = setTimeout(() => child.kill('SIGKILL'), SECONDS_MAX * 1_000 + END_MS)
     child.on('close', (code, signal) => {
       clearTimeout(end)
       clearTimeout(kill)
@@ -33,9 +34,11 @@ function run(file: string): Promise<{ output: string; ok: boolean; why: string }
 
 async function runNext(): Promise<void> {
   for (let file = files.shift(); file !== undefined; file = files.shift()) {
+    const beganMs = performance.now()
     const { output, ok, why } = await run(file)
+    const title = `${file} # time=${Math.round(performance.now() - beganMs)}ms`
     const inner = output.replace(/\n*$/, '\n').replace(/^(?=.)/gm, '    ')
-    const point = `${ok ? 'ok' : 'not ok'} ${++results} - ${file}${ok ? '' : `\n  ---\n  ended: ${why}\n  ...`}`
+    const point = `${ok ? 'ok' : 'not ok'} ${++results} - ${title}${ok ? '' : `\n  ---\n  ended: ${why}\n  ...`}`
     process.stdout.write(`# Subtest: ${file}\n${inner}${point}\n`)
     if (!ok) process.exitCode = 1
   }

@@ -184,5 +184,10 @@ function registryFaults({ registry, decisions_format: format }: KafkaConfig): In
   if ((registry?.username ?? null) === null) return faults
   if ((registry?.password_file ?? null) === null)
     faults.push({ path: '/process/kafka/registry/username', message: 'only with password_file' })
+  const host = /^http:\/\/(\[[^\]]*\]|[^:/]*)/.exec(registry?.url ?? '')?.[1]
+  if (host !== undefined && !isLoopback(host.replace(/^\[(.*)\]$/, '$1'))) {
+    const message = 'https where a password is sent: beyond loopback http shows it to whoever listens on the way'
+    faults.push({ path: '/process/kafka/registry/url', message })
+  }
   return faults
 }
