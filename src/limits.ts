@@ -333,7 +333,7 @@ export const LIMITS: Limits = Object.freeze({
   ...{ schemasHeldMax: 1024, schemaRefusedMs: 30_000, schemaBytesMax: 256 << 10, schemaDepthMax: 64 },
   ...{ registryAnswerMsMax: 3_000, registryTriesMax: 3 },
   ...{ tailBatchRecordsMax: 8192, tailBatchBytesMax: 16 << 20, tailTurnRecordsMax: 512 },
-  ...{ heldMsMax: 2_000, paceRestMs: 2, paceSliceUs: 250, snapshotEveryMs: 300_000, tailGatherMs: 1_000 },
+  ...{ heldMsMax: 2_000, paceRestMs: 4, paceSliceUs: 250, snapshotEveryMs: 300_000, tailGatherMs: 1_000 },
   tailPollMsMax: 200,
   ...{ watchMs: 5_000, pruneMs: 600_000 },
   ...{ governRetryMs: 500, governRetryMsMax: 30_000 },

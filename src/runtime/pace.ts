@@ -3,7 +3,7 @@
 // a thread of the server aside for one that has waited, until the next tick, some 4 ms, while the other core stands
 // idle (scheduler's trace). Rests bound that to a slice: with slices of 0.25 ms in place of 2, all parts resting, the
 // server's threads waited for the sidecar some 16 in place of 25 ms a second while it caught up. Hence also one thread
-// at a time (governance/pipeline.ts), and no more than what it takes to come nearer to the log's end.
+// at a time (governance/pipeline.ts), and no larger share than what it takes to come nearer to the log's end.
 import type { Limits } from '../limits.js'
 import type { Clock } from './clock.js'
 import { wait } from './rests.js'
@@ -12,8 +12,8 @@ export interface Pace {
   /** Between two pieces of work, a record or a column: keeps the thread for a rest where a slice is over. */
   readonly rest: () => void
   /**
-   * After a batch: the log ended at `end`, `lag` records are left. Resolves when the batch has had its rests. There are
-   * rests while the log grows and the sidecar comes nearer to its end all the same; else it works through.
+   * After a batch: the log ended at `end`, `lag` records are left. Resolves when the batch has had its rests. While the
+   * log grows the share is the least that brings the sidecar nearer to its end; where nobody writes there are no rests.
    */
   follow(batch: { readonly records: number; readonly end: number; readonly lag: number }): Promise<void>
 }
@@ -39,11 +39,10 @@ const OWED_MS_MAX = 1_000
 export function createPace(options: PaceOptions): Pace {
   const { clock, cpuMs = processCpuMs, limits, keepThread = wait, delay } = options
   const sliceMs = limits.paceSliceUs / 1_000
-  /** Of one core. */
-  const share = 1 / (1 + limits.paceRestMs)
+  const shareMin = 1 / (1 + limits.paceRestMs)
   const look = (): { atMs: number; cpuMs: number } => ({ atMs: clock.monoMs(), cpuMs: cpuMs() })
-  /** Until a first batch has shown whether the log grows. */
-  let isResting = true
+  /** Of one core; 1: without rests. */
+  let share = shareMin
   let lastEnd: number | null = null
   /** Since when the share is kept, and since the last batch. */
   let kept = look()
@@ -56,32 +55,35 @@ export function createPace(options: PaceOptions): Pace {
     const owed = (now.cpuMs - kept.cpuMs) / share - (now.atMs - kept.atMs)
     // Time in which nothing was to be done is not saved up.
     if (owed <= 0) kept = now
-    if (owed <= OWED_MS_MAX) return owed
-    kept = { atMs: now.atMs, cpuMs: now.cpuMs - OWED_MS_MAX * share }
-    return OWED_MS_MAX
+    return Math.min(owed, OWED_MS_MAX)
+  }
+
+  /** What the next batch is to be read with, as this one was: its rests are time in which the log grows. */
+  function shareFor({ records, end, lag }: { records: number; end: number; lag: number }, now: typeof batch): number {
+    if (lastEnd === null) return share
+    const grown = end - lastEnd
+    if (grown === 0) return 1
+    if (lag <= limits.tailBatchRecordsMax) return shareMin
+    const grownPerMs = grown / (now.atMs - batch.atMs)
+    const needed = (grownPerMs * (now.cpuMs - batch.cpuMs)) / (GROWTH_MAX * records)
+    return Math.min(1, Math.max(shareMin, needed))
   }
 
   return {
     rest() {
-      if (!isResting || clock.monoMs() - sliceBeganMs < sliceMs) return
+      if (share === 1 || clock.monoMs() - sliceBeganMs < sliceMs) return
       const owed = owedMs()
       if (owed > 0) keepThread(Math.min(owed, sliceMs / share))
       sliceBeganMs = clock.monoMs()
     },
-    async follow({ records, end, lag }) {
+    async follow(done) {
+      const owed = share === 1 ? 0 : owedMs()
       const now = look()
-      const tookMs = now.atMs - batch.atMs
-      const grown = lastEnd === null ? null : end - lastEnd
-      const grownWithRests = ((grown ?? 0) / tookMs) * Math.max(tookMs, (now.cpuMs - batch.cpuMs) / share)
+      share = shareFor(done, now)
       batch = now
-      lastEnd = end
-      if (grown === null) return
-      const wasResting = isResting
-      isResting = grown > 0 && (lag <= limits.tailBatchRecordsMax || grownWithRests <= GROWTH_MAX * records)
-      if (!isResting) return
-      if (!wasResting) kept = now
-      const owed = owedMs()
-      if (owed > 0) await delay(owed)
+      lastEnd = done.end
+      if (owed > 0 && share < 1) await delay(owed)
+      kept = look()
     },
   }
 }
