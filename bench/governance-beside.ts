@@ -1,10 +1,11 @@
 // What the sidecar costs a payment: the server's p99 with the sidecar present, and with it catching up, each against
 // none, in pairs on one server. The halves of a pair are interleaved in one run of the load: in every cycle the sidecar
 // is stopped (SIGSTOP) for a second, in which it computes, reads and writes nothing, and works for four. So both meet
-// the same minute of a machine that others use too, the log grows all the time, and the sidecar has a quarter more to
-// do than without the stops. Judged raw: what the sidecar does to the machine is what is asked here, and leaving out the
-// control's gaps would leave it out. Every pair counts, whatever neighbours did to it: noise widens the interval.
-// Reached where the whole interval of the median lies below what is allowed, missed where it lies above, else undecided.
+// the same minute of a machine that others use too, the log grows all the time, and the sidecar has a quarter more
+// to do than without the stops. Judged raw: what the sidecar does to the machine is what is asked here, and leaving out
+// the control's gaps would leave it out. Every pair counts, whatever neighbours did to it: noise widens the interval.
+// Reached where the whole interval of the median lies below what is allowed, missed where it lies above, else
+// undecided.
 //   node dist/bench/governance-beside.js [--pairs 10] [--seconds 40] [--rate 2000] [--folder DIR]
 //                                                                            → bench/results/governance-beside.txt
 import { type ChildProcess, spawn } from 'node:child_process'
