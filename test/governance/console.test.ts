@@ -101,7 +101,7 @@ else {
     await page.waitForSelector('[role=alert]', { timeout: WAIT_MS })
     t.match(await page.locator('[role=alert]').innerText(), /score_min.*from 0 to 1/)
     await page.close()
-    t.same(faults.splice(0), ['400 decisions'], 'the refusal, and nothing else')
+    t.same([...new Set(faults.splice(0))], ['400 decisions'], 'the refusal, as often as it is asked, and nothing else')
   })
 
   void t.test(
