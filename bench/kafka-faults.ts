@@ -78,7 +78,7 @@ try {
       faults: Math.ceil(faults / SETUPS.length),
       onFault: (number, fault, victim) => console.error(`round ${round}, fault ${number}: ${fault} (${victim})`),
     })
-    const pausesAllowed = setup.servers > 1 && !setup.exactlyOnce && !values.shared
+    const pausesAllowed = setup.servers > 1 && !setup.exactlyOnce
     const judged = await judge(run, { pausesAllowed, isShared: values.shared })
     for (const [fault, count] of Object.entries(run.faults) as [Fault, number][]) {
       kinds[fault] = (kinds[fault] ?? 0) + count

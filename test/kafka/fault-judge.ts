@@ -3,7 +3,7 @@
 // position was ahead of its decisions; and one server's features are those of a run without faults. No test.
 import { join } from 'node:path'
 import { startServer } from '../../bench/server.js'
-import { decisionId, FEATURE_FLAGS } from '../../src/contract/decision.js'
+import { decisionId } from '../../src/contract/decision.js'
 import { readLog, type ReadLog, until } from '../flow/server-rig.js'
 import type { Broker } from './broker.js'
 import { type FaultRun, type Sample, streamEnv } from './fault-run.js'
@@ -31,10 +31,7 @@ interface Decided {
 export interface JudgeOptions {
   /** A transaction may have a later decision, which is superseded. */
   readonly pausesAllowed: boolean
-  /**
-   * The servers share their state: another's decision stands in a log beside its own, and a transaction that one of
-   * them decided without the Redis may have a later decision, which is superseded.
-   */
+  /** The servers share their state: another's decision stands in a log beside its own. */
   readonly isShared?: boolean
 }
 
@@ -44,15 +41,13 @@ export async function judge(run: FaultRun, { pausesAllowed, isShared = false }: 
   const logs = await Promise.all(run.dataDirs.map((dataDir) => readLog(join(dataDir, 'decision-log'))))
   const findings: string[] = []
   const superseded = new Set(logs.flatMap(supersededIn))
-  const alone = new Set(isShared ? logs.flatMap(decidedAlone) : [])
   let repeats = 0
   let later = 0
   for (const [transaction, { decisionIds }] of decided) {
     const distinct = new Set(decisionIds)
     repeats += decisionIds.length - distinct.size
     later += distinct.size - 1
-    if (distinct.size > 1 && !pausesAllowed && !alone.has(transaction))
-      findings.push(`${transaction} has ${distinct.size} decisions`)
+    if (distinct.size > 1 && !pausesAllowed) findings.push(`${transaction} has ${distinct.size} decisions`)
     for (const id of [...distinct].slice(1)) if (!superseded.has(id)) findings.push(`${id} is not logged superseded`)
   }
   const dead = await run.topics.count('dead')
@@ -116,12 +111,6 @@ function doubles(logs: readonly ReadLog[], isShared: boolean): string[] {
     const seen = new Set<string>()
     return ids.flatMap((id) => (seen.size === seen.add(id).size ? [`${id} was folded twice`] : []))
   })
-}
-
-/** Transactions that a server decided with windows of its own. */
-function decidedAlone({ decisions }: ReadLog): string[] {
-  const alone = decisions.filter(({ facts }) => (facts.features & FEATURE_FLAGS.local) !== 0)
-  return alone.map(({ personal }) => personal.transaction.transactionId)
 }
 
 function supersededIn({ logId, superseded }: ReadLog): string[] {

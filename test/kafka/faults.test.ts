@@ -43,12 +43,12 @@ void t.test('servers that share their state fold a stream as one', { skip: skip 
     ...{ ...(await start(t)), name: 'shared', redis, env: FLEET_ENVIRONMENT },
     faults: ['server', 'pause', 'redis', 'server'],
   })
-  const { findings, transactions, ...figures } = await judge(run, { pausesAllowed: false, isShared: true })
+  const { findings, transactions, ...figures } = await judge(run, { pausesAllowed: true, isShared: true })
   const shared = await judgeShared(run, redis)
   await run.topics.close()
   const { exact, later, local } = shared
   t.comment(JSON.stringify({ ...figures, features: { exact, later, local } }))
-  t.same(findings.slice(0, 20), [], 'one decision of each transaction')
+  t.same(findings.slice(0, 20), [], 'one decision of each transaction stands')
   t.same(shared.findings.slice(0, 20), [], 'folded once, with the features of a single state')
   t.ok(transactions >= run.sent && run.sent > 1_000, `${run.sent} were sent`)
   t.ok(figures.takenOver + figures.later > 0, 'what one had decided the other came to')
