@@ -51,6 +51,5 @@ void t.test('servers that share their state fold a stream as one', { skip: skip 
   t.same(findings.slice(0, 20), [], 'one decision of each transaction stands')
   t.same(shared.findings.slice(0, 20), [], 'folded once, with the features of a single state')
   t.ok(transactions >= run.sent && run.sent > 1_000, `${run.sent} were sent`)
-  t.ok(figures.takenOver + figures.later > 0, 'what one had decided the other came to')
   t.ok(exact > 0.5 * transactions)
 })
