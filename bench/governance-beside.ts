@@ -51,6 +51,7 @@ mkdirSync(values.folder, { recursive: true })
 const folder = mkdtempSync(join(values.folder, 'beside-'))
 const dataDir = join(folder, 'data')
 const server = await startServer({ dataDir })
+const sidecars = new Set<ChildProcess>()
 let pools = 0
 
 function load(forSeconds: number): Promise<LoadResult> {
@@ -71,6 +72,8 @@ interface Sidecar {
 async function startSidecar(): Promise<Sidecar> {
   const env = { ...process.env, ASSAY_DATA_DIR: dataDir, ASSAY_PROCESS__GOVERNANCE__PORT: '0' }
   const child = spawn(process.execPath, [CLI, 'govern'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  sidecars.add(child)
+  child.once('exit', () => sidecars.delete(child))
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk.toString()))
   const address = (): string => /http:\/\/127\.0\.0\.1:\d+/.exec(output)?.[0] ?? ''
@@ -176,5 +179,7 @@ try {
   ]
   writeReport('governance-beside', lines, { pairs, seconds, rate, rises })
 } finally {
+  // One that a failure left behind may be stopped.
+  for (const child of sidecars) child.kill('SIGKILL')
   await endRun(server, folder)
 }

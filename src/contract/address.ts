@@ -11,6 +11,12 @@ export function originOf({ host, tls }: { readonly host: string; readonly tls: o
   return `${tls === null ? 'http' : 'https'}://${authorityOf(host, port)}`
 }
 
+/** Of host or host:port, without the brackets of IPv6. */
+export function hostOf(authority: string): string {
+  const inBrackets = /^\[([^\]]*)\]/.exec(authority)?.[1]
+  return inBrackets ?? authority.replace(/:[^:]*$/, '')
+}
+
 /** True for an address that only this machine can reach. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))

@@ -2,7 +2,7 @@
 // Secrets stand in files that it names.
 import { type Static, Type } from '@sinclair/typebox'
 import type { InputFault } from '../errors.js'
-import { isLoopback } from './address.js'
+import { hostOf, isLoopback } from './address.js'
 
 /** Kafka's own rule for topics and, narrower than its own, for client and group. */
 const Name = Type.String({ pattern: '^[a-zA-Z0-9._-]{1,249}$' })
@@ -169,7 +169,7 @@ export function brokersFaults(config: BrokersConfig, at: string): InputFault[] {
   for (const need of NEEDS[sasl.mechanism]) {
     if ((sasl[need] ?? null) === null) refuse(`sasl/${need}`, `the mechanism ${sasl.mechanism} needs it`)
   }
-  const isRemote = brokers.some((broker) => !isLoopback(broker.slice(0, broker.lastIndexOf(':'))))
+  const isRemote = brokers.some((broker) => !isLoopback(hostOf(broker)))
   if (isRemote && sendsSecretInClear(config)) {
     const detail = `${sasl.mechanism} shows its secret to whoever listens on the way: beyond loopback only with tls`
     refuse('sasl/mechanism', detail)
@@ -184,8 +184,8 @@ function registryFaults({ registry, decisions_format: format }: KafkaConfig): In
   if ((registry?.username ?? null) === null) return faults
   if ((registry?.password_file ?? null) === null)
     faults.push({ path: '/process/kafka/registry/username', message: 'only with password_file' })
-  const host = /^http:\/\/(\[[^\]]*\]|[^:/]*)/.exec(registry?.url ?? '')?.[1]
-  if (host !== undefined && !isLoopback(host.replace(/^\[(.*)\]$/, '$1'))) {
+  const authority = /^http:\/\/([^/]*)/.exec(registry?.url ?? '')?.[1]
+  if (authority !== undefined && !isLoopback(hostOf(authority))) {
     const message = 'https where a password is sent: beyond loopback http shows it to whoever listens on the way'
     faults.push({ path: '/process/kafka/registry/url', message })
   }

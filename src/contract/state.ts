@@ -2,7 +2,7 @@
 // several servers share. `process.state` says where it is, the policy's `state` what becomes of a payment without it.
 import { type Static, Type } from '@sinclair/typebox'
 import type { InputFault } from '../errors.js'
-import { isLoopback } from './address.js'
+import { hostOf, isLoopback } from './address.js'
 
 const File = Type.Union([Type.String({ minLength: 1 }), Type.Null()])
 const Name = Type.Union([Type.String({ pattern: '^[^\\s]{1,256}$' }), Type.Null()])
@@ -88,9 +88,4 @@ export function stateFaults({ kind, redis }: StateConfig): InputFault[] {
 
 export function isSocket(node: string): boolean {
   return node.startsWith('unix:')
-}
-
-/** Of host:port, without the brackets of IPv6. */
-export function hostOf(node: string): string {
-  return node.slice(0, node.lastIndexOf(':')).replace(/^\[(.*)\]$/, '$1')
 }

@@ -6,7 +6,8 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
 import { Cluster, Redis } from 'ioredis'
-import { hostOf, isSocket, type RedisConfig } from '../contract/state.js'
+import { hostOf } from '../contract/address.js'
+import { isSocket, type RedisConfig } from '../contract/state.js'
 import { AssayError, errorOf } from '../errors.js'
 
 /** A script of one slot. */

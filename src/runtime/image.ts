@@ -109,38 +109,44 @@ export interface ImageReader extends Image {
 
 /** Its calls throw an Error that says what is wrong with the file. */
 export function createImageReader(file: FileHandle): ImageReader {
-  const prefix = Buffer.alloc(PREFIX_BYTES)
-  const block = Buffer.alloc(BLOCK_BYTES)
-  let length = 0
+  const buffers = [Buffer.alloc(PREFIX_BYTES + BLOCK_BYTES), Buffer.alloc(PREFIX_BYTES + BLOCK_BYTES)]
+  let block = buffers[0].subarray(0, 0)
   let used = 0
-  let read = 0
+  /** Where the next block begins. */
+  let next = 0
+  /** The next block, read while this one is taken; null where it is not a whole one or nothing is known of it. */
+  let ahead: Promise<number> | null = null
 
-  async function fill(into: Buffer, bytes: number): Promise<void> {
-    for (let at = 0; at < bytes;) {
-      const { bytesRead } = await file.read(into, at, bytes - at, read)
-      if (bytesRead === 0) throw new Error(`it ends at byte ${read}, in the middle of a block`)
-      at += bytesRead
-      read += bytesRead
+  /** Reads as much as a whole block has; resolves to the bytes that there are. */
+  async function fill(into: Buffer, from: number): Promise<number> {
+    let filled = 0
+    for (let bytesRead = -1; bytesRead !== 0 && filled < into.length; filled += bytesRead) {
+      ;({ bytesRead } = await file.read(into, filled, into.length - filled, from + filled))
     }
+    return filled
   }
 
   async function nextBlock(): Promise<void> {
-    const place = read
-    await fill(prefix, PREFIX_BYTES)
-    length = prefix.readUInt32LE(0)
-    if (length > BLOCK_BYTES) throw new Error(`the block at byte ${place} is longer than a block`)
+    const [into, other] = buffers
+    const there = await (ahead ?? fill(into, next))
+    const length = there < PREFIX_BYTES ? 0 : into.readUInt32LE(0)
+    if (length > BLOCK_BYTES) throw new Error(`the block at byte ${next} is longer than a block`)
+    if (there < PREFIX_BYTES + length) throw new Error(`it ends at byte ${next + there}, in the middle of a block`)
+    block = into.subarray(PREFIX_BYTES, PREFIX_BYTES + length)
+    if (crc32(block) !== into.readUInt32LE(4)) throw new Error(`the block at byte ${next} does not have its checksum`)
     used = 0
-    await fill(block, length)
-    if (crc32(block.subarray(0, length)) !== prefix.readUInt32LE(4)) {
-      throw new Error(`the block at byte ${place} does not have its checksum`)
-    }
+    next += PREFIX_BYTES + length
+    buffers.reverse()
+    ahead = length === BLOCK_BYTES ? fill(other, next) : null
+    // It is told to whoever asks for that block.
+    ahead?.catch(() => undefined)
   }
 
   async function take(into: Uint8Array): Promise<void> {
     for (let at = 0; at < into.length;) {
-      if (used === length) await nextBlock()
-      if (length === 0) throw new Error('it holds less than the state has')
-      const piece = Math.min(into.length - at, length - used)
+      if (used === block.length) await nextBlock()
+      if (block.length === 0) throw new Error('it holds less than the state has')
+      const piece = Math.min(into.length - at, block.length - used)
       into.set(block.subarray(used, used + piece), at)
       used += piece
       at += piece
@@ -168,12 +174,12 @@ export function createImageReader(file: FileHandle): ImageReader {
       await take(bytesOf(array))
     },
     async end() {
-      if (used === length) await nextBlock()
-      if (length !== 0) throw new Error('it holds more than the state has')
+      if (used === block.length) await nextBlock()
+      if (block.length !== 0) throw new Error('it holds more than the state has')
     },
     async skip() {
       do await nextBlock()
-      while (length > 0)
+      while (block.length > 0)
     },
   }
 }

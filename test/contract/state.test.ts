@@ -1,7 +1,8 @@
 // What the configuration of shared state may say: by the schema, and by what the schema cannot say.
 import { Value } from '@sinclair/typebox/value'
 import t from 'tap'
-import { hostOf, isSocket, RedisConfig, STATE_DEFAULTS, StateConfig, stateFaults } from '../../src/contract/state.js'
+import { hostOf } from '../../src/contract/address.js'
+import { isSocket, RedisConfig, STATE_DEFAULTS, StateConfig, stateFaults } from '../../src/contract/state.js'
 
 const AT = '/process/state/redis/'
 const config = (edit: Partial<RedisConfig>): StateConfig => ({
@@ -86,5 +87,7 @@ void t.test('a node is a path or a host with its port', (t) => {
   t.notOk(isSocket('unix.example:1'))
   t.equal(hostOf('redis.example:6379'), 'redis.example')
   t.equal(hostOf('[::1]:6379'), '::1')
+  t.equal(hostOf('[::1]'), '::1')
+  t.equal(hostOf('redis.example'), 'redis.example')
   t.end()
 })
