@@ -11,6 +11,7 @@ import { readBundle } from '../src/models/bundle.js'
 import { systemClock } from '../src/runtime/clock.js'
 import { createBreaker } from '../src/scoring/lane/breaker.js'
 import { createHangs } from '../src/scoring/lane/hangs.js'
+import { createModelThreads } from '../src/scoring/lane/threads.js'
 import { createLane } from '../src/scoring/lane/create.js'
 import type { LaneListener } from '../src/scoring/lane/port.js'
 import { startTicker } from './control.js'
@@ -47,7 +48,7 @@ const listener: LaneListener = {
 }
 const lane = await createLane(
   { bundle, columns: Int32Array.from({ length: width }, (_, i) => i), breaker: POLICY, deadlineMs: 8 },
-  { clock: systemClock, listener, hangs: createHangs() },
+  { clock: systemClock, listener, hangs: createHangs(), threads: createModelThreads() },
 )
 
 let ticket = 0

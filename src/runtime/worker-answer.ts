@@ -1,16 +1,17 @@
-// A thread that is started for one answer.
+// A thread that is waited for, for one answer.
 import type { Worker } from 'node:worker_threads'
 
-/** Its first message; null where none comes in time. Rejects where the thread fails or ends without one. */
+/** Its next message; null where none comes in time. Rejects where the thread fails or ends without one. */
 export function answerOf(worker: Worker, waitMs: number): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => resolve(null), waitMs)
     const settle = (act: () => void): void => {
       clearTimeout(timer)
+      worker.off('message', onMessage).off('error', reject).off('exit', onExit)
       act()
     }
-    worker.once('message', (answer: unknown) => settle(() => resolve(answer)))
-    worker.once('error', (error) => settle(() => reject(error)))
-    worker.once('exit', (code) => settle(() => reject(new Error(`it ended with ${code}`))))
+    const timer = setTimeout(() => settle(() => resolve(null)), waitMs)
+    const onMessage = (answer: unknown): void => settle(() => resolve(answer))
+    const onExit = (code: number): void => settle(() => reject(new Error(`it ended with ${code}`)))
+    worker.on('message', onMessage).on('error', reject).on('exit', onExit)
   })
 }

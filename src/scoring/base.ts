@@ -14,6 +14,7 @@ import { createMetrics } from '../telemetry/metrics.js'
 import type { Fixed } from './assemble.js'
 import { createHangs, type Hangs } from './lane/hangs.js'
 import type { LaneListener } from './lane/port.js'
+import { createModelThreads, type ModelThreads } from './lane/threads.js'
 import type { Starting } from './status.js'
 import { type Binding, loadBinding } from './transport/http/binding.js'
 
@@ -24,6 +25,7 @@ export interface Base {
   readonly logger: Logger
   readonly ledger: Ledger
   readonly hangs: Hangs
+  readonly modelThreads: ModelThreads
   readonly starting: Starting
   /** Takes the routes, or the policy, of the configuration where the log holds others. */
   readonly fromFile: FromFile
@@ -72,6 +74,7 @@ export function createBase({ policy }: Config, deps: BaseDeps): Base {
     binding: loadBinding(),
     ...{ logger: deps.logger, ledger },
     hangs: createHangs(),
+    modelThreads: createModelThreads(),
     starting: { phase: 'log', replayed: 0 },
     fromFile: deps.fromFile ?? { routes: false, policy: false },
     live: { policy },

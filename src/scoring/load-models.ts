@@ -7,7 +7,6 @@ import type { Policy, Routes } from '../contract/policy.js'
 import { thresholdsOf } from '../decision/decide.js'
 import { AssayError } from '../errors.js'
 import type { Limits } from '../limits.js'
-import { admitApart } from '../models/admit-apart.js'
 import { type Bundle, readBundle } from '../models/bundle.js'
 import { type CatalogueFacts, takesOwnColumns } from '../models/columns.js'
 import { admit, type Admission } from '../models/gate.js'
@@ -15,9 +14,11 @@ import { readScorecard } from '../models/golden-rows.js'
 import { inputsOf } from '../models/inputs.js'
 import type { Clock } from '../runtime/clock.js'
 import type { Metrics } from '../telemetry/metrics.js'
-import type { Hangs } from './lane/hangs.js'
+import { admitApart } from './lane/admit.js'
 import { createLane } from './lane/create.js'
-import type { Lane, LaneEvent, LaneListener, SpawnLane } from './lane/port.js'
+import type { Hangs } from './lane/hangs.js'
+import type { Lane, LaneEvent, LaneListener } from './lane/port.js'
+import type { ModelThreads } from './lane/threads.js'
 import { CUTS_NEEDED, type LoadedBaseline, type LoadedModel, type ModelTensors } from './models.js'
 
 export interface LoadDeps {
@@ -33,9 +34,9 @@ export interface LoadDeps {
   /** Payments are answered on these cores while it loads. */
   readonly isBeside: boolean
   readonly hangs: Hangs
+  readonly threads: ModelThreads
   readonly listener: LaneListener
   readonly onLaneEvent: (lane: Lane, event: LaneEvent) => void
-  readonly spawn?: SpawnLane | undefined
   /** A bundle was refused; its place stays empty. */
   readonly onRefused: (reference: string, fault: AssayError) => void
   readonly onAdmitted: (reference: string, admission: Admission) => void
@@ -106,17 +107,17 @@ export async function loadLaneModel(
   deps: LoadDeps,
   check: (bundle: Bundle) => void = () => undefined,
 ): Promise<LoadedModel & { readonly lane: Lane }> {
-  const { policy, limits, catalogue: facts, hangs, clock, listener, isBeside, onLaneEvent: onEvent, spawn } = deps
+  const { policy, limits, catalogue: facts, hangs, clock, listener, isBeside, onLaneEvent: onEvent, threads } = deps
   const providers = providersFor(deps.providers, reference)
   const wire = { ...placeOf(reference, deps), facts, limits, isBeside, providers }
-  const { bundle, admission } = await admitApart(wire, { hangs })
+  const { bundle, admission } = await admitApart(wire, { threads, hangs })
   check(bundle)
   const model = served(reference, bundle, deps)
   // Nobody offers it a payment's vector where it has columns of its own.
   const columns = admission.columns ?? new Int32Array(bundle.manifest.features.length)
   const lane = await createLane(
     { bundle, columns, breaker: policy.breaker, deadlineMs: policy.budgets.deadline_ms, isBeside, limits, providers },
-    { clock, listener, hangs, onEvent, spawn },
+    { clock, listener, hangs, threads, onEvent },
   )
   deps.onAdmitted(reference, admission)
   const answeredBy = { ...model.answeredBy, provider: lane.provider()?.name ?? null }

@@ -17,7 +17,7 @@ export interface ModelPool extends LoadedModels {
   ensure(references: readonly string[], approvals: readonly Approval[]): Promise<void>
   /** It can be routed to no more from here on; resolves when its lane has ended. */
   drop(reference: string): Promise<void>
-  /** Ends every lane. */
+  /** Ends every lane and its thread. */
   close(): Promise<void>
 }
 
@@ -80,6 +80,9 @@ export async function openModelPool(start: StartModels, deps: PoolDeps): Promise
       await delay(deps.policy.budgets.deadline_ms)
       await end(lane)
     },
-    close: async () => void (await Promise.all(lanes.map((lane) => lane.close(deps.limits.laneStopMs)))),
+    async close() {
+      await Promise.all(lanes.map((lane) => lane.close(deps.limits.laneStopMs)))
+      await deps.threads.close()
+    },
   }
 }

@@ -27,7 +27,7 @@ import { type Base, enter } from './base.js'
 import { controlStateOf, policyAtStart, routesAtStart, routingAtStart } from './control-state.js'
 import type { Fold } from './fold.js'
 import { laneEvent } from './lane/events.js'
-import type { SpawnLane } from './lane/port.js'
+import type { ModelThreads } from './lane/threads.js'
 import { modelsToLoad } from './load-models.js'
 import { foldLive, foldRest, type LogState } from './log-state.js'
 import { registerLogMetrics } from './log-view.js'
@@ -41,7 +41,7 @@ import { loadLogState } from './snapshot.js'
 /** Other threads than the real ones, for tests: a log over a disk that stalls, lanes that can be told to end. */
 export interface Threads {
   readonly log?: OpenDeps
-  readonly lane?: SpawnLane
+  readonly models?: ModelThreads
 }
 
 /** What a start takes from the servers that it joins. */
@@ -236,7 +236,7 @@ function tellUndecided(loaded: LoadedModels, { policy, routing: { routes } }: St
 function loadModels(config: Config, base: Base, routing: Routing, { threads, isBeside }: Loading): Promise<ModelPool> {
   const { policy, limits } = base.fixed
   const models = modelsToLoad(routing, policy.routes, limits.modelsMax)
-  const loading = { ...loadDeps(config, base), spawn: threads?.lane }
+  const loading = { ...loadDeps(config, base), threads: threads?.models ?? base.modelThreads }
   const { routes, approvals } = routing
   return openModelPool({ baseline: routes.baseline, models, approvals, isBeside }, loading)
 }
@@ -246,7 +246,7 @@ function isOf({ position }: LogState, directory: string, lastSequence: number): 
   return position === null || misfitOf(createDisk(directory), position, lastSequence) === null
 }
 
-function loadDeps(config: Config, base: Base): PoolDeps {
+function loadDeps(config: Config, base: Base): Omit<PoolDeps, 'threads'> {
   const { fixed, logger, refused, relay } = base
   return {
     ...fixed,

@@ -68,6 +68,8 @@ export function createTrials(
       )
       const workerData: TrialWire = { directory, policy, last, stated }
       const worker = new Worker(file, { workerData, name: 'policy trial', execArgv: [] })
+      // One that fails when nobody waits for it any more.
+      worker.on('error', () => undefined)
       try {
         const answer = await answerOf(worker, trialMsMax)
         const fingerprint = digestText(policyDigest)

@@ -3,10 +3,9 @@
 //
 // Client, server and two busy cores share one event loop: what is proven is what the semantics promise, so deadlines
 // are long where a healthy model must answer, and only the blocked models are slower than them, by far.
-import { Worker } from 'node:worker_threads'
 import type { Test } from 'tap'
 import { type Limits, LIMITS } from '../../src/limits.js'
-import { MORTAL_ENTRY } from '../scoring/lane-rig.js'
+import { createMortalThreads } from '../scoring/lane-rig.js'
 import { type Evidence, judge, type Told, watchGaps } from './models-judge.js'
 import { type Answer, FIXTURE_MODELS, readLog, type Rig, startRig, until } from './server-rig.js'
 
@@ -50,9 +49,8 @@ export interface ModelRigOptions {
 /** Starts a server whose challenger, if it has one, gets every entity. */
 export async function startModels(t: Test, options: ModelRigOptions): Promise<ModelRig> {
   const { champion, challenger, probeAfterMs } = options
-  const mortal = (wire: object): Worker => new Worker(MORTAL_ENTRY, { workerData: wire, execArgv: [] })
   const rig = await startRig({
-    ...(options.mortal === true && { threads: { lane: mortal } }),
+    ...(options.mortal === true && { threads: { models: createMortalThreads() } }),
     // What is tested is models that fail: neither a slow start of a thread nor a busy client is to be taken for one.
     // Nor is cold code: some payments have 8 ms.
     limits: { warmUpRows: LIMITS.warmUpRows, laneStopMs: 60_000, ...options.limits },

@@ -5,6 +5,7 @@ import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import type { ThreadMessage } from '../../src/scoring/lane/wire.js'
 import { liveModelCommand } from '../../src/scoring/model-command.js'
 import { addVersion, copyModels } from './models-dir.js'
 import { type Answer, answer, type Rig, startRig, until } from './server-rig.js'
@@ -186,10 +187,16 @@ void t.test('models come and go on a running server, and only as they may', asyn
     t.match((await ask(rig, 'fraud-lgbm/1:unload', { reason })).body, { detail: /rollback/ })
     t.match((await ask(rig, 'fraud-lgbm/2:unload', { reason })).body, { detail: /routes/ })
     t.equal((await ask(rig, 'routes', { share: 1, reason })).status, 200)
-    const lane = rig.threads('fraud-lgbm@1').at(-1)
+    let isOver = false
+    rig
+      .threads('fraud-lgbm@1')
+      .at(-1)
+      ?.on('message', (message: ThreadMessage) => {
+        isOver ||= message !== 0 && message.kind === 'ended'
+      })
     t.equal((await ask(rig, 'fraud-lgbm/1:unload', { reason })).status, 200)
     t.same(await namesOf(rig), ['baseline@1', 'fraud-lgbm@2', 'fraud-xgb@1'])
-    await until(() => lane?.threadId === -1, 'its thread ends')
+    await until(() => isOver, 'its thread is done with it')
     await paying.stop()
     const { answers } = paying
     t.same(new Set(answers.map(({ status, body }) => `${status} ${String(body?.degraded)}`)), new Set(['200 false']))

@@ -6,7 +6,8 @@ import t from 'tap'
 import { loadConfig } from '../../src/config.js'
 import { type ProviderName, PROVIDERS_DEFAULTS, providersFor } from '../../src/contract/providers.js'
 import { LIMITS } from '../../src/limits.js'
-import { admitApart } from '../../src/models/admit-apart.js'
+import { admitApart } from '../../src/scoring/lane/admit.js'
+import { createModelThreads } from '../../src/scoring/lane/threads.js'
 import { readBundle } from '../../src/models/bundle.js'
 import { absenceOf, machineFacts, type ProviderFacts } from '../../src/models/providers.js'
 import { openSession } from '../../src/models/session.js'
@@ -111,11 +112,11 @@ void t.test('the gate runs on what the lane will run on, in its thread too', asy
   }
   const skip = isAbsent ? false : 'CUDA is here'
   await t.test('refused', { skip }, async (t) => {
-    await t.rejects(admitApart({ ...wire, providers: refusing }, { hangs }), {
+    await t.rejects(admitApart({ ...wire, providers: refusing }, { threads: createModelThreads(), hangs }), {
       code: 'ASSAY_PROVIDER_MISSING',
       message: /cuda needs/,
     })
-    const { admission } = await admitApart({ ...wire, providers: yielding }, { hangs })
+    const { admission } = await admitApart({ ...wire, providers: yielding }, { threads: createModelThreads(), hangs })
     t.match(admission.provider, { name: 'cpu', missing: /cuda needs/ })
   })
   await t.test('a model that is itself at fault is told from a missing provider', { skip }, async (t) => {
@@ -125,6 +126,9 @@ void t.test('the gate runs on what the lane will run on, in its thread too', asy
       await t.rejects(openSession(bundle, { providers }), { code: 'ASSAY_BUNDLE_REFUSED', message: /does not load/ })
     }
   })
-  const { admission } = await admitApart({ ...wire, providers: providersFor(PROVIDERS_DEFAULTS, 'trees@1') }, { hangs })
+  const { admission } = await admitApart(
+    { ...wire, providers: providersFor(PROVIDERS_DEFAULTS, 'trees@1') },
+    { threads: createModelThreads(), hangs },
+  )
   t.same(admission.provider, { name: 'cpu', missing: null })
 })

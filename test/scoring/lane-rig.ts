@@ -11,14 +11,22 @@ import type { Hangs } from '../../src/scoring/lane/hangs.js'
 import { createHangs } from '../../src/scoring/lane/hangs.js'
 import { createLane } from '../../src/scoring/lane/create.js'
 import type { Lane, LaneEvent, Ticket } from '../../src/scoring/lane/port.js'
+import { createModelThreads, type ModelThreads } from '../../src/scoring/lane/threads.js'
 
 export const BREAKER: Policy['breaker'] = { error_percent: 50, volume: 20, window_ms: 10_000, probe_after_ms: 30 }
 
 /** In the first column of a row: what the thread of lane-mortal.ts does when it is to run a batch with such a row. */
 export const MORTAL = { exit: 700_001, uncaught: 700_002, pause: 700_003 } as const
-/** The entry of that thread. */
-export const MORTAL_ENTRY = new URL('./lane-mortal.js', import.meta.url)
-const REAL_ENTRY = new URL('../../src/scoring/lane/entry.js', import.meta.url)
+
+/** Lanes have such threads; the gate has a real one. */
+export function createMortalThreads(): ModelThreads {
+  const real = createModelThreads()
+  const entry = new URL('./lane-mortal.js', import.meta.url)
+  return {
+    ...real,
+    start: (task) => ('directory' in task ? real.start(task) : new Worker(entry, { workerData: task, execArgv: [] })),
+  }
+}
 
 /** Compiled tests lie one level under the root; fixtures are not compiled. */
 const MODELS = fileURLToPath(new URL('../../../test/fixtures/models/', import.meta.url))
@@ -30,6 +38,8 @@ export interface RigOptions {
   readonly hangs?: Hangs
   /** A thread that can be told by its rows to end (lane-mortal.ts). */
   readonly mortal?: boolean
+  /** Where its threads come from; default: threads of its own. */
+  readonly threads?: ModelThreads
   /** Called inside the listener, after a failure was noted. */
   readonly onFailure?: () => void
   readonly alter?: (bundle: Bundle) => Bundle
@@ -75,7 +85,7 @@ export async function createRig(model: string, options: RigOptions = {}): Promis
   const hear = (ticket: Ticket, what: number | string): void => {
     heard.set(ticket, [...(heard.get(ticket) ?? []), what])
   }
-  const entry = options.mortal === true ? MORTAL_ENTRY : REAL_ENTRY
+  const threads = options.threads ?? (options.mortal === true ? createMortalThreads() : createModelThreads())
   const lane = await createLane(
     {
       bundle,
@@ -96,10 +106,13 @@ export async function createRig(model: string, options: RigOptions = {}): Promis
         },
       },
       onEvent: (_lane, event) => events.push(event),
-      spawn(wire) {
-        const worker = new Worker(entry, { workerData: wire, execArgv: [] })
-        workers.push(worker)
-        return worker
+      threads: {
+        ...threads,
+        start(task) {
+          const worker = threads.start(task)
+          workers.push(worker)
+          return worker
+        },
       },
     },
   )

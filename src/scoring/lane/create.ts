@@ -2,7 +2,6 @@
 // breaker (breaker.ts). Invariant: an accepted row gets exactly one of onScore and onFailure, or its owner expired it.
 // It refuses rows while its breaker is not closed: probes are golden rows, never a payment.
 
-import { Worker } from 'node:worker_threads'
 import type { FallbackReason } from '../../contract/decision.js'
 import type { Policy } from '../../contract/policy.js'
 import { CPU_ALONE, type LaneProviders } from '../../contract/providers.js'
@@ -16,8 +15,9 @@ import type { Hangs } from './hangs.js'
 import { createKeeper } from './keeper.js'
 import type { Keeper } from './keeper.js'
 import { startLink } from './link.js'
-import type { Lane, LaneCounters, LaneEvent, LaneListener, SpawnLane } from './port.js'
-import { batchRowsMax, type LaneWire } from './wire.js'
+import type { Lane, LaneCounters, LaneEvent, LaneListener } from './port.js'
+import type { ModelThreads } from './threads.js'
+import { batchRowsMax } from './wire.js'
 
 export interface LaneOptions {
   /** A bundle of kind onnx that passed the gate. */
@@ -40,8 +40,8 @@ export interface LaneDeps {
   /** One per process, shared by all lanes. */
   readonly hangs: Hangs
   readonly onEvent?: (lane: Lane, event: LaneEvent) => void
-  /** The real thread by default; a test may hand in one that it can end. */
-  readonly spawn?: SpawnLane | undefined
+  /** Those of the process; a test may hand in some that it can end. */
+  readonly threads: ModelThreads
 }
 
 /**
@@ -55,7 +55,6 @@ export function createLane(options: LaneOptions, deps: LaneDeps): Promise<Lane> 
   const { name, version } = options.bundle.manifest
   const counters = noCounts()
   const batchRows = new Uint32Array(batchRowsMax(providers, limits) + 1)
-  const spawn = deps.spawn ?? ((wire: LaneWire) => startThread(wire, `lane ${name}@${version}`))
   const emit = (event: LaneEvent): void => deps.onEvent?.(lane, event)
 
   let wasClosed = true
@@ -83,7 +82,7 @@ export function createLane(options: LaneOptions, deps: LaneDeps): Promise<Lane> 
     isFirst = false
     return startLink(
       { bundle: options.bundle, columns: options.columns, limits, isBeside, providers },
-      { counters, batchRows, spawn },
+      { counters, batchRows, threads: deps.threads },
       {
         ...life,
         onScore: (ticket, score, raw) => deps.listener.onScore(lane, ticket, score, raw),
@@ -168,11 +167,6 @@ function present(
       breaker.close()
     },
   }
-}
-
-function startThread(wire: LaneWire, name: string): Worker {
-  // No loaders of the parent: a thread runs the compiled file and nothing else.
-  return new Worker(new URL('./entry.js', import.meta.url), { workerData: wire, name, execArgv: [] })
 }
 
 function noCounts(): LaneCounters {

@@ -1,16 +1,28 @@
-// Where a lane thread starts; everything it does is in thread.ts.
-// It is an entry of its own, so that thread.ts can be run around another session. It refuses any other start.
+// Where a model's thread starts. It does one task after the other: to run the gate over a bundle (gate-task.ts), or to
+// serve a lane (thread.ts) until its rows ring is closed. It refuses any other task.
 import assert from 'node:assert'
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import { openSession } from '../../models/session.js'
 import { serveLane } from './thread.js'
-import { isLaneWire } from './wire.js'
+import { isGateWire, isLaneWire } from './wire.js'
 
-const data: unknown = workerData
-assert(parentPort !== null && isLaneWire(data), 'a lane thread is started by a lane')
+assert(parentPort !== null, 'a model thread is started by threads.ts')
 const port = parentPort
-await serveLane(data, {
-  open: openSession,
-  post: (message) => port.postMessage(message),
-  monoMs: () => performance.now(),
-})
+
+async function run(task: unknown): Promise<void> {
+  if (isGateWire(task)) {
+    // Imported where it is needed, which takes 0.25 s of CPU: the thread that replaces a lost one runs no gate.
+    const { runGate } = await import('./gate-task.js')
+    port.postMessage(await runGate(task))
+    return
+  }
+  assert(isLaneWire(task), 'a model thread runs the gate or serves a lane')
+  await serveLane(task, {
+    open: openSession,
+    post: (message) => port.postMessage(message),
+    monoMs: () => performance.now(),
+  })
+  port.postMessage({ kind: 'ended' })
+}
+
+port.on('message', (task: unknown) => void run(task))

@@ -12,6 +12,7 @@ import type { Bundle } from '../../models/bundle.js'
 import { createRingBuffer, ringFrameBytes, ringReader, ringWriter } from '../../runtime/ring.js'
 import { createFlights, type OnFlight } from './flights.js'
 import type { DirectRows, LaneCounters, Ticket } from './port.js'
+import type { ModelThreads } from './threads.js'
 import type { LaneWire, ThreadMessage } from './wire.js'
 import { batchRowsMax, CONTROL, CONTROL_BYTES, isNarrow, OUTCOME, PROBE_BYTES, PROBED_BYTES } from './wire.js'
 import { RESULT_HEADER_BYTES, RESULT_ROW_BYTES, ringViews, ROW_HEADER_BYTES, rowBytes } from './wire.js'
@@ -30,7 +31,7 @@ export interface LinkOptions {
 export interface LinkDeps {
   readonly counters: LaneCounters
   readonly batchRows: Uint32Array
-  spawn(wire: LaneWire): Worker
+  readonly threads: ModelThreads
 }
 
 export interface LinkHooks {
@@ -147,10 +148,11 @@ export function startLink(options: LinkOptions, deps: LinkDeps, hooks: LinkHooks
     }
   }
 
-  const worker = deps.spawn(wire)
+  const worker = deps.threads.start(wire)
   let provider: ProviderInUse | null = null
   listen(worker, heard, {
     ...hooks,
+    onServed: () => (gone ? void worker.terminate() : deps.threads.giveBack(worker)),
     onReady(own) {
       provider = own
       hooks.onReady()
@@ -275,25 +277,31 @@ function createHearing(wire: LaneWire, hearing: Hearing): () => void {
   }
 }
 
-type ThreadHooks = Omit<LinkHooks, 'onReady'> & { onReady(provider: ProviderInUse): void }
+type ThreadHooks = Omit<LinkHooks, 'onReady'> & {
+  onReady(provider: ProviderInUse): void
+  /** It has done what it was started for, and waits. */
+  onServed(): void
+}
 
 function listen(worker: Worker, hear: () => void, hooks: ThreadHooks): void {
   let detail = ''
   let refused = false
-  worker.on('message', (message: ThreadMessage) => {
+  const onMessage = (message: ThreadMessage): void => {
     if (message === 0) hear()
     else if (message.kind === 'ready') hooks.onReady(message.provider)
     else if (message.kind === 'threw') hooks.onThrew(message.detail)
+    else if (message.kind === 'failed') ({ detail, refused } = message)
     else {
-      detail = message.detail
-      refused = message.refused
+      worker.off('message', onMessage).off('error', onError).off('exit', onExit)
+      hooks.onServed()
+      end('the thread ended')
     }
-  })
-  worker.on('error', (error: Error) => {
-    detail = error.message
-  })
-  worker.on('exit', (code) => {
+  }
+  const onError = (error: Error): void => void (detail = error.message)
+  const onExit = (code: number): void => end(`the thread ended with code ${code}`)
+  const end = (why: string): void => {
     hear()
-    hooks.onEnd(detail === '' ? `the thread ended with code ${code}` : detail, refused)
-  })
+    hooks.onEnd(detail === '' ? why : detail, refused)
+  }
+  worker.on('message', onMessage).on('error', onError).on('exit', onExit)
 }

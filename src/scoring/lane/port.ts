@@ -1,9 +1,7 @@
 // A lane as the pipeline sees it: one loaded model behind a thread, a ring and a breaker.
 // Invariant: an accepted ticket gets exactly one onScore or onFailure, or is expired by the pipeline. Nothing throws.
-import type { Worker } from 'node:worker_threads'
 import type { FallbackReason } from '../../contract/decision.js'
 import type { ProviderInUse } from '../../contract/providers.js'
-import type { LaneWire } from './wire.js'
 
 /** Names a row while it is under way: given by the pipeline, returned with the result, never reused while it is out. */
 export type Ticket = number
@@ -101,9 +99,6 @@ export interface LaneListener {
   onScore(lane: Lane, ticket: Ticket, score: number, raw: number): void
   onFailure(lane: Lane, ticket: Ticket, reason: FallbackReason): void
 }
-
-/** Starts the thread of a lane on what it is to be started with (wire.ts). */
-export type SpawnLane = (wire: LaneWire) => Worker
 
 /** A change worth a log line; never one per row. */
 export type LaneEvent =

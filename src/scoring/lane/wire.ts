@@ -7,8 +7,11 @@
 //   control words                   rounds so far, ns per row, ns per run, rows that the next run may have
 
 import type { LaneProviders, ProviderInUse } from '../../contract/providers.js'
+import type { ErrorCode, InputFault } from '../../errors.js'
 import type { Limits } from '../../limits.js'
 import type { Bundle } from '../../models/bundle.js'
+import type { CatalogueFacts } from '../../models/columns.js'
+import type { Admission } from '../../models/gate.js'
 import { inputsOf } from '../../models/inputs.js'
 import { ringWriter } from '../../runtime/ring.js'
 
@@ -26,7 +29,32 @@ export const OUTCOME = { invalid: -1, threw: -2, skipped: -3 } as const
 export const CONTROL = { rounds: 0, rowNs: 1, runNs: 2, batchRows: 3 } as const
 export const CONTROL_BYTES = 64
 
-/** What a thread is started with. */
+/** The task of running the gate. */
+export interface GateWire {
+  readonly directory: string
+  readonly identity: { readonly name: string; readonly version: string }
+  readonly facts: CatalogueFacts
+  readonly limits: Limits
+  /** Payments are answered on these cores meanwhile: in slices, at rest for most of the time. */
+  readonly isBeside: boolean
+  /** What the lane will run on. */
+  readonly providers: LaneProviders
+}
+
+export interface Admitted {
+  readonly bundle: Bundle
+  readonly admission: Admission
+}
+
+export type GateAnswer =
+  Admitted | { readonly code: ErrorCode; readonly detail: string; readonly errors: readonly InputFault[] }
+
+/** Whether a thread's task came from `admitApart`. */
+export function isGateWire(data: unknown): data is GateWire {
+  return typeof data === 'object' && data !== null && 'directory' in data && 'identity' in data && 'facts' in data
+}
+
+/** The task of serving a lane. */
 export interface LaneWire {
   readonly bundle: Bundle
   readonly rows: SharedArrayBuffer
@@ -49,7 +77,7 @@ export function batchRowsMax({ list }: LaneProviders, limits: Limits): number {
   return Math.min(max, limits.laneRowsMax)
 }
 
-/** Whether a thread's data came from `startLink`. */
+/** Whether a thread's task came from `startLink`. */
 export function isLaneWire(data: unknown): data is LaneWire {
   return typeof data === 'object' && data !== null && 'rows' in data && data.rows instanceof SharedArrayBuffer
 }
@@ -60,6 +88,7 @@ export type ThreadMessage =
   | { readonly kind: 'ready'; readonly provider: ProviderInUse }
   | { readonly kind: 'failed'; readonly refused: boolean; readonly detail: string }
   | { readonly kind: 'threw'; readonly detail: string }
+  | { readonly kind: 'ended' }
 
 /** Whether rows travel as float32; float64 carries int64 columns exactly up to 2^53. */
 export function isNarrow(bundle: Bundle): boolean {
