@@ -38,6 +38,8 @@ export interface Timing {
 
 export interface GateOptions {
   readonly limits?: Limits
+  /** Rows of a run of the session that is kept; at least and by default `flightRowsMax`. */
+  readonly rowsMax?: number
   readonly clock?: Clock
   /** Called before each run: keeps the thread for a rest where others need the cores. */
   readonly rest?: () => void
@@ -91,12 +93,11 @@ export async function openAdmitted(
 
 async function openRunner(
   bundle: Bundle,
-  { limits, rest, providers = CPU_ALONE }: GateOptions & { readonly limits: Limits },
+  { limits, rest, rowsMax = limits.flightRowsMax, providers = CPU_ALONE }: GateOptions & { readonly limits: Limits },
   faults: InputFault[],
 ): Promise<Runner | null> {
   try {
-    const session =
-      bundle.manifest.kind === 'onnx' ? await openSession(bundle, { rowsMax: limits.flightRowsMax, providers }) : null
+    const session = bundle.manifest.kind === 'onnx' ? await openSession(bundle, { rowsMax, providers }) : null
     return await createRunner(bundle, session, limits.flightRowsMax, rest)
   } catch (error) {
     if (!(error instanceof AssayError) || error.code !== 'ASSAY_BUNDLE_REFUSED') throw error

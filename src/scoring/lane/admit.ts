@@ -28,9 +28,10 @@ export async function admitApart(wire: GateWire, { threads, hangs }: AdmitDeps):
   })
   if (!isAnswer(answer)) {
     hangs.abandoned()
+    // Ended inside a call of the runtime, it would take the process with it.
+    thread.once('message', () => void thread.terminate())
     thread.once('exit', () => hangs.returned())
     thread.unref()
-    void thread.terminate()
     throw new AssayError('ASSAY_MODEL_FAILED', `${name}@${version}: the gate took over ${laneStartMs} ms`)
   }
   threads.giveBack(thread)

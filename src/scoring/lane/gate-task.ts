@@ -2,19 +2,17 @@
 // models/bundle.ts and models/gate.ts.
 import { AssayError } from '../../errors.js'
 import { readBundle } from '../../models/bundle.js'
-import { admit } from '../../models/gate.js'
+import { openAdmitted } from '../../models/gate.js'
+import type { ModelSession } from '../../models/session.js'
 import { systemClock } from '../../runtime/clock.js'
 import { createRests } from '../../runtime/rests.js'
-import type { GateAnswer, GateWire } from './wire.js'
+import { batchRowsMax, type GateAnswer, type GateWire } from './wire.js'
 
-export async function runGate({
-  directory,
-  identity,
-  facts,
-  limits,
-  isBeside,
-  providers,
-}: GateWire): Promise<GateAnswer> {
+/** The answer, and the session that has passed; null where none has. */
+export async function runGate(
+  task: GateWire,
+): Promise<{ readonly answer: GateAnswer; readonly session: ModelSession | null }> {
+  const { directory, identity, facts, limits, isBeside, providers } = task
   try {
     const bundle = await readBundle(directory, { limits, identity })
     const { kind } = bundle.manifest
@@ -22,11 +20,15 @@ export async function runGate({
       const { name, version } = identity
       throw new AssayError('ASSAY_BUNDLE_REFUSED', `${name}@${version} cannot be routed to: it is not an ONNX model`)
     }
-    const rests = isBeside ? { rest: createRests(systemClock) } : {}
-    return { bundle, admission: await admit(bundle, facts, { limits, clock: systemClock, providers, ...rests }) }
+    const { admission, session } = await openAdmitted(bundle, facts, {
+      ...{ limits, clock: systemClock, providers },
+      rowsMax: Math.max(limits.flightRowsMax, batchRowsMax(providers, limits)),
+      ...(isBeside && { rest: createRests(systemClock) }),
+    })
+    return { answer: { bundle, admission }, session }
   } catch (error) {
     if (!(error instanceof AssayError)) throw error
     const { code, message, errors } = error
-    return { code, detail: message, errors }
+    return { answer: { code, detail: message, errors }, session: null }
   }
 }
