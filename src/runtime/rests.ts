@@ -3,9 +3,9 @@
 // privileges no thread gets its own back. Pure but for the clock and the wait.
 
 /** Milliseconds of work after which there is a rest. */
-const SLICE_MS = 1
+const SLICE_MS = 0.25
 /** Milliseconds of rest for each of work. */
-const REST_MS = 9
+const REST_MS = 12
 /** Milliseconds of rest in all: a slow model is admitted before its time is over. */
 const REST_MS_MAX = 5_000
 

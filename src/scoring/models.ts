@@ -120,10 +120,21 @@ export function inRoles({ baseline, models }: LoadedModels, { policy, routes, fo
   const inRole = (reference: string, role: Role): LaneModel => {
     const model = models.get(reference)
     if (model === undefined) throw new Error(`the routes name ${reference}, which nobody tried to load`)
-    const isForced = forced.baseline || forced.open.includes(reference)
+    // Member by member: spreads may give each snapshot shapes of its own, and every change would then throw away code
+    // that was compiled for those before.
+    const { metric, stated, takesOwn } = model
+    const { name, version, digest, provider } = model.answeredBy
     const cuts = cutsUnder(policy, model)
-    const lane = cuts === NO_CUTS ? null : model.lane
-    return { ...model, lane, answeredBy: { ...model.answeredBy, role }, cuts, forced: isForced }
+    return {
+      reference,
+      answeredBy: { name, version, digest, provider, role },
+      cuts,
+      metric,
+      lane: cuts === NO_CUTS ? null : model.lane,
+      stated,
+      takesOwn,
+      forced: forced.baseline || forced.open.includes(reference),
+    }
   }
   const { champion, challenger } = routes
   return {

@@ -42,14 +42,20 @@ export interface ServingDeps {
 
 /** Makes the snapshot; `before` is the one that it replaces. */
 export function createServing(standing: Standing, deps: ServingDeps, before: Serving | null): Serving {
-  const { routing, policy } = standing
+  const { routing, policy, policyDigest, live } = standing
   const { routes, forced, ramp } = routing
   const { catalogue, loaded, bucketsHeldMax } = deps
   const isSameKey = before?.routes.experiment_key === routes.experiment_key
   const watched = ramp !== null && ramp.step > 0 ? (before?.watch ?? null) : null
+  const { decider, rowDecider } = before?.policy === policy ? before : createDeciders(policy, catalogue)
+  // Member by member, as in models.ts: one shape for all snapshots.
   return {
-    ...standing,
-    ...(before?.policy === policy ? decidersOf(before) : createDeciders(policy, catalogue)),
+    routing,
+    policy,
+    policyDigest,
+    live,
+    decider,
+    rowDecider,
     routes,
     models: inRoles(loaded, { policy, routes, forced }),
     bucketOf:
@@ -62,13 +68,7 @@ export function createServing(standing: Standing, deps: ServingDeps, before: Ser
   }
 }
 
-type Deciders = Pick<Serving, 'decider' | 'rowDecider'>
-
-function decidersOf({ decider, rowDecider }: Serving): Deciders {
-  return { decider, rowDecider }
-}
-
-function createDeciders(policy: Policy, catalogue: Columns): Deciders {
+function createDeciders(policy: Policy, catalogue: Columns): Pick<Serving, 'decider' | 'rowDecider'> {
   return {
     decider: createDecider(policy, catalogue),
     rowDecider: createDecider(withoutTransaction(policy), catalogue),

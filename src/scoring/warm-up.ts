@@ -11,6 +11,7 @@ import type { Scoring } from './exchange.js'
 import { IdIndex } from './id-index.js'
 import type { LaneListener } from './lane/port.js'
 import { createOrder } from './order.js'
+import { createServing, type Serving } from './serving.js'
 
 /** A slow model ends it by time. */
 const WARM_MS_MAX = 10_000
@@ -18,6 +19,8 @@ const CONNECTIONS = 16
 /** Beside a server that answers payments: milliseconds between two requests of the one connection, and in all. */
 const BESIDE = { restMs: 2, warmMsMax: 10_000 } as const
 const SCRATCH_IDS = 16_384
+/** Transactions under one snapshot before the other takes its turn. */
+const SNAPSHOT_ROWS = 100
 
 export interface WarmUpDeps {
   /** The parts that are real in the warm-up too. */
@@ -33,8 +36,11 @@ export interface WarmUpDeps {
 /** Scores `warmUpRows` synthetic transactions over loopback HTTP into parts that are thrown away. */
 export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
   const { limits, clock, policy, catalogue } = fixed
+  const snapshots = [deps.live.serving(), exchanged(deps.live, fixed)]
+  let begun = 0
   const scratch = assemble(fixed, {
     ...deps.live,
+    serving: () => snapshots[Math.floor(begun++ / SNAPSHOT_ROWS) % snapshots.length],
     features: createFeatureState(catalogue, { limits }),
     index: new IdIndex({
       idsMax: SCRATCH_IDS,
@@ -64,6 +70,20 @@ export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
     await listener.close(100)
     scratch.close()
   }
+}
+
+/**
+ * Champion and challenger in each other's place: code that has met one snapshot only, and one model in each role, would
+ * be thrown away at the first change of routes, while payments wait.
+ */
+function exchanged({ serving, loaded }: WarmUpDeps['live'], { catalogue, limits }: Fixed): Serving {
+  const before = serving()
+  const { routing } = before
+  const { champion, challenger } = before.routes
+  if (loaded === null || challenger === null) return before
+  const routes = { ...before.routes, champion: challenger, challenger: champion }
+  const { bucketsHeldMax } = limits
+  return createServing({ ...before, routing: { ...routing, routes } }, { catalogue, loaded, bucketsHeldMax }, before)
 }
 
 function toRequest(body: string): Buffer {
