@@ -1,9 +1,9 @@
 // The proof of live models: 200 swaps of the champion under load, each a load, a change of routes and an unloading, by
-// the HTTP interface; a stretch of time with swaps and one without in turn. Then: no request failed, the log has no
-// decision that a swap made another model answer, p99 against that without swaps. Resident memory is compared over
-// swaps without load afterwards: under load the windows grow with every payment.
+// the HTTP interface, one begun every few seconds; a stretch of time with swaps and a shorter one without in turn. Then:
+// no request failed, the log has no decision that a swap made another model answer, p99 against that without swaps.
+// Resident memory is compared over swaps without load afterwards: under load the windows grow with every payment.
 // test/flow/models-live.test.ts is the short form.
-//   node dist/bench/model-swaps.js [--swaps 200] [--seconds 10] [--rate 2000] [--folder DIR]
+//   node dist/bench/model-swaps.js [--swaps 200] [--every 8] [--seconds 16] [--rate 2000] [--folder DIR]
 //                                                                                → bench/results/model-swaps.txt
 import { mkdirSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
@@ -22,16 +22,21 @@ import { endRun, ROOT, startServer } from './server.js'
 const { values } = parseArgs({
   options: {
     swaps: { type: 'string', default: '200' },
-    seconds: { type: 'string', default: '10' },
+    every: { type: 'string', default: '8' },
+    seconds: { type: 'string', default: '16' },
     rate: { type: 'string', default: '2000' },
     folder: { type: 'string', default: join(ROOT, 'data') },
   },
 })
 const [wanted, seconds, rate] = [Number(values.swaps), Number(values.seconds), Number(values.rate)]
+/** Seconds from the beginning of one swap to that of the next. */
+const every = Number(values.every)
+/** Swaps of a stretch with swaps, which they fill. */
+const SWAPS_AT_ONCE = 8
 const MODEL = 'fraud-lgbm'
 /** Three versions in a ring: one answers, one is what a rollback returns to, one comes. */
 const VERSIONS = ['1', '2', '3']
-/** Milliseconds from the end of a swap to the next. */
+/** Milliseconds from the end of a swap without load to the next. */
 const PAUSE_MS = 500
 const P99_RATIO_MAX = 1.2
 /**
@@ -54,12 +59,17 @@ let pools = 0
 let swaps = 0
 const swapMs: number[] = []
 
-function load(): Promise<Measurement> {
+function load(forSeconds: number): Promise<Measurement> {
   pools += 1
   return measure({
-    ...{ kind: 'open', port: server.scorePort, pid: server.pid, folder, connections: 64, seconds },
+    ...{ kind: 'open', port: server.scorePort, pid: server.pid, folder, connections: 64, seconds: forSeconds },
     ratePerSecond: rate,
-    pool: createRequestPool({ seed: pools, size: 50_000, prefix: `s${pools}-`, ...POPULATION }),
+    pool: createRequestPool({
+      seed: pools,
+      size: Math.ceil(1.2 * rate * forSeconds),
+      prefix: `s${pools}-`,
+      ...POPULATION,
+    }),
   })
 }
 
@@ -76,19 +86,15 @@ async function swap(): Promise<void> {
   swapMs.push(performance.now() - beganMs)
 }
 
-/** Measures while swaps go on; those of the pair before are done. */
+/** Measures while swaps go on. */
 async function withSwaps(): Promise<Measurement> {
-  let isOver = false
-  const swapping = (async () => {
-    while (!isOver && swaps < wanted) {
-      await swap()
-      await delay(PAUSE_MS)
-    }
-  })()
-  const measured = await load()
-  isOver = true
-  await swapping
-  return measured
+  const measuring = load(SWAPS_AT_ONCE * every)
+  const beganMs = performance.now()
+  for (let at = 0; at < SWAPS_AT_ONCE && swaps < wanted; at++) {
+    await delay(beganMs + (at + 0.5) * every * 1_000 - performance.now())
+    await swap()
+  }
+  return measuring
 }
 
 /** Decisions that another model than the prescribed one made, by the reason of the hop. */
@@ -110,9 +116,9 @@ try {
   await measureWarm()
   const runs: { without: Measurement; beside: Measurement }[] = []
   for (let pair = 0; swaps < wanted; pair++) {
-    const first = pair % 2 === 0 ? await load() : null
+    const first = pair % 2 === 0 ? await load(seconds) : null
     const beside = await withSwaps()
-    const without = first ?? (await load())
+    const without = first ?? (await load(seconds))
     runs.push({ without, beside })
     const p99 = `${without.raw.p99Ms.toFixed(2)} ms without, ${beside.raw.p99Ms.toFixed(2)} with`
     console.error(`pair ${pair + 1}: ${swaps} swaps, p99 ${p99}`)
@@ -137,7 +143,7 @@ try {
   const [, middle = NaN, last = NaN] = memory
   const isVoid = runs.filter(({ without }) => without.isVoid).length * 2 > runs.length
   const lines = [
-    `${wanted} swaps of the champion at ${rate} requests/s, ${runs.length} pairs of ${seconds} s with and without, in turn`,
+    `${wanted} swaps of the champion at ${rate} requests/s, one every ${every} s, ${runs.length} times ${SWAPS_AT_ONCE * every} s with and ${seconds} s without, in turn`,
     `  a swap takes ${median(swapMs).toFixed(0)} ms (median): load with the gate, change of routes, unloading`,
     `  p99, raw: ${median(runs.map(({ without }) => without.raw.p99Ms)).toFixed(2)} ms without, ` +
       `${median(runs.map(({ beside }) => beside.raw.p99Ms)).toFixed(2)} with (medians)`,
@@ -152,12 +158,12 @@ try {
     targetLine('p99 with / without, median', median(ratios), { max: P99_RATIO_MAX }, isVoid),
     targetLine('resident, last third / middle', last / middle, { max: MEMORY_RATIO_MAX }),
   ]
-  writeReport('model-swaps', lines, { swaps: wanted, rate, seconds, ratios, memory, failures, swapMs })
+  writeReport('model-swaps', lines, { swaps: wanted, rate, every, seconds, ratios, memory, failures, swapMs })
 } finally {
   await endRun(server, folder)
 }
 
 async function measureWarm(): Promise<void> {
   const rounds = Math.ceil(WARM_UP_SECONDS / seconds)
-  for (let round = 0; round < rounds; round++) await load()
+  for (let round = 0; round < rounds; round++) await load(seconds)
 }
