@@ -66,7 +66,7 @@ function load(forSeconds: number): Promise<Measurement> {
     ratePerSecond: rate,
     pool: createRequestPool({
       seed: pools,
-      size: Math.ceil(1.2 * rate * forSeconds),
+      size: 50_000,
       prefix: `s${pools}-`,
       ...POPULATION,
     }),
@@ -143,7 +143,8 @@ try {
   const [, middle = NaN, last = NaN] = memory
   const isVoid = runs.filter(({ without }) => without.isVoid).length * 2 > runs.length
   const lines = [
-    `${wanted} swaps of the champion at ${rate} requests/s, one every ${every} s, ${runs.length} times ${SWAPS_AT_ONCE * every} s with and ${seconds} s without, in turn`,
+    `${wanted} swaps of the champion at ${rate} requests/s, one every ${every} s; ${runs.length} times ` +
+      `${SWAPS_AT_ONCE * every} s with and ${seconds} s without, in turn`,
     `  a swap takes ${median(swapMs).toFixed(0)} ms (median): load with the gate, change of routes, unloading`,
     `  p99, raw: ${median(runs.map(({ without }) => without.raw.p99Ms)).toFixed(2)} ms without, ` +
       `${median(runs.map(({ beside }) => beside.raw.p99Ms)).toFixed(2)} with (medians)`,
