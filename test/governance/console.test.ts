@@ -250,8 +250,11 @@ async function open(options: { width: number; colorScheme?: 'light' | 'dark' }):
 
 /** Goes to a view and waits until it is drawn. */
 async function show(page: Page, hash: string): Promise<void> {
+  // The view before is there until the page has noticed.
+  await page.evaluate("document.querySelector('#view h1')?.setAttribute('data-before', '')")
   await page.goto(rig.url + hash.replace(/^#/, '/#'))
-  await holds(page, "document.querySelector('#view h1') && document.querySelector('#view').ariaBusy === 'false'")
+  const isShown = "document.querySelector('#view h1:not([data-before])') && document.querySelector('#view').ariaBusy"
+  await holds(page, `(${isShown}) === 'false'`)
 }
 
 /** Waits for an expression in the page; as text, since these sources know no browser. */

@@ -1,7 +1,7 @@
 // What the sidecar publishes, on a real broker: every event with its headers and an id that stays, masked; after
 // kill -9, a restart, a rebuild, an outage, a topic that was missing or not allowed, records taken back.
 // One broker for all.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Kafka, logLevel } from 'kafkajs'
@@ -314,6 +314,11 @@ void t.test(
     const before = await startSidecar(t, dataDir, EVENTS_ALONE, topics.env)
     await published(topics, 'predictions', 350)
     await reached(before, 350)
+    // One that ends before it knows that the brokers have them publishes them again.
+    await held(
+      () => existsSync(join(dataDir, 'governance/events.json')) && placeIn(dataDir).predictions?.sequence === 350,
+      'the end',
+    )
     await before.close(5_000)
     takeBack()
     await write(dataDir, 100, { seed: 2, ordinal: 151 })
