@@ -1,7 +1,6 @@
 // The gate in a thread of its own, so that requests are answered while a model is read, hashed and measured.
-// Invariant: the caller's thread runs no native code of a model. It refuses what the gate
-// refuses, and a gate that does not come to an end in time: such a thread may hang inside a native call, and counts
-// among the process's hangs.
+// Invariant: the caller's thread runs no native code of a model. It refuses what the gate refuses, and a gate that does
+// not come to an end in time: such a thread may hang inside a native call, and counts among the process's hangs.
 import { AssayError, errorOf } from '../../errors.js'
 import { answerOf } from '../../runtime/worker-answer.js'
 import type { Hangs } from './hangs.js'
