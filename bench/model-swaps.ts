@@ -44,7 +44,6 @@ const P99_RATIO_MAX = 1.2
  */
 const SWAPS_AT_REST = 45
 const MEMORY_RATIO_MAX = 1.05
-const WARM_UP_SECONDS = 10
 
 mkdirSync(values.folder, { recursive: true })
 const folder = mkdtempSync(join(values.folder, 'swaps-'))
@@ -107,7 +106,8 @@ const third = (values: readonly number[], at: number): readonly number[] =>
   values.slice(Math.floor((values.length * at) / 3), Math.floor((values.length * (at + 1)) / 3))
 
 try {
-  await measureWarm()
+  // Warm.
+  await load()
   const runs: { without: Measurement; beside: Measurement }[] = []
   for (let pair = 0; swaps < wanted; pair++) {
     const first = pair % 2 === 0 ? await load() : null
@@ -156,9 +156,4 @@ try {
   writeReport('model-swaps', lines, { swaps: wanted, rate, every, ratios, memory, failures, swapMs })
 } finally {
   await endRun(server, folder)
-}
-
-async function measureWarm(): Promise<void> {
-  const rounds = Math.ceil(WARM_UP_SECONDS / seconds)
-  for (let round = 0; round < rounds; round++) await load()
 }

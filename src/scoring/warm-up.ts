@@ -74,14 +74,14 @@ export async function warmUp(fixed: Fixed, deps: WarmUpDeps): Promise<void> {
 
 /**
  * Champion and challenger in each other's place: code that has met one snapshot only, and one model in each role, would
- * be thrown away at the first change of routes, while payments wait.
+ * be thrown away at the first change of routes, while payments wait. As it is where the challenger would answer nobody.
  */
 function exchanged({ serving, loaded }: WarmUpDeps['live'], { catalogue, limits }: Fixed): Serving {
   const before = serving()
   const { routing } = before
-  const { champion, challenger } = before.routes
-  if (loaded === null || challenger === null) return before
-  const routes = { ...before.routes, champion: challenger, challenger: champion }
+  const { champion, challenger } = before.models
+  if (loaded === null || challenger === null || challenger.lane === null) return before
+  const routes = { ...before.routes, champion: challenger.reference, challenger: champion.reference }
   const { bucketsHeldMax } = limits
   return createServing({ ...before, routing: { ...routing, routes } }, { catalogue, loaded, bucketsHeldMax }, before)
 }

@@ -101,7 +101,10 @@ void t.test('here, where CUDA is missing', { skip: isAbsent ? false : 'CUDA is h
 
 void t.test('the gate runs on what the lane will run on, in its thread too', async (t) => {
   const facts = await readFacts()
-  const hangs = { abandoned: () => undefined, returned: () => undefined }
+  const deps = {
+    threads: createModelThreads(),
+    hangs: { abandoned: () => undefined, returned: () => undefined },
+  }
   const limits = { ...LIMITS, gateMeasureMs: 2 }
   const wire = {
     directory: fixture('trees'),
@@ -112,11 +115,11 @@ void t.test('the gate runs on what the lane will run on, in its thread too', asy
   }
   const skip = isAbsent ? false : 'CUDA is here'
   await t.test('refused', { skip }, async (t) => {
-    await t.rejects(admitApart({ ...wire, providers: refusing }, { threads: createModelThreads(), hangs }), {
+    await t.rejects(admitApart({ ...wire, providers: refusing }, deps), {
       code: 'ASSAY_PROVIDER_MISSING',
       message: /cuda needs/,
     })
-    const { admission } = await admitApart({ ...wire, providers: yielding }, { threads: createModelThreads(), hangs })
+    const { admission } = await admitApart({ ...wire, providers: yielding }, deps)
     t.match(admission.provider, { name: 'cpu', missing: /cuda needs/ })
   })
   await t.test('a model that is itself at fault is told from a missing provider', { skip }, async (t) => {
@@ -126,9 +129,6 @@ void t.test('the gate runs on what the lane will run on, in its thread too', asy
       await t.rejects(openSession(bundle, { providers }), { code: 'ASSAY_BUNDLE_REFUSED', message: /does not load/ })
     }
   })
-  const { admission } = await admitApart(
-    { ...wire, providers: providersFor(PROVIDERS_DEFAULTS, 'trees@1') },
-    { threads: createModelThreads(), hangs },
-  )
+  const { admission } = await admitApart({ ...wire, providers: providersFor(PROVIDERS_DEFAULTS, 'trees@1') }, deps)
   t.same(admission.provider, { name: 'cpu', missing: null })
 })

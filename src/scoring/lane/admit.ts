@@ -22,7 +22,6 @@ export async function admitApart(wire: GateWire, { threads, hangs }: AdmitDeps):
   const { laneStartMs } = wire.limits
   const thread = threads.start(wire)
   const answer = await answerOf(thread, laneStartMs).catch((cause: unknown) => {
-    void thread.terminate()
     throw new AssayError('ASSAY_MODEL_FAILED', `the thread of the gate failed: ${errorOf(cause).message}`, { cause })
   })
   if (!isAnswer(answer)) {
