@@ -12,8 +12,8 @@ export const FIRST_SIZE = 8
 export const PLACE_BYTES = 8
 /** A segment grows before more than this part of its places is taken. */
 export const FILL_MAX = 3 / 4
-/** Places up to which a segment doubles: 64 KiB, which take less than 0.2 ms to fill anew. */
-export const SIZE_MAX = 1 << 13
+/** Places up to which a segment doubles: 32 KiB, which take some 0.2 ms to fill anew. */
+export const SIZE_MAX = 1 << 12
 /** Bits by which segments differ, at most: with more, those of a flood of equal hashes double instead. */
 const DEPTH_MAX = 16
 
