@@ -11,6 +11,7 @@
 // Labels find no event here. One that names the entity and the time of its transaction counts in that bucket, once,
 // whether the transaction was seen or not; others do not act on buckets.
 import type { Limits } from '../limits.js'
+import { heldMemory } from '../runtime/held-memory.js'
 import type { Image } from '../runtime/image.js'
 import type { Current } from './aggregate.js'
 import { Entities, STRETCH } from './entities.js'
@@ -355,7 +356,7 @@ export class EntityBuckets {
 
   #addChunk(): void {
     const { recordBytes, recordsPerChunk } = this.#layout
-    const memory = new ArrayBuffer(recordBytes * recordsPerChunk)
+    const memory = heldMemory(recordBytes * recordsPerChunk)
     this.#chunks.push({ floats: new Float64Array(memory), words: new Uint32Array(memory) })
   }
 }

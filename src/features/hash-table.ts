@@ -3,6 +3,7 @@
 // many entries there are. It keeps the high word and 8 bits of the low one: the caller verifies each candidate.
 // Deleting shifts back (Knuth, TAOCP 3, 6.4, algorithm R): no tombstones, so no slow decay.
 
+import { heldMemory } from '../runtime/held-memory.js'
 import type { Image } from '../runtime/image.js'
 
 /** Segments at first: by the lowest 8 bits of the hash, later by as many of its highest as it takes. */
@@ -123,7 +124,7 @@ export class HashTable {
         continue
       }
       const words = await image.number(directory.at(i)?.length ?? 0)
-      if (words !== directory.at(i)?.length) directory[i] = new Int32Array(words)
+      if (words !== directory.at(i)?.length) directory[i] = new Int32Array(heldMemory(4 * words))
       await image.array(directory[i])
     }
   }
@@ -163,7 +164,7 @@ function wordsOf(size: number): number {
 }
 
 function segmentOf(size: number, depth: number): Int32Array {
-  return cleared(new Int32Array(wordsOf(size)), depth)
+  return cleared(new Int32Array(heldMemory(4 * wordsOf(size))), depth)
 }
 
 function cleared(segment: Int32Array, depth: number): Int32Array {

@@ -2,13 +2,14 @@
 // power of two of slots inside one chunk; stretches are split and joined as buddies (Knuth, TAOCP 1, 2.5), so that what
 // one entity leaves serves any other. Chunks are added one by one: no long pause.
 //
-//   chunk    [ stretch of 8 slots | stretch of 4 | free 4 | stretch of 16 … ]          one ArrayBuffer
+//   chunk    [ stretch of 8 slots | stretch of 4 | free 4 | stretch of 16 … ]          one buffer
 //   stretch  [ times | sums 0 | sums 1 … | raws 0 … | ids, two words a slot | counts 0 | counts 1 … ]
 //            each column has as many places as the stretch has slots; slots × bytes per slot is the whole
 //
 // So the events of one entity lie on one or two pages whatever the number of columns: what a fold costs is mostly the
 // pages it must reach (bench/features.ts). A stretch has 4 slots at least, so every column begins at a multiple of 8.
 
+import { heldMemory } from '../runtime/held-memory.js'
 import type { Image } from '../runtime/image.js'
 
 const ORDER_MIN = 2
@@ -235,14 +236,14 @@ export class Slab {
   #addChunk(): void {
     const slots = this.#offsetMask + 1
     const places = slots >>> ORDER_MIN
-    const memory = new ArrayBuffer(2 * this.#shortsPerSlot * slots)
+    const memory = heldMemory(2 * this.#shortsPerSlot * slots)
     this.#chunks.push({
       floats: new Float64Array(memory),
       words: new Uint32Array(memory),
       shorts: new Uint16Array(memory),
-      next: new Int32Array(places),
-      previous: new Int32Array(places),
-      free: new Uint8Array(places),
+      next: new Int32Array(heldMemory(4 * places)),
+      previous: new Int32Array(heldMemory(4 * places)),
+      free: new Uint8Array(heldMemory(places)),
     })
     this.#link((this.#chunks.length - 1) << this.#chunkOrder, this.#chunkOrder)
   }
