@@ -10,7 +10,8 @@ import { mkdirSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { createOperationsClient } from '../src/scoring/operations-client.js'
+import { Worker } from 'node:worker_threads'
+import { answerOf } from '../src/runtime/worker-answer.js'
 import { readDecisionLog } from '../src/scoring/restore.js'
 import { addVersion, copyModels } from '../test/flow/models-dir.js'
 import { median } from './interval.js'
@@ -19,6 +20,7 @@ import { targetLine, writeReport } from './report.js'
 import { residentBytes } from './proc.js'
 import { createRequestPool, POPULATION } from './requests.js'
 import { endRun, ROOT, startServer } from './server.js'
+import type { Swap, SwapData } from './swap-thread.js'
 
 const { values } = parseArgs({
   options: {
@@ -37,6 +39,7 @@ const MODEL = 'fraud-lgbm'
 const VERSIONS = ['1', '2', '3']
 /** Milliseconds from the end of a swap without load to the next. */
 const PAUSE_MS = 500
+const SWAP_MS_MAX = 60_000
 const P99_RATIO_MAX = 1.2
 /**
  * Swaps at rest; the medians of their last third and of the middle one: one that kept a model would show tens of MB
@@ -51,8 +54,9 @@ const modelsDir = await copyModels(folder)
 for (const version of VERSIONS.slice(1)) await addVersion(modelsDir, MODEL, version)
 const dataDir = join(folder, 'data')
 const server = await startServer({ dataDir, env: { ASSAY_MODELS_DIR: modelsDir } })
-const client = createOperationsClient({ url: `http://127.0.0.1:${server.operationsPort}`, answerMsMax: 60_000 }, {})
-const reason = 'a swap of the proof'
+const operator = new Worker(new URL('./swap-thread.js', import.meta.url), {
+  workerData: { url: `http://127.0.0.1:${server.operationsPort}`, model: MODEL } satisfies SwapData,
+})
 let pools = 0
 let swaps = 0
 const swapMs: number[] = []
@@ -68,15 +72,13 @@ function load(): Promise<Measurement> {
 
 /** The next version answers; the one before the last is taken out. */
 async function swap(): Promise<void> {
-  const beganMs = performance.now()
-  const [now, next, after] = [0, 1, 2].map((step) => VERSIONS[(swaps + step) % VERSIONS.length] ?? '')
-  await client.ask('POST', `/v1/models/${MODEL}/${next}:load`, { reason })
-  const { body, tag } = await client.ask('GET', '/v1/routes')
-  if (body.champion !== `${MODEL}@${now}`) throw new Error(`${String(body.champion)} answers, not version ${now}`)
-  await client.ask('PUT', '/v1/routes', { champion: `${MODEL}@${next}`, reason }, tag)
-  if (swaps > 0) await client.ask('POST', `/v1/models/${MODEL}/${after}:unload`, { reason })
+  const [now, next, after] = [0, 1, 2].map((step) => VERSIONS[(swaps + step) % VERSIONS.length])
+  const wanted: Swap = { now, next, after: swaps > 0 ? after : null }
+  operator.postMessage(wanted)
+  const ms = await answerOf(operator, SWAP_MS_MAX)
+  if (typeof ms !== 'number') throw new Error(`no swap within ${SWAP_MS_MAX} ms`)
   swaps += 1
-  swapMs.push(performance.now() - beganMs)
+  swapMs.push(ms)
 }
 
 /** Measures while swaps go on. */
@@ -155,5 +157,6 @@ try {
   ]
   writeReport('model-swaps', lines, { swaps: wanted, rate, every, ratios, memory, failures, swapMs })
 } finally {
+  await operator.terminate()
   await endRun(server, folder)
 }

@@ -36,9 +36,12 @@ export function thresholdsOf(
     policy.thresholds[`${model.name}@${model.version}`] ?? {}
   const own = Object.keys(stated).length > 0 ? stated : model.thresholds
   if (own === undefined) return null
-  const segments = (policy.segments ?? []).flatMap(({ name }, at) =>
-    Object.hasOwn(bySegment, name) ? [{ ...applied(bySegment[name], name), at }] : [],
-  )
+  // Member by member: one shape for all, since they are read with every decision.
+  const segments = (policy.segments ?? []).flatMap(({ name }, at) => {
+    if (!Object.hasOwn(bySegment, name)) return []
+    const { thresholds, cuts, segment } = applied(bySegment[name], name)
+    return [{ thresholds, cuts, segment, at }]
+  })
   return { own: applied(own, null), bySegment: segments }
 }
 

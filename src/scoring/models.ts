@@ -140,6 +140,13 @@ export function inRoles({ baseline, models }: LoadedModels, { policy, routes, fo
   return {
     champion: inRole(champion, 'champion'),
     challenger: challenger === null ? null : inRole(challenger, 'challenger'),
-    baseline: { ...baseline, cuts: cutsUnder(policy, baseline) },
+    baseline: {
+      reference: baseline.reference,
+      answeredBy: baseline.answeredBy,
+      cuts: cutsUnder(policy, baseline),
+      metric: baseline.metric,
+      score: baseline.score,
+      reasons: baseline.reasons,
+    },
   }
 }

@@ -84,7 +84,8 @@ export function createLane(options: LaneOptions, deps: LaneDeps): Promise<Lane> 
       { bundle: options.bundle, columns: options.columns, limits, isBeside, providers },
       { counters, batchRows, threads: deps.threads },
       {
-        ...life,
+        onReady: () => life.onReady(),
+        onEnd: (detail, refused) => life.onEnd(detail, refused),
         onScore: (ticket, score, raw) => deps.listener.onScore(lane, ticket, score, raw),
         onFailure: (ticket, reason) => deps.listener.onFailure(lane, ticket, reason),
         onFlight(failed, isNews) {
@@ -127,6 +128,7 @@ function present(
   keeper: Keeper,
   breaker: Breaker,
 ): Lane {
+  const { name, version, digest, batchRows } = facts
   const counters: LaneCounters = facts.counters
   /** Why no row is taken; null where some are. */
   const refusal = (): FallbackReason | null => {
@@ -134,8 +136,14 @@ function present(
     if (breaker.closed()) return null
     return breaker.forced() ? 'forced' : 'breaker_open'
   }
+  // Member by member: an object that begins with a spread gets a shape of its own each time, and the pipeline's compiled
+  // code would be thrown away with every model that comes to serve. So it is with the hooks above.
   return {
-    ...facts,
+    name,
+    version,
+    digest,
+    counters,
+    batchRows,
     offer(ticket, vector, at) {
       const closed = refusal()
       if (closed !== null) return closed
