@@ -1,5 +1,5 @@
-// The operator of model-swaps.ts, in a thread of its own: where the generator's thread asked itself, sending and reading
-// would hold up requests for milliseconds, and the swap would be charged with them.
+// The operator of model-swaps.ts, in a thread of his own: on the generator's, what he sends and reads would hold up
+// requests for milliseconds, and the swap would be charged with them.
 import { parentPort, workerData } from 'node:worker_threads'
 import { createOperationsClient } from '../src/scoring/operations-client.js'
 

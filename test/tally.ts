@@ -1,7 +1,7 @@
 // Reads a TAP stream on stdin, shows what failed and what was skipped, and closes with `N passed, N failed, N skipped`.
 // It counts test cases: a subtest that holds no other subtest is one; a group counts only where it fails by itself (its
 // own assertion, a wrong plan, a crash of the file). Under CI=true a skip is a failure unless its reason names
-// ASSAY_HANDBOOK: the published stream may be absent, a part of the machine may not.
+// ASSAY_HANDBOOK: the published stream may be absent, a part of the machine may not. It says which files took longest.
 import { createInterface } from 'node:readline'
 
 interface Node {
@@ -17,11 +17,14 @@ interface Node {
 
 const DIRECTIVE = /\s# (SKIP|TODO)\b\s*(.*)$/i
 const POINT = /^( *)(not ok|ok)(?: \d+)?(?: - (.*))?$/
+const TIME = /\s# time=(\d+)ms$/
+const SLOWEST = 10
 const HEADER = /^( *)# Subtest(?:: (.*))?$/
 
 const counts = { passed: 0, failed: 0, skipped: 0 }
 const skips = new Map<string, number>()
 const failed: string[] = []
+const files: { readonly title: string; readonly ms: number }[] = []
 const open: Node[] = []
 let forbidden = 0
 let bailed = ''
@@ -64,6 +67,8 @@ function onClose(node: Node, ok: boolean): boolean {
 function onPoint(depth: number, ok: boolean, rest: string): boolean {
   const directive = DIRECTIVE.exec(rest)
   const title = rest.replace(DIRECTIVE, '').replace(/\s# time=.*$/, '')
+  const [, ms] = TIME.exec(rest) ?? []
+  if (depth === 0 && ms !== undefined) files.push({ title, ms: Number(ms) })
   // A file that was ended, or crashed, closes nothing.
   let last = open.at(-1)
   for (; last !== undefined && last.depth > depth; last = open.at(-1)) {
@@ -112,6 +117,10 @@ for (const node of open) failed.push(`not closed: ${node.title}`)
 counts.failed += open.length
 if (bailed !== '') failed.push(bailed)
 
+files.sort((one, other) => other.ms - one.ms)
+for (const { title, ms } of files.slice(0, SLOWEST)) {
+  process.stdout.write(`${(ms / 1_000).toFixed(1).padStart(6)} s  ${title}\n`)
+}
 for (const [reason, count] of skips) process.stdout.write(`skipped ${count}: ${reason}\n`)
 if (failed.length > 0) process.stdout.write(`\nfailures:\n${failed.map((title) => `  ${title}`).join('\n')}\n`)
 process.stdout.write(

@@ -147,12 +147,7 @@ export async function createKafkajsClient(config: KafkaConfig, logger: Logger): 
       return coded(`the topic ${config.topics.decisions}`, reading)
     },
     async send(topic, messages) {
-      const sending = producer.send({
-        ...{ topic, acks: -1 },
-        messages: messages.map(({ partition, key, value, headers }) => ({
-          ...{ partition, key, value, headers: { ...headers } },
-        })),
-      })
+      const sending = producer.send({ topic, acks: -1, messages: [...messages] })
       const [sent] = await coded(`the topic ${topic}`, sending)
       return Number(sent.baseOffset)
     },
@@ -185,7 +180,7 @@ function plainHeaders(headers: IHeaders | undefined): Record<string, Buffer> {
   const plain: Record<string, Buffer> = {}
   for (const [name, given] of Object.entries(headers ?? {})) {
     const value = Array.isArray(given) ? given.at(-1) : given
-    if (value !== undefined) plain[name] = Buffer.from(value)
+    if (value !== undefined) plain[name] = typeof value === 'string' ? Buffer.from(value) : value
   }
   return plain
 }

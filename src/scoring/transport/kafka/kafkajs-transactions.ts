@@ -41,10 +41,7 @@ export function createTransactions(
       const transaction = await producer.transaction()
       try {
         for (const { topic: to, messages } of sends) {
-          await transaction.send({
-            ...{ topic: to, acks: -1 },
-            messages: messages.map(({ headers, ...message }) => ({ ...message, headers: { ...headers } })),
-          })
+          await transaction.send({ topic: to, acks: -1, messages: [...messages] })
         }
         const committed = { partition, offset: String(position.offset), metadata: position.metadata }
         await transaction.sendOffsets({ consumerGroupId: groupId, topics: [{ topic, partitions: [committed] }] })

@@ -16,23 +16,21 @@ export function decisionOf(
 ): OutMessage[] {
   const { outcome, message, source, traceparent } = row
   if (outcome?.kind !== 'answer' || !row.isDecided) return []
-  const headers = {
-    ...copied(message, copyHeaders),
-    'content-type': formats.decisionType,
-    ...(outcome.as !== 'new' && { replayed: 'true' }),
-    ...(traceparent !== null && { traceparent }),
-  }
+  const headers = copied(message, copyHeaders)
+  headers['content-type'] = formats.decisionType
+  if (outcome.as !== 'new') headers.replayed = 'true'
+  if (traceparent !== null) headers.traceparent = traceparent
   return [{ partition: source.partition, key: message.key, value: formats.encode(outcome.body), headers }]
 }
 
 /** The named headers, but for one that is long or holds card data. */
 function copied({ headers }: InMessage, names: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    names.flatMap((name) => {
-      const value = headers[name]?.toString('utf8') ?? ''
-      return value === '' || value.length > HEADER_CHARS_MAX || holdsCardData(value) ? [] : [[name, value]]
-    }),
-  )
+  const kept: Record<string, string> = {}
+  for (const name of names) {
+    const value = headers[name]?.toString('utf8') ?? ''
+    if (value !== '' && value.length <= HEADER_CHARS_MAX && !holdsCardData(value)) kept[name] = value
+  }
+  return kept
 }
 
 /**

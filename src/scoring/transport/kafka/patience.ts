@@ -39,25 +39,33 @@ export function createPatience({ limits, onFault, onStuck }: PatienceOptions): P
   let isStopped = false
   const isOver = (membership: Membership): boolean => isStopped || membership.isRevoked()
 
-  /** Ends the membership where the client neither does it nor refuses to. */
-  async function withinTime<Result>(acting: Promise<Result>): Promise<Result> {
-    const isDone = new AbortController()
-    const late = delay(limits.kafkaAnswerMsMax, undefined, { signal: isDone.signal }).then(() => {
-      const error = new AssayError('ASSAY_KAFKA_UNAVAILABLE', `no answer within ${limits.kafkaAnswerMsMax} ms`)
-      onStuck(error)
-      throw error
+  /**
+   * Waits, and stays in the group meanwhile; ends the membership where the client neither does it nor refuses to. One
+   * timer for both: this runs for every part of a batch.
+   */
+  async function beating<Result>(membership: Membership, acting: Promise<Result>): Promise<Result> {
+    let timer: NodeJS.Timeout | undefined
+    let waitedMs = 0
+    const late = new Promise<never>((_, reject) => {
+      timer = setInterval(() => {
+        void membership.heartbeat().catch(() => undefined)
+        waitedMs += BEAT_MS
+        if (waitedMs < limits.kafkaAnswerMsMax) return
+        const error = new AssayError('ASSAY_KAFKA_UNAVAILABLE', `no answer within ${limits.kafkaAnswerMsMax} ms`)
+        onStuck(error)
+        reject(error)
+      }, BEAT_MS)
     })
     try {
       return await Promise.race([acting, late])
     } finally {
-      late.catch(() => undefined)
-      isDone.abort()
+      clearInterval(timer)
     }
   }
 
   async function once<Result>(membership: Membership, what: string, act: () => Promise<Result>): Promise<Done<Result>> {
     try {
-      return { value: await beating(membership, withinTime(act())) }
+      return { value: await beating(membership, act()) }
     } catch (error) {
       onFault(what, error)
       return null
@@ -77,15 +85,5 @@ export function createPatience({ limits, onFault, onStuck }: PatienceOptions): P
       return null
     },
     stop: () => void (isStopped = true),
-  }
-}
-
-/** Waits, and stays in the group meanwhile. */
-async function beating<Result>(membership: Membership, acting: Promise<Result>): Promise<Result> {
-  const timer = setInterval(() => void membership.heartbeat().catch(() => undefined), BEAT_MS)
-  try {
-    return await acting
-  } finally {
-    clearInterval(timer)
   }
 }

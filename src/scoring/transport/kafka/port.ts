@@ -15,7 +15,7 @@ export interface OutMessage {
   readonly partition: number
   readonly key: Buffer | null
   readonly value: Buffer | null
-  readonly headers: Readonly<Record<string, string>>
+  readonly headers: Record<string, string>
 }
 
 /** Messages of one fetch of one partition, in the order of their offsets. */

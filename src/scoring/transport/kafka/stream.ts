@@ -5,7 +5,7 @@
 // decision and dead letter before it, and each decision was durable before it was sent. What comes again after a fault
 // is answered by the decision that it got, whoever made it: before the first batch of an assignment the output is read
 // from the committed position to its end. A message that nobody can decide blocks nobody.
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import type { Limits } from '../../../limits.js'
 import type { Clock } from '../../../runtime/clock.js'
 import type { StreamScoring } from '../../exchange.js'
@@ -67,6 +67,17 @@ export function keyOf({ topic, partition }: { readonly topic: string; readonly p
 
 /** Milliseconds between two tries of a row that the server cannot take. */
 const ROW_RETRY_MS = 1
+/** Rows handed over in one turn of the event loop: requests that came meanwhile do not wait for a whole fetch. */
+const ROWS_A_TURN = 16
+/** Milliseconds between two looks at the group while rows are under way. */
+const LOOK_MS = 50
+
+/** The rows of a part that are handed over and not settled. */
+interface UnderWay {
+  rows: number
+  /** Set while somebody waits for the last of them. */
+  onNone: (() => void) | null
+}
 
 /**
  * Handles the batches of a topic: each is done once its position is committed, once the partition is another's, or once
@@ -82,35 +93,59 @@ export function createStream(options: StreamOptions): BatchHandler {
     void counts.lag.set(keyOf({ topic, partition }), { topic, partition, messages: endOffset - next })
   const step = (batch: InBatch): void => void counts.steppedAtMs.set(keyOf(batch), clock.monoMs())
 
-  /** Offers a row until it is taken, or refused for good. False where the partition is given up meanwhile. */
-  async function take(row: Row, membership: Membership): Promise<boolean> {
-    while (!isOver(membership)) {
-      if (open < limits.kafkaRowsMax && scoring.hasRoom()) {
-        if (row.offer()) open++
-        if (row.outcome?.kind !== 'again') return true
-      }
-      await delay(ROW_RETRY_MS)
-      await membership.heartbeat()
+  /** Offers a row, if there is room. True where it is taken, or refused for good. */
+  function offer(row: Row, underWay: UnderWay): boolean {
+    if (open >= limits.kafkaRowsMax || !scoring.hasRoom()) return false
+    if (row.offer()) {
+      open++
+      underWay.rows++
     }
-    return false
+    return row.outcome?.kind !== 'again'
   }
 
-  /** Waits until every row has come to something, offering again what is to be tried again. */
-  async function settle(rows: readonly Row[], batch: InBatch, membership: Membership): Promise<boolean> {
-    for (const row of rows) {
-      while (row.outcome === null || row.outcome.kind === 'again') {
-        if (row.outcome !== null && !(await take(row, membership))) return false
-        if (row.outcome === null) await delay(ROW_RETRY_MS)
+  /** Offers rows in turn, each until it is taken or refused for good. False where the partition is given up meanwhile. */
+  async function offerAll({ rows, underWay, batch, membership }: Part): Promise<boolean> {
+    for (let at = 0; at < rows.length; at++) {
+      if (at % ROWS_A_TURN === 0) {
+        if (at > 0) await nextTurn()
+        step(batch)
+      }
+      if (isOver(membership)) return false
+      while (!offer(rows[at], underWay)) {
+        await delay(ROW_RETRY_MS)
         await membership.heartbeat()
         if (isOver(membership)) return false
       }
-      step(batch)
+    }
+    return true
+  }
+
+  /** Waits until none is under way. False where the partition is given up meanwhile. */
+  async function untilNone({ underWay, batch, membership }: Part): Promise<boolean> {
+    while (underWay.rows > 0) {
+      const before = underWay.rows
+      await noneWithin(underWay, LOOK_MS)
+      if (underWay.rows < before) step(batch)
+      await membership.heartbeat()
+      if (isOver(membership)) return false
+    }
+    return true
+  }
+
+  /** Offers the rows until every one has come to something. False where the partition is given up meanwhile. */
+  async function settle(part: Part): Promise<boolean> {
+    let { rows } = part
+    while (rows.length > 0) {
+      if (!(await offerAll({ ...part, rows })) || !(await untilNone(part))) return false
+      rows = rows.filter(({ outcome }) => outcome?.kind === 'again')
+      if (rows.length > 0) await delay(ROW_RETRY_MS)
     }
     return true
   }
 
   /** Answers from the decision log what was decided before and is held nowhere else. */
-  async function recall(rows: readonly Row[], batch: InBatch, membership: Membership): Promise<boolean> {
+  async function recall(part: Part): Promise<boolean> {
+    const { rows, batch, membership } = part
     const forgotten = rows.filter(({ outcome }) => outcome?.kind === 'forgotten')
     if (forgotten.length === 0) return true
     const sources = forgotten.map(({ source }) => source)
@@ -122,7 +157,7 @@ export function createStream(options: StreamOptions): BatchHandler {
         const missing = forgotten.filter((row) => !row.recall(held.get(row.source.offset) ?? null))
         if (missing.length > 0) options.onMissing(missing)
         // Some may be other messages than were decided under their offsets.
-        return settle(rows, batch, membership)
+        return settle({ ...part, rows: rows.filter(({ outcome }) => outcome?.kind === 'again') })
       }
       await delay(ROW_RETRY_MS)
       await membership.heartbeat()
@@ -134,23 +169,26 @@ export function createStream(options: StreamOptions): BatchHandler {
    * Handles messages to the end, as many as can be read for now. Their number; 0 where the partition is given up
    * meanwhile.
    */
-  async function handle(batch: InBatch, part: readonly Place[], output: Output, membership: Membership) {
-    const messages = part.map(({ message }) => message)
+  async function handle(batch: InBatch, places: readonly Place[], output: Output, membership: Membership) {
+    const messages = places.map(({ message }) => message)
     const told = await untilDone(membership, 'schemas cannot be had', () => options.readings(messages))
     if (told === null) return 0
     const { maxAgeMs, whenOlder, submit, submitValue } = options
     const { standing, observeUntil, topicId } = output
+    const underWay: UnderWay = { rows: 0, onNone: null }
+    const onSettled = (): void => {
+      open--
+      underWay.rows--
+      if (underWay.rows === 0) underWay.onNone?.()
+    }
     const host: RowHost = {
-      ...{ batch, topicId, clock, limits, maxAgeMs, whenOlder, standing, observeUntil, submit, submitValue },
-      ...{ decided: scoring.decided, deadlineMs: options.deadlineMs(), onSettled: () => void open-- },
+      ...{ batch, topicId, clock, limits, maxAgeMs, whenOlder, standing, observeUntil, submit, submitValue, onSettled },
+      ...{ decided: scoring.decided, deadlineMs: options.deadlineMs() },
     }
-    const rows = told.value.map((reading, index) => new Row(host, messages[index], part[index].skipped, reading))
-    for (const row of rows) {
-      if (!(await take(row, membership))) return 0
-      step(batch)
-    }
-    if (!(await settle(rows, batch, membership))) return 0
-    if (!(await recall(rows, batch, membership))) return 0
+    const rows = told.value.map((reading, index) => new Row(host, messages[index], places[index].skipped, reading))
+    const part = { rows, underWay, batch, membership }
+    if (!(await settle(part))) return 0
+    if (!(await recall(part))) return 0
     if (!(await delivery.deliver(rows, output, membership))) return 0
     step(batch)
     for (const row of rows) options.count(counts, row)
@@ -181,6 +219,27 @@ export function createStream(options: StreamOptions): BatchHandler {
       counts.steppedAtMs.delete(keyOf(batch))
     }
   }
+}
+
+/** Rows whose decisions are sent, and whose position is committed, at once. */
+interface Part {
+  readonly rows: readonly Row[]
+  readonly underWay: UnderWay
+  readonly batch: InBatch
+  readonly membership: Membership
+}
+
+/** Resolves when none is under way, or after so many milliseconds. */
+function noneWithin(underWay: UnderWay, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer)
+      underWay.onNone = null
+      resolve()
+    }
+    const timer = setTimeout(end, ms)
+    underWay.onNone = end
+  })
 }
 
 interface Place {
