@@ -136,8 +136,8 @@ function present(
     if (breaker.closed()) return null
     return breaker.forced() ? 'forced' : 'breaker_open'
   }
-  // Member by member: an object that begins with a spread gets a shape of its own each time, and the pipeline's compiled
-  // code would be thrown away with every model that comes to serve. So it is with the hooks above.
+  // Member by member: an object that begins with a spread gets a shape of its own each time, and code compiled for the
+  // pipeline would be thrown away with every model that comes to serve. So it is with the hooks above.
   return {
     name,
     version,

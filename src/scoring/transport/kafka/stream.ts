@@ -103,7 +103,7 @@ export function createStream(options: StreamOptions): BatchHandler {
     return row.outcome?.kind !== 'again'
   }
 
-  /** Offers rows in turn, each until it is taken or refused for good. False where the partition is given up meanwhile. */
+  /** Offers rows in turn, each until taken or refused for good. False where the partition is given up meanwhile. */
   async function offerAll({ rows, underWay, batch, membership }: Part): Promise<boolean> {
     for (let at = 0; at < rows.length; at++) {
       if (at % ROWS_A_TURN === 0) {
