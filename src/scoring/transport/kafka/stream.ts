@@ -134,13 +134,12 @@ export function createStream(options: StreamOptions): BatchHandler {
 
   /** Offers the rows until every one has come to something. False where the partition is given up meanwhile. */
   async function settle(part: Part): Promise<boolean> {
-    let { rows } = part
-    while (rows.length > 0) {
+    for (let tries = 0; ; tries++) {
+      const rows = part.rows.filter(({ outcome }) => outcome === null || outcome.kind === 'again')
+      if (rows.length === 0) return true
+      if (tries > 0) await delay(ROW_RETRY_MS)
       if (!(await offerAll({ ...part, rows })) || !(await untilNone(part))) return false
-      rows = rows.filter(({ outcome }) => outcome?.kind === 'again')
-      if (rows.length > 0) await delay(ROW_RETRY_MS)
     }
-    return true
   }
 
   /** Answers from the decision log what was decided before and is held nowhere else. */
@@ -157,7 +156,7 @@ export function createStream(options: StreamOptions): BatchHandler {
         const missing = forgotten.filter((row) => !row.recall(held.get(row.source.offset) ?? null))
         if (missing.length > 0) options.onMissing(missing)
         // Some may be other messages than were decided under their offsets.
-        return settle({ ...part, rows: rows.filter(({ outcome }) => outcome?.kind === 'again') })
+        return settle(part)
       }
       await delay(ROW_RETRY_MS)
       await membership.heartbeat()
